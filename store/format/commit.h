@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Commits as bytes (FORMAT.md, section 9).
+ */
+#pragma once
+
+#include "format/inode.h"
+
+struct commit_meta {
+	struct span key, value; /* borrowed */
+};
+
+struct commit {
+	struct id128 repo;
+	uint64_t generation;
+	uint8_t parent_count;
+	struct oid parents[COMMIT_PARENTS_MAX];
+	struct inode root; /* of type FT_DIR */
+	struct tree_root links; /* sum: items only */
+	struct inode_time time;
+	struct id128 nonce;
+	struct span author, machine, message; /* borrowed */
+	uint16_t meta_count;
+	struct commit_meta *meta; /* owned by a commit that was read; ascending by key */
+};
+
+/* Frees what commit_read() allocated. */
+void commit_release(struct commit *c);
+#define _cleanup_commit_ _cleanup_(commit_release)
+
+/* Writes the object and computes its id. All locs must be LOC_NONE or LOC_AT. 0, -EINVAL (a limit
+ * or an order broken), -ENOMEM. */
+int commit_write(const struct commit *c, struct buf *ret, struct oid *ret_id);
+
+/* Reads the object of the commit @id (NULL: any); spans borrow @object. 0, -EBADMSG, -ENOMEM. */
+int commit_read(struct span object, const struct oid *id, struct commit *ret);
+
+/* The id of an object that commit_read() accepts. 0 or -EBADMSG. */
+int commit_id_of(struct span object, struct oid *ret);
