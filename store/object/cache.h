@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Verified, uncompressed chunks and nodes on the local disk, kept over restarts, within a budget.
+ *
+ * Data lies in a few large append-only files; where, the index knows. A file is the unit of
+ * eviction: oldest first, but what was read since lives on by being copied to the end. Files can also be
+ * adopted: staged data that was just committed becomes cached without being copied.
+ *
+ * What the disk gives back is held against a checksum the first time in a mount; a mismatch is a
+ * miss and the entry goes. A cache is never needed: losing it, or any part, loses nothing.
+ *
+ * Threads: all functions from any thread. No lock is held across a read of the disk.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/oid.h"
+
+struct cache;
+struct index;
+
+/* @dirfd: an own directory (taken over: duplicated). @budget in bytes. */
+int cache_open(int dirfd, struct index *index, uint64_t budget, struct cache **ret);
+void cache_free(struct cache *c);
+DEFINE_CLEANUP(struct cache *, cache_free)
+
+/* Bytes of the object into @buf: 0, or -ENOENT (not here). cache_len() tells an object's length. */
+int cache_read(struct cache *c, uint8_t kind, const struct oid *id, uint32_t off, uint32_t len,
+	       void *buf);
+int cache_len(struct cache *c, uint8_t kind, const struct oid *id, uint32_t *ret_len);
+
+/* Stores a verified object, or does nothing (full, failing disk). For a node, @data is the item of
+ * a frame (canonical length, canonical part, hints). */
+void cache_put(struct cache *c, uint8_t kind, const struct oid *id, struct span data);
+
+/* A staging file whose parts are chunks now. */
+struct cache_part {
+	struct oid id;
+	uint64_t offset;
+	uint32_t len;
+	uint64_t checksum; /* xxh64 of the chunk, seed 0 */
+};
+
+/* Links @fd (a file @name below @dirfd, on the same filesystem) into the cache, to which the name
+ * then belongs; what is not in @parts is punched out. -errno: nothing happened. */
+int cache_adopt(struct cache *c, int dirfd, const char *name, const struct cache_part *parts,
+		size_t n);
+
+/* The budget may shrink when staged data needs the disk. */
+void cache_set_budget(struct cache *c, uint64_t bytes);
+uint64_t cache_used(struct cache *c);

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Repos, branches and names: what was last known, and the protocol by which they change
+ * (FORMAT.md, section 10).
+ *
+ * Readers get what was last known; when that is older than the refresh time, a call waits a moment
+ * (REFS_PATIENCE_MS) for a fresh look and then answers with what there is, so that a dead store
+ * never holds up a listing. What was never known is waited for. What this process changes is known
+ * at once.
+ *
+ * Threads: all functions from any thread; no lock is held across the backend.
+ */
+#pragma once
+
+#include "backend/backend.h"
+#include "format/ref.h"
+
+struct index;
+struct refs;
+
+enum { REFS_PATIENCE_MS = 50 };
+
+struct refs_options {
+	struct backend *backend; /* borrowed, as the index */
+	struct index *index;
+	unsigned refresh_ms; /* how old an answer may be */
+	const char *writer; /* who we are, for the records: "user@host" */
+	bool read_only;
+};
+
+int refs_new(const struct refs_options *o, struct refs **ret);
+void refs_free(struct refs *r);
+DEFINE_CLEANUP(struct refs *, refs_free)
+
+/* How long a call may wait. */
+struct refs_wait {
+	bool may_wait; /* false: -EAGAIN instead of waiting for what was never known */
+	bool fresh; /* do not answer with anything older than the call */
+	struct deadline deadline;
+};
+
+/* A repo as last known; 0, -ENOENT. */
+int refs_repo(struct refs *r, const char *name, const struct refs_wait *w, struct repo_rec *ret);
+
+/* A live branch (REF_BRANCH) or name (REF_NAME) with its tag; 0, -ENOENT. */
+int refs_get(struct refs *r, const struct id128 *repo, enum ref_kind kind, const char *name,
+	     const struct refs_wait *w, struct ref *ret, struct etag *ret_tag);
+
+/* Every live repo's, branch's or name's name, ascending; every commit's id as 64 digits. A
+ * positive result of @fn ends it. */
+typedef int (*refs_name_fn)(const char *name, void *ctx);
+int refs_list_repos(struct refs *r, const struct refs_wait *w, refs_name_fn fn, void *ctx);
+int refs_list(struct refs *r, const struct id128 *repo, enum ref_kind kind,
+	      const struct refs_wait *w, refs_name_fn fn, void *ctx);
+int refs_list_commits(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
+		      refs_name_fn fn, void *ctx);
+
+/* A commit's object; 0, -ENOENT, -EBADMSG. */
+int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		const struct refs_wait *w, struct buf *ret);
+
+/*
+ * What a path's second part names: a branch, a commit's name, a full id, or a prefix of 8 digits
+ * or more with a letter among them. "B@N" is the name N. 0; -ENOENT; -ENOTUNIQ (several commits).
+ */
+struct resolved {
+	bool is_branch;
+	struct oid commit; /* null: an unborn branch */
+	struct id128 branch; /* identity, of a branch */
+};
+int refs_resolve(struct refs *r, const struct id128 *repo, const char *text,
+		 const struct refs_wait *w, struct resolved *ret);
+
+/* How many digits of @id show it apart from all others known of the repo: at least 12, with a
+ * letter among them. */
+unsigned refs_short_id(struct refs *r, const struct id128 *repo, const struct oid *id);
+
+/*
+ * Changes. Each is durable when it returns 0. Besides the backend's errors: -EEXIST, -ENOENT,
+ * -EINVAL (the name), -EROFS.
+ */
+
+/* A repo with its default branch. In @rec: chunk, root_*, default_branch; the rest is filled in. */
+int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *rec,
+		     const struct deadline *dl);
+/* -ENOTEMPTY while it has commits. */
+int refs_remove_repo(struct refs *r, const char *name, const struct deadline *dl);
+/* Replaces chunking, settings or the like: @change edits a copy of what is there. */
+int refs_change_repo(struct refs *r, const char *name, int (*change)(struct repo_rec *, void *),
+		     void *ctx, const struct deadline *dl);
+
+/* @target null: unborn. */
+int refs_create_branch(struct refs *r, const struct id128 *repo, const char *name,
+		       const struct oid *target, const struct deadline *dl);
+/* -EBUSY: the default branch. */
+int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *name,
+		       const struct deadline *dl);
+int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *from, const char *to,
+		       const struct deadline *dl);
+/* Nothing happens, and 0, when the name says that already. */
+int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
+		     const struct oid *target, const struct deadline *dl);
+int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
+		     const struct deadline *dl);
+
+/*
+ * Moves a branch from @from (null: unborn) to the commit @to, whose object is written. What the
+ * swap is about to be is told to @note before it is tried, for a journal that outlives us.
+ *
+ * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere, @ret_now says where. -EINPROGRESS:
+ * not known, the deadline passed before it could be read back.
+ */
+struct refs_move {
+	char key[KEY_MAX + 1];
+	struct etag expected;
+	struct id128 nonce;
+	struct oid from, to;
+};
+int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branch,
+		     const struct oid *from, const struct oid *to,
+		     int (*note)(const struct refs_move *m, void *ctx), void *ctx,
+		     const struct deadline *dl, struct oid *ret_now);
+
+/* Is @ancestor the commit @of or one before it? 1, 0, or an error. */
+int refs_is_ancestor(struct refs *r, const struct id128 *repo, const struct oid *ancestor,
+		     const struct oid *of, const struct refs_wait *w);
+
+/* A commit object was written, or a name made, by this process. */
+void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		      struct span object);
+
+/* Calls @fn from a thread of refs' own when a branch is seen to have moved by somebody else. */
+void refs_watch(struct refs *r,
+		void (*fn)(const struct id128 *repo, const char *branch, const struct ref *now,
+			   void *ctx),
+		void *ctx);
+/* Keeps a branch under watch: looked at every refresh time while it is in use. */
+void refs_use_branch(struct refs *r, const struct id128 *repo, const char *branch, bool in_use);

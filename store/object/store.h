@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A store, opened: owns the stack of backend, index, cache, reader and refs.
+ */
+#pragma once
+
+#include "backend/backend.h"
+#include "base/thread.h"
+#include "format/ref.h"
+#include "object/access.h"
+
+struct cache;
+struct index;
+struct reader;
+struct refs;
+
+struct store_options {
+	/* Where this process keeps its caches; it must be the only one that does, unless
+	 * @is_shared. NULL: a directory of the user's for this store, shared. */
+	const char *state_dir;
+	bool read_only;
+	bool single_writer;
+	uint64_t memory_bytes; /* for nodes and chunks; 0: 64 MiB */
+	uint64_t cache_bytes; /* on disk; 0: none */
+	unsigned refresh_ms; /* 0: 2000 */
+	unsigned threads; /* workers for hashing and compression; 0: one a processor */
+};
+
+struct store {
+	struct backend *backend; /* owned, as all below */
+	struct format_rec format;
+	struct index *index;
+	struct cache *cache; /* NULL: none */
+	struct reader *reader;
+	struct refs *refs;
+	struct pool *pool;
+	int state_fd;
+	bool read_only;
+	char writer[256]; /* user@host */
+	char machine[256];
+};
+
+/*
+ * Makes a store where there is none. 0; -EEXIST (there is one, nothing was changed); -ENOTEMPTY (a
+ * place with other things in it); or the backend's errors. Sentences are logged.
+ */
+int store_init(const char *url, bool single_writer);
+
+/*
+ * Opens one. -ENOENT / -ENOTDIR (none there), -EBADMSG (damaged, or not one), -ENOTSUP (made by a
+ * newer version), -EROFS (a feature that forbids writing, and not read_only), and the backend's.
+ * Sentences are logged.
+ */
+int store_open(const char *url, const struct store_options *o, struct store **ret);
+void store_free(struct store *s);
+DEFINE_CLEANUP(struct store *, store_free)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A file's bytes to its content: cuts into chunks what is new, takes over the chunks of what is
+ * known, and makes the extents tree.
+ *
+ * The result is that of chunking the whole file: what is kept of a known content starts where a
+ * cut fell, and around a change chunks are cut anew until a cut meets an old one. So a small write
+ * into a large file costs a few chunks.
+ */
+#pragma once
+
+#include "write/packer.h"
+
+enum piece_kind {
+	PIECE_DATA, /* new bytes, to be had with read() */
+	PIECE_HOLE,
+	PIECE_CONTENT, /* a range of a content that the store has */
+};
+
+struct piece {
+	enum piece_kind kind;
+	uint64_t len; /* from the offset asked for to where something else begins */
+	const struct content *content; /* PIECE_CONTENT; borrowed from the source */
+	uint64_t content_off;
+};
+
+/* Where a file's bytes come from: staged data over a base, a local file, a tar stream. */
+struct content_source {
+	uint64_t size;
+	/* What lies at @off < size. 0 or -errno. */
+	int (*piece)(struct content_source *s, uint64_t off, struct piece *ret);
+	/* All of [@off, @off + @len), whatever the pieces. Called with ascending offsets, but for
+	 * short ways back. 0 or -errno. */
+	int (*read)(struct content_source *s, uint64_t off, size_t len, void *buf);
+	/* The bytes at @off are the chunk @id now; NULL: nobody wants to know. */
+	void (*stored)(struct content_source *s, uint64_t off, const struct batch_chunk *chunk);
+	void (*free)(struct content_source *s);
+};
+
+/* A content being made; its last chunks may still be with the workers. */
+struct content_build;
+
+/*
+ * Reads @src to its end, submitting batches. @src is borrowed until the build is freed. The
+ * build shares @open, the batch of small chunks that is being filled (replaced when full).
+ */
+int content_build_new(struct packer *p, const struct chunk_params *params,
+		      struct content_source *src, struct batch **open, struct content_build **ret);
+void content_build_free(struct content_build *b);
+DEFINE_CLEANUP(struct content_build *, content_build_free)
+
+/* Would content_build_finish() not wait? */
+bool content_build_is_ready(struct content_build *b);
+
+/* Its batches must have been submitted. Waits for them. */
+int content_build_finish(struct content_build *b, struct content *ret);
