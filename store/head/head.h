@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Heads: branches as a mount sees them, with what is uncommitted.
+ *
+ *	          first change                freeze                     published
+ *	clean ------------------> dirty ------------------> committing ------------> clean or dirty
+ *	  ^                        ^  ^                          |
+ *	  '---- discard, follow ---'  '------- failed -----------'  (the frozen layer stays: the next
+ *	                                                              freeze folds the top into it)
+ *
+ * All heads of a mount share one state directory: table, staging, cache. One process holds it.
+ */
+#pragma once
+
+#include "head/view.h"
+#include "object/refs.h"
+#include "write/publish.h"
+
+struct heads;
+
+struct heads_options {
+	struct store *store; /* borrowed, as the vnodes */
+	struct vnode_table *vnodes;
+	uint64_t disk_bytes; /* for staged data */
+	uint64_t table_bytes; /* 0: the default */
+	/*
+	 * Asks the client to write back what it holds for the writable files of a head, right
+	 * before a freeze; called with no lock held. NULL: nothing to ask.
+	 */
+	void (*write_back)(struct view *head, void *ctx);
+	/*
+	 * A head has moved to another commit than its own: what the client knows of these names is
+	 * outdated. Called with no lock held.
+	 */
+	void (*moved)(struct view *head, void *ctx);
+	void *ctx;
+};
+
+/*
+ * Opens the state directory of the store (store->state_fd): takes its lock (-EBUSY: another process
+ * has it; -EXDEV: it belongs to another store), replays, removes what unlinked files left, settles
+ * publications that were under way. Sentences are logged.
+ */
+int heads_open(const struct heads_options *o, struct heads **ret);
+
+/* Syncs and frees; no view may be in use. */
+void heads_free(struct heads *h);
+DEFINE_CLEANUP(struct heads *, heads_free)
+
+/* The head of a branch, loaded on first use; a reference. -ENOENT: there is no such branch. */
+int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
+	      struct view **ret);
+
+/* The branch has another name now; the head stays the same. */
+int heads_rename(struct heads *h, const struct id128 *repo, const char *from, const char *to);
+
+/* Forgets a head: -ENOTEMPTY while it has uncommitted changes. */
+int heads_remove(struct heads *h, const struct id128 *repo, const char *branch);
+
+/* Throws away what is uncommitted. -EBUSY while a commit is under way. */
+int head_discard(struct view *head, struct access *acc);
+
+/*
+ * Commits: write-back, freeze, pack, publish. Writers go on meanwhile. One at a time a head;
+ * others wait.
+ *
+ * 0 and the commit's id. *@ret_is_new false: nothing had changed, and the id is the base's; a
+ * name, if one is given, names that. -EBUSY: the branch has moved on and the head is behind (what
+ * is uncommitted stays uncommitted). -EEXIST: the name is taken by another commit or a branch,
+ * nothing was done.
+ */
+struct commit_request {
+	const char *name, *author, *message; /* NULL: none, the store's writer, none */
+	const struct commit_meta *meta;
+	size_t meta_count;
+	const atomic_bool *cancelled; /* until the branch is about to move; NULL: cannot be */
+};
+int head_commit(struct view *head, const struct commit_request *req, struct access *acc,
+		struct oid *ret_id, bool *ret_is_new);
+
+/* What a head is and has; strings are the caller's to free with head_status_release(). */
+struct head_status {
+	char *repo, *branch;
+	struct oid base;
+	struct oid tip; /* of the branch, as last known */
+	bool is_dirty, is_committing;
+	bool is_behind; /* the tip is not the base */
+	uint64_t changed; /* inodes with changes, roughly */
+	uint64_t staged_bytes; /* of the whole mount */
+};
+int head_status(struct view *head, struct head_status *ret);
+void head_status_release(struct head_status *s);
+
+/*
+ * What is uncommitted, against the base: every path that differs, ascending within each directory.
+ * A directory that is new or gone comes alone, without what is below it.
+ */
+struct head_change {
+	struct span path; /* borrowed */
+	uint8_t what; /* 'A' added, 'D' removed, 'M' content, 'T' type, 'P' attributes */
+	uint8_t type; /* of the file now, or as it was */
+};
+int head_changes(struct view *head, struct access *acc,
+		 int (*fn)(const struct head_change *c, void *ctx), void *ctx);
+
+/*
+ * Puts a file or tree of another view in the place of @name in @dir, sharing its content; what is
+ * there is replaced (@name empty: the contents of @dir itself, which must be a head's root).
+ */
+int head_graft(struct vnode *from, struct vnode *dir, struct span name, struct access *acc);
+
+struct heads_stats {
+	uint64_t heads, dirty, staged, waiting, budget;
+	uint64_t journal_bytes, memory_bytes, checkpoints, syncs;
+};
+void heads_stats(struct heads *h, struct heads_stats *ret);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Staging: where the bytes of uncommitted files lie.
+ *
+ * Small pieces share slabs: append-only files of 64 MiB in which space is given out in blocks of
+ * 4 KiB, never twice, and never overwritten by another owner; what is freed is punched out, and a
+ * slab with nothing left is removed. (A file each would cost more than all else that is done to a
+ * small file.) Large files have a staging file of their own, which their owner may overwrite.
+ *
+ * Freed space is only punched when the table says that a sync point has passed
+ * (staging_synced()): until then power loss could bring back records that refer to it.
+ *
+ * Threads: all functions from any thread; who owns a range coordinates access to it. Reads and
+ * writes of data hold no lock of staging's.
+ */
+#pragma once
+
+#include "base/defs.h"
+
+struct staging;
+
+enum {
+	STAGE_BLOCK = 4096,
+	STAGE_SLAB_SIZE = 64 << 20,
+	STAGE_SMALL_MAX = 1 << 20, /* files up to here lie in slabs */
+};
+
+/* A place in a staging file. */
+struct stage_place {
+	uint32_t file;
+	uint64_t pos;
+};
+
+/* @dirfd: "stage/" is made below it (duplicated). @budget: bytes on disk at most. */
+int staging_open(int dirfd, uint64_t budget, struct staging **ret);
+void staging_free(struct staging *s);
+DEFINE_CLEANUP(struct staging *, staging_free)
+
+/*
+ * After a restart, before anything else: every range that a record refers to is said once, then
+ * recover_end() removes files nobody referred to and punches the gaps of the others.
+ */
+int staging_recover(struct staging *s, struct stage_place at, uint64_t len);
+int staging_recover_end(struct staging *s);
+
+/* Space for @len bytes in a slab, starting at a block; it belongs to the caller up to the end of
+ * its last block. 0, -ENOSPC (the budget, or the disk), -errno. */
+int staging_alloc(struct staging *s, uint64_t len, struct stage_place *ret);
+
+/* A staging file for one owner. */
+int staging_file_new(struct staging *s, uint32_t *ret_file);
+
+/* Writes all or fails: -ENOSPC, -EIO. In an own file the budget is charged for new blocks. */
+int staging_write(struct staging *s, struct stage_place at, const void *data, size_t len);
+
+/* Reads all; holes and what lies beyond the end read as zeroes. 0 or -EIO. */
+int staging_read(struct staging *s, struct stage_place at, void *buf, size_t len);
+
+/* Gives a range back; for a slab @len may end anywhere in its last block. Blocks that are only
+ * partly in the range stay. */
+void staging_release(struct staging *s, struct stage_place at, uint64_t len);
+
+/* Gives a whole file back, own file or slab, at the next sync point. */
+void staging_release_file(struct staging *s, uint32_t file);
+
+/* For the table's hooks. */
+int staging_sync(struct staging *s);
+void staging_synced(struct staging *s);
+
+/* The name of a file below dirfd "stage/", to hand it over to the chunk cache; afterwards
+ * staging_forget() leaves it out of the books. */
+int staging_dirfd(const struct staging *s);
+int staging_name(const struct staging *s, uint32_t file, char buf[32]);
+void staging_forget(struct staging *s, uint32_t file);
+
+/* No more is appended to the slab that is being filled: what is frozen shares no file with what
+ * comes after. */
+void staging_cut(struct staging *s);
+
+bool staging_is_slab(const struct staging *s, uint32_t file);
+
+struct staging_stats {
+	uint64_t used; /* bytes of blocks given out, freed ones still waiting included */
+	uint64_t waiting; /* freed, to be punched at the next sync point */
+	uint64_t budget;
+	uint64_t files;
+};
+void staging_stats(struct staging *s, struct staging_stats *ret);
+void staging_set_budget(struct staging *s, uint64_t bytes);

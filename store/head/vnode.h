@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Vnodes: the files and directories of views that somebody holds, in memory.
+ *
+ * A vnode is known to a client by its id, a number that is never reused; the client pins it as
+ * often as it was told the id (the kernel's look-up count). Within one view there is one vnode for
+ * an inode number, so hard links share it. A vnode that nobody pins or holds is freed, and then its
+ * parent may be.
+ *
+ *	pins	by the client (kernel look-ups)
+ *	refs	by this program: children, open files, running operations
+ *
+ * Locks: the table's lock (rank 60) guards ids, inode numbers, pins and refs. Parent and name
+ * change under the view's lock only.
+ */
+#pragma once
+
+#include "base/htab.h"
+#include "base/random.h"
+
+#include <pthread.h>
+
+struct view;
+struct live;
+
+enum {
+	VNODE_NAME_INLINE = 24,
+};
+
+enum vnode_flags {
+	VNODE_UNLINKED = 1, /* it has no name any more (or never had: O_TMPFILE) */
+	VNODE_DOOMED = 2, /* its content is another machine's former one: served until forgotten */
+};
+
+struct vnode {
+	struct hnode by_id; /* hash: the id itself */
+	struct hnode by_ino;
+	uint64_t ino; /* st_ino */
+	struct view *view; /* a reference */
+	struct vnode *parent; /* a reference; NULL: the root, or unlinked */
+	struct live *live; /* what open files and used directories have; see view.h */
+	uint64_t pins;
+	struct id128 *link; /* owned; the link id of a file that has one in the base */
+	uint32_t refs;
+	uint8_t type; /* enum file_type */
+	uint8_t flags; /* guarded by the view's lock */
+	uint8_t name_len;
+	union {
+		char inline_name[VNODE_NAME_INLINE];
+		char *long_name; /* owned, when name_len is larger */
+	};
+};
+
+/* Every vnode of a mount. */
+struct vnode_table;
+
+int vnode_table_new(struct vnode_table **ret);
+void vnode_table_free(struct vnode_table *t);
+DEFINE_CLEANUP(struct vnode_table *, vnode_table_free)
+
+static inline uint64_t vnode_id(const struct vnode *v)
+{
+	return v->by_id.hash;
+}
+
+struct span vnode_name(const struct vnode *v);
+
+/* The vnode a client means by @id, with a reference; NULL: there is none. */
+struct vnode *vnode_by_id(struct vnode_table *t, uint64_t id);
+
+/* The vnode of @ino in @view if there is one, or a new one; with a reference. 0 or -ENOMEM. */
+int vnode_get(struct vnode_table *t, struct view *view, uint64_t ino, uint8_t type,
+	      struct vnode *parent, struct span name, struct vnode **ret);
+
+/* The one there is, or NULL. */
+struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino);
+
+void vnode_ref(struct vnode_table *t, struct vnode *v);
+void vnode_unref(struct vnode_table *t, struct vnode *v);
+
+/* The client was told the id once more, or forgets @n times. */
+void vnode_pin(struct vnode_table *t, struct vnode *v);
+void vnode_unpin(struct vnode_table *t, struct vnode *v, uint64_t n);
+
+/* Under the view's lock: it has another name now, or none (@parent NULL). 0 or -ENOMEM. */
+int vnode_move(struct vnode_table *t, struct vnode *v, struct vnode *parent, struct span name);
+
+uint64_t vnode_count(struct vnode_table *t);
+
+/*
+ * Up to @max vnodes that are pinned, closed, have no children and were not seen by this sweep
+ * lately: their parents' ids and names, for the client to let go of. Returns how many.
+ */
+struct vnode_stale {
+	uint64_t parent;
+	char name[256];
+};
+size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max);
