@@ -4,7 +4,8 @@
  *
  * A backend is a directory, memory, a bucket, or a layer over another backend that adds one thing
  * (faults for tests, counts) and passes the rest through. Keys match [A-Za-z0-9/._-]{1,512}, have
- * no empty, "." or ".." part and do not start or end with '/'; any other is -EINVAL.
+ * no empty, "." or ".." part and none of over 255 bytes, and their first part is not "tmp", which a
+ * directory needs for itself; any other is -EINVAL.
  *
  * All calls may block; all are safe from any thread; each takes the caller's deadline (borrowed;
  * NULL: none) and ends with -ETIME when it has passed and -ECANCELED when the caller gave up.
@@ -21,10 +22,14 @@ struct etag {
 };
 
 struct backend;
-struct backend_put;
 
-/* One key of a listing; borrowed until the callback returns. A positive result ends the listing
- * early and is returned. */
+/* A put in pieces: the first member of each kind's own. */
+struct backend_put {
+	struct backend *backend; /* borrowed */
+};
+
+/* One key of a listing; borrowed until the callback returns. A result other than 0 ends the listing
+ * early and is returned. The backend may be called from it. */
 typedef int (*backend_list_fn)(const char *key, uint64_t size, void *ctx);
 
 struct backend_ops {
@@ -40,9 +45,9 @@ struct backend_ops {
 
 	/*
 	 * Reads the whole of @key, at most @max bytes, with its tag. 0, -EFBIG, or as get().
-	 * With @not (not NULL): -EALREADY when the tag still is that one, and nothing is read.
+	 * With @known (unless NULL): -EALREADY when the tag still is that one, and nothing is read.
 	 */
-	int (*get_all)(struct backend *b, const char *key, size_t max, const struct etag *not,
+	int (*get_all)(struct backend *b, const char *key, size_t max, const struct etag *known,
 		       const struct deadline *dl, struct buf *ret, struct etag *ret_tag);
 
 	/* 0 and the size, or as get(). */
@@ -56,8 +61,9 @@ struct backend_ops {
 	int (*put)(struct backend *b, const char *key, struct span data, const struct deadline *dl);
 
 	/*
-	 * The same in pieces: nothing is seen under @key before put_end() has returned 0. put_end
-	 * and put_abort free the put; after a failed put_write or put_end only that is left.
+	 * The same in pieces: nothing is seen under @key before put_end() has returned 0. put_end,
+	 * whatever it returns, and put_abort free the put; after a failed put_write only put_abort
+	 * is left.
 	 */
 	int (*put_begin)(struct backend *b, const char *key, struct backend_put **ret);
 	int (*put_write)(struct backend_put *p, struct span data, const struct deadline *dl);
@@ -78,12 +84,13 @@ struct backend_ops {
 	/*
 	 * Calls @fn for every key that starts with @prefix, ascending, from the first above
 	 * @after (NULL: all). What is written meanwhile may show or not; absence proves nothing.
+	 * 0, @fn's result when that is not 0, -EINVAL (no key starts so), or as get().
 	 */
 	int (*list)(struct backend *b, const char *prefix, const char *after, backend_list_fn fn,
 		    void *ctx, const struct deadline *dl);
 
 	/* Removes @key. 0 also if there was none. Never used on what can be swapped. */
-	int (*delete)(struct backend *b, const char *key, const struct deadline *dl);
+	int (*remove)(struct backend *b, const char *key, const struct deadline *dl);
 
 	/* Bytes free where the objects lie, or UINT64_MAX where that means nothing. Never waits. */
 	uint64_t (*space)(struct backend *b);
@@ -118,3 +125,6 @@ int file_backend_open(const char *path, const struct backend_options *opts, stru
 int memory_backend_new(struct backend **ret);
 
 bool backend_key_is_valid(const char *key);
+
+/* Could a valid key start so? "" and "a/" are prefixes. */
+bool backend_prefix_is_valid(const char *prefix);

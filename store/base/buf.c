@@ -39,6 +39,16 @@ fail:
 	return -ENOMEM;
 }
 
+int buf_take(struct buf *b, struct buf *ret)
+{
+	if (b->failed)
+		return -ENOMEM;
+	buf_release(ret);
+	*ret = *b;
+	*b = (struct buf){ 0 };
+	return 0;
+}
+
 uint8_t *buf_extend(struct buf *b, size_t n)
 {
 	uint8_t *p;

@@ -47,6 +47,9 @@ static inline bool buf_failed(const struct buf *b)
 	return b->failed;
 }
 
+/* Moves what was written to @ret, in place of what that held. 0, or -ENOMEM when @b is marked. */
+int buf_take(struct buf *b, struct buf *ret);
+
 static inline struct span buf_span(const struct buf *b)
 {
 	return (struct span){ b->data, b->len };

@@ -21,7 +21,7 @@ struct cursor {
 
 static inline struct cursor cursor_of(struct span s)
 {
-	return (struct cursor){ .p = s.data, .end = s.data + s.len };
+	return (struct cursor){ .p = s.data, .end = s.len > 0 ? s.data + s.len : s.data };
 }
 
 static inline bool cursor_failed(const struct cursor *c)
@@ -54,7 +54,8 @@ static inline struct span rd_bytes(struct cursor *c, size_t n)
 		cursor_fail(c);
 		return (struct span){ c->end, 0 };
 	}
-	c->p += n;
+	if (n > 0)
+		c->p += n;
 	return s;
 }
 
@@ -137,4 +138,19 @@ static inline struct span rd_str16(struct cursor *c, size_t max)
 static inline struct span rd_str32(struct cursor *c, size_t max)
 {
 	return rd_limited(c, rd_u32(c), max);
+}
+
+/* A str8 as a C string of at most @size - 1 bytes; a longer one, or a NUL in it, fails the cursor
+ * and leaves "". */
+static inline void rd_string8(struct cursor *c, char *ret, size_t size)
+{
+	struct span s = rd_str8(c, size - 1);
+
+	if (s.len > 0 && memchr(s.data, '\0', s.len)) {
+		cursor_fail(c);
+		s.len = 0;
+	}
+	if (s.len > 0)
+		memcpy(ret, s.data, s.len);
+	ret[s.len] = '\0';
 }

@@ -38,6 +38,14 @@
 		_a > _b ? _a : _b; \
 	})
 
+#define CLAMP(x, lo, hi)             \
+	({                           \
+		typeof(x) _x = (x);  \
+		typeof(x) _lo = (lo); \
+		typeof(x) _hi = (hi); \
+		_x < _lo ? _lo : _x > _hi ? _hi : _x; \
+	})
+
 #define ALIGN_UP(x, a)	   (((x) + ((typeof(x))(a)-1)) & ~((typeof(x))(a)-1))
 #define ALIGN_DOWN(x, a)   ((x) & ~((typeof(x))(a)-1))
 #define DIV_ROUND_UP(x, d) (((x) + (d)-1) / (d))

@@ -118,6 +118,14 @@ int fsync_fd(int fd)
 	return 0;
 }
 
+int fdatasync_fd(int fd)
+{
+	while (fdatasync(fd) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
 int fsync_dir(int dirfd, const char *path)
 {
 	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -39,8 +39,10 @@ int read_file(int dirfd, const char *name, size_t max, struct buf *ret);
  * temporary name is "@name.tmp". */
 int write_file_atomic(int dirfd, const char *name, struct span data, mode_t mode);
 
-/* fsync that goes on after a signal; of the directory @path below @dirfd ("." for itself). */
+/* fsync and fdatasync that go on after a signal; of the directory @path below @dirfd ("." for
+ * itself). */
 int fsync_fd(int fd);
+int fdatasync_fd(int fd);
 int fsync_dir(int dirfd, const char *path);
 
 /* mkdir -p; the last part gets @mode. 0 or -errno. */

@@ -42,6 +42,18 @@ int htab_insert(struct htab *t, struct hnode *n, uint64_t hash)
 	return 0;
 }
 
+int htab_reserve(struct htab *t, size_t more)
+{
+	size_t n = t->buckets ? t->mask + 1 : BUCKETS_FIRST;
+
+	if (htab_has_room(t, more))
+		return 0;
+	while (n < t->count + more)
+		n *= 2;
+	grow(t, n);
+	return htab_has_room(t, more) ? 0 : -ENOMEM;
+}
+
 void htab_remove(struct htab *t, struct hnode *n)
 {
 	struct hnode **p = &t->buckets[n->hash & t->mask];
@@ -57,6 +69,13 @@ void htab_release(struct htab *t)
 {
 	free(t->buckets);
 	*t = (struct htab){ 0 };
+}
+
+void htab_clear(struct htab *t)
+{
+	if (t->buckets)
+		memset(t->buckets, 0, (t->mask + 1) * sizeof(t->buckets[0]));
+	t->count = 0;
 }
 
 void htab_walk(struct htab *t, void (*fn)(struct hnode *n, void *ctx), void *ctx)

@@ -27,11 +27,23 @@ struct htab {
 /* 0 or -ENOMEM (first insert only; a table that cannot grow goes on with longer chains). */
 int htab_insert(struct htab *t, struct hnode *n, uint64_t hash);
 
+/* Room for @more elements: until they are in, htab_insert() cannot fail. 0 or -ENOMEM. */
+int htab_reserve(struct htab *t, size_t more);
+
 /* @n must be in @t. */
 void htab_remove(struct htab *t, struct hnode *n);
 
 /* Frees the buckets, not the elements. */
 void htab_release(struct htab *t);
+
+/* Forgets the elements and keeps the buckets. */
+void htab_clear(struct htab *t);
+
+/* Would htab_reserve() have nothing to do? */
+static inline bool htab_has_room(const struct htab *t, size_t more)
+{
+	return t->buckets && t->count + more <= t->mask + 1;
+}
 
 static inline struct hnode *htab_bucket(const struct htab *t, uint64_t hash)
 {

@@ -18,6 +18,16 @@ void cond_init(pthread_cond_t *c)
 	pthread_condattr_destroy(&a);
 }
 
+void rwlock_init_writers_first(pthread_rwlock_t *l)
+{
+	pthread_rwlockattr_t a;
+
+	pthread_rwlockattr_init(&a);
+	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(l, &a);
+	pthread_rwlockattr_destroy(&a);
+}
+
 int cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, const struct deadline *dl,
 		    int64_t max_ms)
 {

@@ -12,6 +12,10 @@
 /* A condition whose timed waits take CLOCK_MONOTONIC. */
 void cond_init(pthread_cond_t *c);
 
+/* A lock whose writers go before readers that come later; it must not be read-locked twice by one
+ * thread. (By default readers that overlap keep writers out for ever.) */
+void rwlock_init_writers_first(pthread_rwlock_t *l);
+
 /* Waits until signalled, @dl, or @max_ms; 0 or -ETIME when that time is over. */
 int cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, const struct deadline *dl,
 		    int64_t max_ms);

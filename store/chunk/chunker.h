@@ -10,8 +10,11 @@
 
 #include "base/defs.h"
 
+enum { CHUNK_MIN_LEAST = 64 };
+
 struct chunk_params {
-	uint32_t min, avg, max; /* bytes; avg a power of two, min < avg < max <= CHUNK_LIMIT */
+	/* bytes; avg a power of two, CHUNK_MIN_LEAST <= min < avg < max <= CHUNK_LIMIT */
+	uint32_t min, avg, max;
 };
 
 #define CHUNK_PARAMS_DEFAULT ((struct chunk_params){ 128 << 10, 512 << 10, 2 << 20 })

@@ -28,12 +28,13 @@ struct commit {
 void commit_release(struct commit *c);
 #define _cleanup_commit_ _cleanup_(commit_release)
 
-/* Writes the object and computes its id. All locs must be LOC_NONE or LOC_AT. 0, -EINVAL (a limit
- * or an order broken), -ENOMEM. */
+/* Writes the object, in place of what @ret held, and computes its id. All locs must be LOC_NONE or
+ * LOC_AT. 0, -EINVAL (a limit or an order broken), -ENOMEM. */
 int commit_write(const struct commit *c, struct buf *ret, struct oid *ret_id);
 
 /* Reads the object of the commit @id (NULL: any); spans borrow @object. 0, -EBADMSG, -ENOMEM. */
 int commit_read(struct span object, const struct oid *id, struct commit *ret);
 
-/* The id of an object that commit_read() accepts. 0 or -EBADMSG. */
+/* The id of an object that commit_read() accepts; of others it looks at the checksum only. 0 or
+ * -EBADMSG. */
 int commit_id_of(struct span object, struct oid *ret);

@@ -22,6 +22,13 @@ enum file_type {
 	FT_SOCK = 7,
 };
 
+/* Of the wire form; a link id takes the place of the inode in a directory's entry. */
+enum inode_flag {
+	INODE_HAS_LINK = 1,
+	INODE_XATTRS_SMALL = 2,
+	INODE_XATTRS_LARGE = 4,
+};
+
 enum content_kind {
 	CONTENT_CHUNK = 0, /* one chunk, no holes; also: empty */
 	CONTENT_EXTENTS = 1, /* an extents tree */
@@ -90,11 +97,23 @@ void inode_put(struct buf *b, const struct inode *ino);
  */
 int inode_read(struct cursor *c, uint8_t type, struct inode *ret);
 
+/* What a directory's tree sums up to, in its inode and in the inner nodes above it. */
+void dir_sum_put(struct buf *b, const struct tree_sum *s);
+struct tree_sum dir_sum_read(struct cursor *c);
+
 /* Equal in all that is hashed: hints do not count. */
 bool inode_equal(const struct inode *a, const struct inode *b);
 
 /* Equal but for mtime and ctime. */
 bool inode_equal_but_times(const struct inode *a, const struct inode *b);
+
+/* The extents tree of a content of kind CONTENT_EXTENTS. */
+static inline struct tree_root content_root(const struct content *c)
+{
+	return (struct tree_root){
+		.id = c->id, .loc = c->loc, .sum = { .bytes = c->size, .data = c->data }
+	};
+}
 
 /* S_IFREG and so on, and back (0 for a type there is not). */
 mode_t file_type_to_mode(uint8_t type);

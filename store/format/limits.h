@@ -16,7 +16,7 @@ enum {
 	SYMLINK_MAX = 4095,
 	XATTR_NAME_MAX_LEN = 255,
 	XATTR_INLINE_MAX = 1024, /* an xattr list in the inode; larger is a chunk of its own */
-	XATTR_LIST_MAX = 1 << 20,
+	XATTR_LIST_LIMIT = 1 << 20,
 	INLINE_MAX = 256, /* content that also travels as a hint */
 
 	CHUNK_LIMIT = 16 << 20,
@@ -34,7 +34,8 @@ enum {
 	FRAME_ITEMS_MAX = 4096,
 	FRAME_RAW_MAX = CHUNK_LIMIT + (64 << 10),
 	PACK_TARGET = 32 << 20,
-	PACK_MAX = PACK_TARGET + 2 * FRAME_RAW_MAX, /* with the frame that passed it, and the footer */
+	PACK_FRAMES_MAX = PACK_TARGET + FRAME_RAW_MAX + (256 << 10), /* with what passed it */
+	PACK_MAX = 128 << 20, /* and the footer: 48 bytes where an item takes 37 and more */
 
 	COMMIT_MAX = 4 << 20,
 	COMMIT_PARENTS_MAX = 16,
@@ -46,8 +47,11 @@ enum {
 	REF_COMMIT_MAX = 32 << 10, /* a commit's object that a ref carries along */
 	REPO_SETTINGS_MAX = 256,
 	FORMAT_OBJECT_MAX = 4096,
+	GC_CONDEMNED_MAX = 1 << 20, /* packs */
+	GC_STATE_MAX = GC_CONDEMNED_MAX * 16 + 64,
 
 	SEGMENT_PACKS_MAX = 1 << 20,
+	SEGMENT_TIER_MAX = 99, /* two digits of its key */
 	SEGMENT_FANOUT = 256,
 };
 

@@ -27,7 +27,7 @@ struct node {
 	uint8_t *bytes; /* owned: canonical part, then hint part */
 	uint32_t canon_len;
 	uint32_t *at; /* count + 1: where each entry starts; owned */
-	uint32_t *hint_at; /* count, or NULL without hints; owned */
+	uint32_t *hint_at; /* count + 1, or NULL without hints; owned */
 	uint32_t packs_at; /* the hints' pack table */
 	uint16_t packs;
 };
@@ -73,12 +73,14 @@ uint32_t node_search(const struct node *n, struct span key, bool *ret_equal);
 /* A parent says what its child must be: level, kind, first key, sum. 0 or -EBADMSG. */
 int node_check_child(const struct node *parent, uint32_t i, const struct node *child);
 
-/* Starts a canonical part: the header with a count of 0, which node_canon_end() sets. */
+/* Starts a canonical part in the empty @b: the header with a count of 0, which node_canon_end()
+ * sets. */
 void node_canon_begin(struct buf *b, enum tree_kind kind, uint8_t level);
 void node_canon_end(struct buf *b, uint32_t count);
 void child_put(struct buf *b, enum tree_kind kind, const struct child_rec *c);
 
-/* The hint part for @n entries; all locs must be LOC_NONE or LOC_AT. */
+/* The hint part for @n entries; all locs must be LOC_NONE or LOC_AT. Writes nothing when there is
+ * nothing to say; content over INLINE_MAX does not travel. */
 void hint_put(struct buf *b, const struct entry_hint *hints, uint32_t n);
 
 /* Reads a hint part into @n hints, which borrow @raw; -EBADMSG means "no hints". */

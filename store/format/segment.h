@@ -28,8 +28,10 @@ bool segment_covers(const struct segment *s, const struct id128 *pack);
 struct segment_id segment_replaced(const struct segment *s, uint32_t i);
 
 /*
- * Writes the segment that merges footers (tier 0) or segments (the next tier) into @out. An id in
- * several keeps the place the first input has for it. 0, -ENOMEM, -EFBIG (over a limit).
+ * Writes the segment that merges footers (tier 0) or segments (the tier above their highest) into
+ * @out, which is emptied first. An id in several keeps the place the first input has for it.
+ * @ids are the names of the segments, which the new one replaces. 0, -ENOMEM, -EFBIG (over a
+ * limit), -EINVAL (@ids not distinct).
  */
 struct segment_footer {
 	struct id128 pack;

@@ -4,9 +4,9 @@
  *
  *	          first change                freeze                     published
  *	clean ------------------> dirty ------------------> committing ------------> clean or dirty
- *	  ^                        ^  ^                          |
- *	  '---- discard, follow ---'  '------- failed -----------'  (the frozen layer stays: the next
- *	                                                              freeze folds the top into it)
+ *	                           ^                             |
+ *	                              '------- failed --------------'  (what was frozen stays, and the
+ *	                                                                next commit takes it along)
  *
  * All heads of a mount share one state directory: table, staging, cache. One process holds it.
  */
@@ -29,10 +29,12 @@ struct heads_options {
 	 */
 	void (*write_back)(struct view *head, void *ctx);
 	/*
-	 * A head has moved to another commit than its own: what the client knows of these names is
-	 * outdated. Called with no lock held.
+	 * A clean head has moved to a commit of another mount, in which @name in the directory @dir
+	 * (a vnode's id) means something else; @vnode: what the client knew under it, 0 if nothing.
+	 * Without a @dir (0) it is the content of @vnode alone. What is cached of either is outdated. Called with no lock held. NULL: nobody caches.
 	 */
-	void (*moved)(struct view *head, void *ctx);
+	void (*outdated)(struct view *head, uint64_t dir, struct span name, uint64_t vnode,
+			 void *ctx);
 	void *ctx;
 };
 
@@ -51,14 +53,17 @@ DEFINE_CLEANUP(struct heads *, heads_free)
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 
+/*
+ * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open,
+ * it moves there. 1: it has; 0: it stays where it is (or is there); -errno.
+ */
+int head_follow(struct view *head, const struct oid *target, struct access *acc);
+
 /* The branch has another name now; the head stays the same. */
 int heads_rename(struct heads *h, const struct id128 *repo, const char *from, const char *to);
 
 /* Forgets a head: -ENOTEMPTY while it has uncommitted changes. */
 int heads_remove(struct heads *h, const struct id128 *repo, const char *branch);
-
-/* Throws away what is uncommitted. -EBUSY while a commit is under way. */
-int head_discard(struct view *head, struct access *acc);
 
 /*
  * Commits: write-back, freeze, pack, publish. Writers go on meanwhile. One at a time a head;
@@ -92,22 +97,14 @@ int head_status(struct view *head, struct head_status *ret);
 void head_status_release(struct head_status *s);
 
 /*
- * What is uncommitted, against the base: every path that differs, ascending within each directory.
- * A directory that is new or gone comes alone, without what is below it.
- */
-struct head_change {
-	struct span path; /* borrowed */
-	uint8_t what; /* 'A' added, 'D' removed, 'M' content, 'T' type, 'P' attributes */
-	uint8_t type; /* of the file now, or as it was */
-};
-int head_changes(struct view *head, struct access *acc,
-		 int (*fn)(const struct head_change *c, void *ctx), void *ctx);
-
-/*
- * Puts a file or tree of another view in the place of @name in @dir, sharing its content; what is
- * there is replaced (@name empty: the contents of @dir itself, which must be a head's root).
+ * Puts a file or tree of a commit under @name in @dir, sharing its content; a directory whole,
+ * whatever its size. Hard links below it are links among themselves. -EEXIST; -EINVAL (@from is not
+ * a commit's).
  */
 int head_graft(struct vnode *from, struct vnode *dir, struct span name, struct access *acc);
+
+/* rm -rf: a directory of the base in one step, if nothing below it is changed or hard-linked. */
+int head_remove_tree(struct vnode *dir, struct span name, struct access *acc);
 
 struct heads_stats {
 	uint64_t heads, dirty, staged, waiting, budget;

@@ -31,14 +31,17 @@ struct stage_place {
 	uint64_t pos;
 };
 
-/* @dirfd: "stage/" is made below it (duplicated). @budget: bytes on disk at most. */
-int staging_open(int dirfd, uint64_t budget, struct staging **ret);
+/* @dirfd: "stage/" is made below it (duplicated). @budget: bytes on disk at most. Files get numbers
+ * from @first_file on, which must be above all that records may still refer to. */
+int staging_open(int dirfd, uint64_t budget, uint32_t first_file, struct staging **ret);
 void staging_free(struct staging *s);
 DEFINE_CLEANUP(struct staging *, staging_free)
 
 /*
  * After a restart, before anything else: every range that a record refers to is said once, then
- * recover_end() removes files nobody referred to and punches the gaps of the others.
+ * recover_end() gives back files nobody referred to and the gaps of the others: records of before
+ * the last sync point may still refer to them, so they go when the next one has passed. recover():
+ * 0, or -EBADMSG (logged: there are no such bytes).
  */
 int staging_recover(struct staging *s, struct stage_place at, uint64_t len);
 int staging_recover_end(struct staging *s);
@@ -56,14 +59,28 @@ int staging_write(struct staging *s, struct stage_place at, const void *data, si
 /* Reads all; holes and what lies beyond the end read as zeroes. 0 or -EIO. */
 int staging_read(struct staging *s, struct stage_place at, void *buf, size_t len);
 
-/* Gives a range back; for a slab @len may end anywhere in its last block. Blocks that are only
- * partly in the range stay. */
+/*
+ * Gives a range back. In a slab, blocks are counted: each range that was given out or shared and
+ * touches a block holds it once, and a block nobody holds is freed. In an own file, blocks that
+ * are only partly in the range stay.
+ */
 void staging_release(struct staging *s, struct stage_place at, uint64_t len);
+
+/* A range was split, and this part of it will be released on its own. */
+void staging_share(struct staging *s, struct stage_place at, uint64_t len);
+
+/* How many bytes from @at on, the end of a range, its owner may still write: the rest of a
+ * slab's block that it holds alone. */
+uint64_t staging_tail_room(struct staging *s, struct stage_place at);
 
 /* Gives a whole file back, own file or slab, at the next sync point. */
 void staging_release_file(struct staging *s, uint32_t file);
 
-/* For the table's hooks. */
+/*
+ * For the table's hooks: begin, sync_data, synced. What was released before the begin of a sync
+ * point is punched when that has passed; so is what staging_recover_end() found.
+ */
+void staging_sync_begin(struct staging *s);
 int staging_sync(struct staging *s);
 void staging_synced(struct staging *s);
 
@@ -76,6 +93,12 @@ void staging_forget(struct staging *s, uint32_t file);
 /* No more is appended to the slab that is being filled: what is frozen shares no file with what
  * comes after. */
 void staging_cut(struct staging *s);
+
+/* The number that the next file will get. */
+uint32_t staging_next_file(struct staging *s);
+
+/* Is there such a file? One with nothing in it is gone after a restart. */
+bool staging_has(struct staging *s, uint32_t file);
 
 bool staging_is_slab(const struct staging *s, uint32_t file);
 

@@ -33,13 +33,20 @@ struct table;
 enum {
 	TABLE_KEY_MAX = 400,
 	TABLE_VALUE_MAX = (1 << 20) + 4096,
+	TABLE_BATCH_MAX = 64 << 20, /* bytes of keys and values, about */
 };
 
-/* What must be durable before a record that refers to it may be: called with no lock held. */
+/*
+ * What must be durable before a record that refers to it may be: called with no lock held, in this
+ * order, for one sync point after the other; not before the first table_apply(), table_sync() or
+ * table_checkpoint(). Any may be NULL.
+ */
 struct table_hooks {
+	/* A sync point begins: what is freed from now on was not freed before it. */
+	void (*begin)(void *ctx);
 	/* Makes all staged bytes written so far durable. 0 or -errno. */
 	int (*sync_data)(void *ctx);
-	/* A sync point has passed: what was freed before it was applied may be reused. */
+	/* It has passed: what was freed before it began may be reused. Not called if it failed. */
 	void (*synced)(void *ctx);
 	void *ctx;
 };
@@ -75,6 +82,12 @@ int table_prev(struct table *t, struct span prefix, struct span from, struct buf
 struct table_batch {
 	struct buf bytes;
 	uint32_t count;
+	/*
+	 * It makes something new (a file, a name). Set by the caller; such batches are the first to
+	 * get -ENOSPC when the disk is full, so that what is kept in reserve is left to those that
+	 * remove and commit.
+	 */
+	bool grows;
 };
 void table_batch_put(struct table_batch *b, struct span key, struct span value);
 void table_batch_delete(struct table_batch *b, struct span key);
@@ -83,8 +96,8 @@ void table_batch_drop(struct table_batch *b, uint32_t layer);
 void table_batch_release(struct table_batch *b);
 #define _cleanup_table_batch_ _cleanup_(table_batch_release)
 
-/* 0; -EIO (broken); -ENOSPC (no room in the journal even after a checkpoint; nothing was done),
- * -ENOMEM. An empty batch is nothing. */
+/* 0; -EIO (broken); -ENOSPC (no room in the journal even after a checkpoint), -ENOMEM, -EINVAL (a
+ * limit, or a layer that was dropped), -EFBIG: nothing was done. An empty batch is nothing. */
 int table_apply(struct table *t, const struct table_batch *b);
 
 /* Is there room in memory for more? If not, a checkpoint is under way; wait for it with no lock

@@ -16,15 +16,13 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "head/vnode.h"
 #include "object/access.h"
 
-#include <sys/stat.h>
-
-struct heads;
 struct store;
 struct view;
-struct batch_copy;
 
 /* Who asks. */
 struct caller {
@@ -35,7 +33,7 @@ struct caller {
 
 /* A view of the commit whose object is @object. Two of one commit are apart in everything but
  * inode numbers. */
-int view_of_commit(struct store *store, struct vnode_table *vnodes, const struct id128 *repo,
+int view_of_commit(struct store *store, struct vnode_table *vnodes, const char *repo_name,
 		   struct span object, struct view **ret);
 
 struct view *view_ref(struct view *v);
@@ -103,8 +101,7 @@ struct setattr {
 	uint64_t size;
 	struct timespec mtime, ctime;
 };
-int view_setattr(struct vnode *v, const struct setattr *s, struct access *acc,
-		 struct stat *ret_st);
+int view_setattr(struct vnode *v, const struct setattr *s, struct access *acc, struct stat *ret_st);
 
 /* -ENODATA. Names "user.pfs.*" are computed: repo, branch, commit, id, size. */
 int view_getxattr(struct vnode *v, struct span name, struct access *acc, struct buf *ret);
@@ -119,10 +116,10 @@ int view_listxattr(struct vnode *v, struct access *acc, struct buf *ret);
 /* The target of a symlink. */
 int view_readlink(struct vnode *v, struct access *acc, struct buf *ret);
 
-/* Data. A file must be open around these: open and release pair up. */
+/* Data. A file must be open around these: open and close pair up. */
 
 int view_open(struct vnode *v, int flags, struct access *acc);
-void view_release(struct vnode *v, int flags);
+void view_close(struct vnode *v);
 
 /* How many bytes of the @len at @off (fewer at the end only). */
 int64_t view_read(struct vnode *v, uint64_t off, size_t len, void *buf, struct access *acc);

@@ -11,17 +11,18 @@
  *	refs	by this program: children, open files, running operations
  *
  * Locks: the table's lock (rank 60) guards ids, inode numbers, pins and refs. Parent and name
- * change under the view's lock only.
+ * change under the view's lock and the table's; either is enough to read them.
  */
 #pragma once
+
+#include <pthread.h>
 
 #include "base/htab.h"
 #include "base/random.h"
 
-#include <pthread.h>
-
 struct view;
-struct live;
+struct live_dir;
+struct live_file;
 
 enum {
 	VNODE_NAME_INLINE = 24,
@@ -29,16 +30,19 @@ enum {
 
 enum vnode_flags {
 	VNODE_UNLINKED = 1, /* it has no name any more (or never had: O_TMPFILE) */
-	VNODE_DOOMED = 2, /* its content is another machine's former one: served until forgotten */
+	VNODE_DOOMED = 2, /* what it stood for is gone; another vnode may have its number */
 };
 
 struct vnode {
 	struct hnode by_id; /* hash: the id itself */
 	struct hnode by_ino;
 	uint64_t ino; /* st_ino */
-	struct view *view; /* a reference */
+	struct view *view; /* held; NULL once it is gone */
 	struct vnode *parent; /* a reference; NULL: the root, or unlinked */
-	struct live *live; /* what open files and used directories have; see view.h */
+	union { /* the view's; guarded by its lock */
+		struct live_dir *dir; /* FT_DIR */
+		struct live_file *file; /* FT_REG */
+	};
 	uint64_t pins;
 	struct id128 *link; /* owned; the link id of a file that has one in the base */
 	uint32_t refs;
@@ -54,7 +58,15 @@ struct vnode {
 /* Every vnode of a mount. */
 struct vnode_table;
 
-int vnode_table_new(struct vnode_table **ret);
+/* What the owner of the views does: hold() when a vnode is made, gone() with no lock held when
+ * nobody has it any more, right before it is freed. */
+struct vnode_hooks {
+	void (*hold)(struct view *view);
+	void (*gone)(struct vnode *v);
+};
+
+/* @hooks are borrowed. */
+int vnode_table_new(const struct vnode_hooks *hooks, struct vnode_table **ret);
 void vnode_table_free(struct vnode_table *t);
 DEFINE_CLEANUP(struct vnode_table *, vnode_table_free)
 
@@ -72,8 +84,13 @@ struct vnode *vnode_by_id(struct vnode_table *t, uint64_t id);
 int vnode_get(struct vnode_table *t, struct view *view, uint64_t ino, uint8_t type,
 	      struct vnode *parent, struct span name, struct vnode **ret);
 
-/* The one there is, or NULL. */
+bool vnode_exists(struct vnode_table *t, struct view *view, uint64_t ino);
+
+/* The one there is, with a reference, or NULL. */
 struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino);
+
+/* Under the view's lock: its number may be given to another; it has no name any more. */
+void vnode_doom(struct vnode_table *t, struct vnode *v);
 
 void vnode_ref(struct vnode_table *t, struct vnode *v);
 void vnode_unref(struct vnode_table *t, struct vnode *v);
@@ -82,8 +99,10 @@ void vnode_unref(struct vnode_table *t, struct vnode *v);
 void vnode_pin(struct vnode_table *t, struct vnode *v);
 void vnode_unpin(struct vnode_table *t, struct vnode *v, uint64_t n);
 
-/* Under the view's lock: it has another name now, or none (@parent NULL). 0 or -ENOMEM. */
-int vnode_move(struct vnode_table *t, struct vnode *v, struct vnode *parent, struct span name);
+/* Under the view's lock: it has another name now, or none (@parent NULL). The reference to the
+ * former parent, if that is another, passes to the caller, to be given back without the lock. */
+int vnode_move(struct vnode_table *t, struct vnode *v, struct vnode *parent, struct span name,
+	       struct vnode **ret_former);
 
 uint64_t vnode_count(struct vnode_table *t);
 

@@ -52,8 +52,7 @@ int index_publish(struct index *x, struct backend *b, bool force, const struct d
 
 /* Refs and commits by their key, as last seen. */
 int index_object_get(struct index *x, const char *key, struct buf *ret, struct etag *ret_tag);
-void index_object_put(struct index *x, const char *key, struct span object,
-		      const struct etag *tag);
+void index_object_put(struct index *x, const char *key, struct span object, const struct etag *tag);
 void index_object_forget(struct index *x, const char *key);
 /* Every known key with @prefix; as backend list. */
 int index_object_list(struct index *x, const char *prefix, backend_list_fn fn, void *ctx);

@@ -13,12 +13,15 @@
 #pragma once
 
 #include "backend/backend.h"
-#include "format/ref.h"
+#include "format/name.h"
+#include "format/repo.h"
 
 struct index;
 struct refs;
 
-enum { REFS_PATIENCE_MS = 50 };
+enum {
+	REFS_PATIENCE_MS = 50
+};
 
 struct refs_options {
 	struct backend *backend; /* borrowed, as the index */

@@ -6,7 +6,7 @@
 
 #include "backend/backend.h"
 #include "base/thread.h"
-#include "format/ref.h"
+#include "format/storeformat.h"
 #include "object/access.h"
 
 struct cache;

@@ -9,7 +9,8 @@
 
 struct tree_diff; /* a pair of cursors that move together */
 
-/* Directories and links. @a and @b are read at once. */
+/* Directories and links. @a and @b are read at once and not borrowed. Errors here and below are as
+ * in tree/tree.h; after one, a diff can only be freed. */
 int tree_diff_new(enum tree_kind kind, struct node_source *source, const struct tree_root *a,
 		  const struct tree_root *b, struct tree_diff **ret);
 void tree_diff_free(struct tree_diff *d);

@@ -7,6 +7,10 @@
  * subtrees are taken over from there on. Memory is one open node a level.
  *
  * An editor belongs to one thread. After an error it can only be freed.
+ *
+ * Errors: the source's and the sink's, a node that the source does not have being -EIO; -EBADMSG,
+ * the base is damaged; -EINVAL, a key is not above the last one, or a record breaks a rule of the
+ * format, so that nobody could read it again; -EFBIG, the tree has too many levels; -ENOMEM.
  */
 #pragma once
 
@@ -41,12 +45,14 @@ int links_edit_remove(struct tree_edit *e, const struct id128 *link);
 
 /*
  * Extents: the base is read from its start; each call says what comes next in the result. keep
- * and skip take @len bytes of the base that must end where an extent ends (-EINVAL if not). What
- * is neither kept nor skipped by the end is dropped.
+ * and skip take @len bytes of the base that must end where an extent ends (-EINVAL if not; since
+ * keeps in a row are one, it may come from the call after the last of them). Holes that come to
+ * lie side by side become one. What is neither kept nor skipped by the end is dropped.
  */
 int extents_edit_keep(struct tree_edit *e, uint64_t len);
 int extents_edit_skip(struct tree_edit *e, uint64_t len);
 int extents_edit_put(struct tree_edit *e, const struct extent_rec *x);
 
-/* The result; for directories and links after keeping the rest of the base. */
+/* The result; for directories and links after keeping the rest of the base. An extents tree that
+ * was kept as it was has the base's sum, as it was given. */
 int tree_edit_finish(struct tree_edit *e, struct tree_root *ret);

@@ -39,8 +39,12 @@ void tree_cursor_release(struct tree_cursor *c);
 /*
  * Seeks in the tree of @root: to the first entry whose key is not below @key; to the entry with
  * that ordinal; to the extent that holds the byte @off (@ret_start: where it begins). Past the
- * last entry the cursor is at the end, which is no error. 0, or an error of the source's or
- * -EBADMSG (then the cursor is at the end).
+ * last entry the cursor is at the end, which is no error (@ret_start: the tree's length). 0, or an
+ * error of the source's or -EBADMSG (then the cursor is at the end).
+ *
+ * Here and below a node that the source does not have is -EIO: -ENOENT is for names.
+ *
+ * A root's sum is held against its node, but for the items of an extents tree: no inode has them.
  */
 int tree_seek_key(struct tree_cursor *c, const struct tree_root *root, struct span key);
 int tree_seek_ordinal(struct tree_cursor *c, const struct tree_root *root, uint64_t ordinal);
@@ -59,6 +63,21 @@ static inline uint32_t tree_index(const struct tree_cursor *c)
 {
 	return c->path[c->depth - 1].i;
 }
+
+/*
+ * Steps for walks that do not see every leaf (edit.c, diff.c): a cursor may then stand at an entry
+ * above the leaves. tree_enter() goes to the first entry of the root's node, tree_down() to that of
+ * the child it stands at, tree_up() back to the entry of the node it is in, tree_step() past its
+ * entry, whatever the level. Errors as above.
+ */
+int tree_enter(struct tree_cursor *c, const struct tree_root *root);
+int tree_down(struct tree_cursor *c);
+void tree_up(struct tree_cursor *c);
+void tree_step(struct tree_cursor *c);
+
+/* The first key behind path[@depth - 1]'s entry and all that is below it; false when there is
+ * none. Not for extents. */
+bool tree_bound(const struct tree_cursor *c, unsigned depth, struct span *ret);
 
 /*
  * One name of a directory tree, one record of a links tree. What they fill in borrows from

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "chunk/chunker.h"
 #include "write/packer.h"
 
 enum piece_kind {
@@ -40,17 +41,33 @@ struct content_source {
 /* A content being made; its last chunks may still be with the workers. */
 struct content_build;
 
-/*
- * Reads @src to its end, submitting batches. @src is borrowed until the build is freed. The
- * build shares @open, the batch of small chunks that is being filled (replaced when full).
- */
-int content_build_new(struct packer *p, const struct chunk_params *params,
-		      struct content_source *src, struct batch **open, struct content_build **ret);
+struct content_options {
+	struct packer *packer; /* borrowed, as all here */
+	struct chunk_params params;
+	struct access *access; /* for what the store has; may wait */
+	/* The batch of small chunks that is being filled, shared with other builds: replaced when it
+	 * is full and submitted. NULL: none. */
+	struct batch **open;
+};
+
+/* Reads @src to its end, submitting batches. @src is taken: it is freed with the build, on failure
+ * too. */
+int content_build_new(const struct content_options *o, struct content_source *src,
+		      struct content_build **ret);
 void content_build_free(struct content_build *b);
 DEFINE_CLEANUP(struct content_build *, content_build_free)
 
 /* Would content_build_finish() not wait? */
 bool content_build_is_ready(struct content_build *b);
 
-/* Its batches must have been submitted. Waits for them. */
+/* Waits for the workers; the open batch must have been submitted if chunks of it are missing.
+ * Inlined bytes in the result are the build's. */
 int content_build_finish(struct content_build *b, struct content *ret);
+
+/* Adds one chunk to the open batch, submitting it when full, or as one of its own. @ret_batch: a
+ * reference; @ret_index: which of its chunks. */
+int content_add_chunk(const struct content_options *o, struct span bytes, struct batch **ret_batch,
+		      uint32_t *ret_index);
+
+/* Bytes in memory as a source; copied. */
+int content_of_bytes(struct span bytes, struct content_source **ret);

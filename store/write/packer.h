@@ -9,10 +9,11 @@
  * What the store has already (index, or this packer) is not stored again; it counts as reused, and
  * the packs it lies in are remembered for the collector's rule (FORMAT.md, section 11).
  *
- * The first pack takes chunks and nodes alike; when it is full, or from the start with is_large,
- * nodes go into packs of their own.
+ * Nodes of a small commit wait in memory and end its one pack; when they or the data become too
+ * much for that, or from the start with is_large, nodes go into packs of their own.
  *
- * Threads: all functions from the owner's thread alone; encoding runs on the pool.
+ * Threads: all functions from the owner's thread alone; encoding runs on the pool, and so does the
+ * closing of full packs.
  */
 #pragma once
 
@@ -43,23 +44,27 @@ struct batch_chunk {
 
 /*
  * Chunks that make one frame: as many as fit FRAME_TARGET, or a single larger one. Reference
- * counted: whoever waits for its chunks holds one.
+ * counted by the owner's thread: whoever waits for its chunks holds one.
  */
 struct batch {
-	unsigned refs;
-	struct buf bytes; /* given back when the frame is placed */
+	struct buf bytes; /* until the frame is placed */
 	struct batch_chunk *chunks;
-	uint32_t count;
-	uint64_t ticket; /* order of submission */
+	uint32_t count, cap;
+	/* private from here */
+	unsigned refs;
+	uint64_t ticket; /* order of submission, from 1; 0: not submitted */
 };
 
-/* An empty batch, from spare memory where there is some. */
+/* An empty batch, from spare memory where there is some; a reference. */
 int packer_batch(struct packer *p, struct batch **ret);
 
 /* Room for @len bytes as a new chunk; the caller fills it before anything else is done to the
  * batch. NULL: no memory. */
 uint8_t *batch_add(struct batch *b, uint32_t len);
+
+/* Would a chunk of @len still be in the same frame? */
 bool batch_has_room(const struct batch *b, uint32_t len);
+
 struct batch *batch_ref(struct batch *b);
 void packer_batch_unref(struct packer *p, struct batch *b);
 
@@ -68,23 +73,23 @@ void packer_batch_unref(struct packer *p, struct batch *b);
 int packer_submit(struct packer *p, struct batch *b);
 
 /* Are the batch's ids and locs there? Waits for it. 0 or the error that befell it. */
-bool batch_is_placed(struct packer *p, const struct batch *b);
-int packer_wait(struct packer *p, const struct batch *b);
+bool packer_is_placed(struct packer *p, const struct batch *b);
+int packer_wait(struct packer *p, struct batch *b);
 
 /* Where tree editors put nodes; new nodes are offered to the reader's memory. */
 struct node_sink *packer_sink(struct packer *p);
 
-/* Turns the LOC_PENDING of a node into LOC_AT; the frame is written if need be. */
-int packer_resolve(struct packer *p, struct loc *loc);
-
-/* Ends all packs and waits until they are durable. No batch may be unsubmitted. */
+/* Ends all packs and waits until they are durable. Every batch must have been submitted. */
 int packer_finish(struct packer *p);
 
-/* After packer_finish(): stores anew what was reused from packs that are condemned or gone, if the
- * collector has moved since the packer was made. 0 or an error. */
+/* After packer_finish(): turns the LOC_PENDING of a node into LOC_AT. */
+void packer_resolve(struct packer *p, struct loc *loc);
+
+/* After packer_finish(): -ERESTART if the collector has moved since the packer was made, and a
+ * pack that was relied upon may go: all is to be done again. */
 int packer_recheck(struct packer *p);
 
-/* After packer_finish(): tells the index what the packs hold. */
+/* After packer_finish(): tells the index what it has not been told yet. */
 void packer_tell_index(struct packer *p);
 
 struct packer_stats {

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Landing: the commit that was made of a head's frozen layers becomes its base.
+ *
+ * What the top has of files that came up from a frozen layer lay on that layer; it now lies on what
+ * the commit has of them. Which those are is known (head->lifted); what the commit has is looked up by
+ * the path that the frozen layers say, before the lock is taken, again and again until nothing new
+ * has come up. Then all of it is one change: the base, the records of the top, and the end of the
+ * frozen layers. Files without a name that lie in them are moved up first.
+ */
+#include "base/log.h"
+#include "head/base.h"
+#include "head/commit.h"
+#include "head/readdir.h"
+
+/* A file as the new base has it. */
+struct landed {
+	uint64_t ino;
+	struct inode inode; /* spans emptied */
+};
+
+struct landing {
+	struct head *head;
+	struct base base; /* the new one; after landing, the old one */
+	struct access *acc;
+	struct landed *landed; /* as many as are resolved of head->lifted; owned */
+	size_t landed_count;
+	struct freed_list freed; /* what frozen layers have in slabs */
+	uint32_t *files; /* staging files of their own; owned */
+	size_t file_count;
+};
+
+static void landing_release(struct landing *l)
+{
+	base_release(&l->base);
+	free(l->landed);
+	free(l->freed.items);
+	free(l->files);
+}
+
+/* The names from the root down to a file of the frozen layers, the last first. */
+static int path_of(struct landing *l, uint64_t ino, struct buf *ret, struct file *f)
+{
+	struct head *h = l->head;
+	int r;
+
+	for (;;) {
+		file_release(f);
+		r = load_from(h, &h->frozen, ino, f);
+		if (r < 0)
+			return r;
+		if (f->rec.has_link || ino == root_ino(&h->view))
+			return 0;
+		if (f->rec.nlink == 0)
+			return -ENOENT;
+		buf_put(ret, f->rec.name.data, f->rec.name.len);
+		buf_put_u8(ret, (uint8_t)f->rec.name.len);
+		if (buf_failed(ret))
+			return -ENOMEM;
+		ino = f->rec.parent;
+	}
+}
+
+/* One name down from @dir; @ret may be the same. */
+static int step(struct landing *l, const struct inode *dir, struct span name, struct inode *ret)
+{
+	struct reader_source src = reader_source(l->head->view.store->reader, l->acc);
+	_cleanup_(node_unrefp) struct node *leaf = NULL;
+	struct dirent_rec e;
+	int r;
+
+	if (dir->type != FT_DIR)
+		return -EIO;
+	r = dir_lookup(&src.base, &dir->dir, name, &leaf, &e);
+	if (r < 0)
+		return r == -ENOENT ? -EIO : r;
+	*ret = e.inode;
+	return 0;
+}
+
+/* What the commit has of a file of the frozen layers: -ENOENT if it has no name there. */
+static int resolve(struct landing *l, uint64_t ino, struct inode *ret)
+{
+	_cleanup_(node_unrefp) struct node *leaf = NULL;
+	_cleanup_buf_ struct buf path = { 0 };
+	_cleanup_file_ struct file f = { 0 };
+	struct inode at = l->base.root;
+	int r = path_of(l, ino, &path, &f);
+
+	if (r < 0)
+		return r;
+	if (f.rec.has_link) {
+		struct reader_source src = reader_source(l->head->view.store->reader, l->acc);
+		struct link_rec rec;
+
+		if (f.rec.nlink == 0)
+			return -ENOENT;
+		r = links_lookup(&src.base, &l->base.commit.links, &f.rec.link, &leaf, &rec);
+		at = rec.inode;
+	}
+	while (r == 0 && path.len > 0) {
+		size_t n = path.data[--path.len];
+
+		path.len -= n;
+		r = step(l, &at, span_of(path.data + path.len, n), &at);
+	}
+	if (r < 0)
+		return r;
+	at.xattrs = (struct xattrs){ 0 };
+	if (at.type == FT_REG || at.type == FT_LNK)
+		at.content.inlined = span_of(NULL, 0);
+	*ret = at;
+	return 0;
+}
+
+/* Resolves what was lifted since the last time; how many, or -errno. */
+static int resolve_lifted(struct landing *l)
+{
+	struct head *h = l->head;
+	_cleanup_free_ uint64_t *inos = NULL;
+	size_t n;
+
+	pthread_mutex_lock(&h->view.lock);
+	n = h->lifted_count - l->landed_count;
+	inos = n ? malloc(n * sizeof(*inos)) : NULL;
+	if (inos)
+		memcpy(inos, h->lifted + l->landed_count, n * sizeof(*inos));
+	pthread_mutex_unlock(&h->view.lock);
+	if (n == 0)
+		return 0;
+	if (inos) {
+		struct landed *p = reallocarray(l->landed, l->landed_count + n, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		l->landed = p;
+	} else {
+		return -ENOMEM;
+	}
+	l->acc->is_at_hand = false;
+	for (size_t i = 0; i < n; i++) {
+		struct landed x = { .ino = inos[i] };
+		int r = resolve(l, inos[i], &x.inode);
+
+		if (r < 0 && r != -ENOENT)
+			return r;
+		l->landed[l->landed_count++] = x;
+	}
+	return (int)MIN(n, (size_t)INT32_MAX);
+}
+
+static int note_file(struct landing *l, uint32_t file)
+{
+	uint32_t *p;
+
+	for (size_t i = 0; i < l->file_count; i++)
+		if (l->files[i] == file)
+			return 0;
+	p = reallocarray(l->files, l->file_count + 1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	l->files = p;
+	l->files[l->file_count++] = file;
+	return 0;
+}
+
+/* Remembers what a frozen layer has in staging; the layer does not change. */
+static int collect_layer(struct landing *l, uint32_t layer)
+{
+	struct heads *hs = l->head->heads;
+	struct record_key prefix = key_prefix(layer, 'x');
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	int r;
+
+	buf_put(&from, prefix.b, prefix.len);
+	while ((r = table_next(hs->table, key_span(&prefix), buf_span(&from), &key, &value)) == 0) {
+		struct extent x;
+
+		r = extent_rec_read(buf_span(&value), 0, &x);
+		if (r == 0 && x.source == EXTENT_STAGED)
+			r = staging_is_slab(hs->staging, x.place.file)
+				    ? freed_add(&l->freed, x.place, x.len, false)
+				    : note_file(l, x.place.file);
+		if (r < 0)
+			return r;
+		buf_clear(&from);
+		buf_put(&from, key.data, key.len);
+		buf_put_u8(&from, 0);
+		if (buf_failed(&from))
+			return -ENOMEM;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+/* A file of the top lies on the new base from now on. */
+static int rebase(struct landing *l, const struct landed *x, struct table_batch *batch)
+{
+	struct head *h = l->head;
+	struct layers top = { .id = { h->top }, .count = h->top != 0 };
+	struct record_key k = key_inode(h->top, x->ino);
+	_cleanup_file_ struct file f = { 0 };
+	_cleanup_buf_ struct buf b = { 0 };
+	struct inode *i = &f.rec.inode;
+	int r = load_from(h, &top, x->ino, &f);
+
+	/* It was removed since, or has no name in the commit: then it was moved up. */
+	if (r < 0 || !x->inode.type)
+		return r == -ENOENT ? 0 : r;
+	if (i->type == FT_DIR)
+		i->dir = x->inode.dir;
+	else if (i->type == FT_REG || i->type == FT_LNK)
+		i->content = x->inode.content;
+	file_rec_put(&b, &f.rec);
+	table_batch_put(batch, key_span(&k), buf_span(&b));
+	return buf_failed(&b) ? -ENOMEM : 0;
+}
+
+static void keep_file(struct landing *l, uint32_t file)
+{
+	for (size_t i = 0; i < l->file_count; i++)
+		if (l->files[i] == file)
+			l->files[i] = l->files[--l->file_count];
+}
+
+/* What it shows at @off becomes an extent of the top, which holds the bytes as well. */
+static int rescue_extent(struct landing *l, uint64_t ino, const struct file *f, uint64_t off,
+			 uint32_t top, struct table_batch *batch, struct extent *ret)
+{
+	struct head *h = l->head;
+	struct staging *st = h->heads->staging;
+	struct record_key k = key_extent(top, ino, off);
+	struct layers all = head_layers(h);
+	_cleanup_buf_ struct buf value = { 0 };
+	struct extent x = { .off = off }, own;
+	struct shown s;
+	bool is_tops;
+	int r;
+
+	r = extents_shown(h, &all, ino, f, off, &s);
+	if (r < 0)
+		return r;
+	is_tops = h->top && extent_at(h, h->top, ino, off, &own) == 0 && own.off <= off;
+	x.len = s.len;
+	x.source = s.source;
+	x.place = s.place;
+	x.content = s.content;
+	x.content.inlined = span_of(NULL, 0);
+	x.content_off = s.content_off;
+	extent_rec_put(&value, &x);
+	table_batch_put(batch, key_span(&k), buf_span(&value));
+	if (x.source == EXTENT_STAGED && !is_tops) {
+		if (staging_is_slab(st, x.place.file))
+			staging_share(st, x.place, x.len);
+		else
+			keep_file(l, x.place.file);
+	}
+	*ret = x;
+	return buf_failed(&value) ? -ENOMEM : 0;
+}
+
+/* Moves a file without a name up: all that it shows becomes the top's. */
+static int rescue(struct landing *l, uint64_t ino, uint32_t top, struct table_batch *batch)
+{
+	struct head *h = l->head;
+	struct record_key k = key_inode(top, ino);
+	struct layers all = head_layers(h);
+	_cleanup_file_ struct file f = { 0 };
+	_cleanup_buf_ struct buf b = { 0 }, list = { 0 };
+	int r = load_from(h, &h->frozen, ino, &f);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	file_release(&f);
+	r = load_from(h, &all, ino, &f);
+	for (uint64_t off = 0; r == 0 && f.rec.inode.type == FT_REG && off < f.rec.size;) {
+		struct extent x = { 0 };
+
+		r = rescue_extent(l, ino, &f, off, top, batch, &x);
+		off += x.len;
+	}
+	if (r < 0)
+		return r;
+	if (f.rec.is_xattr_staged) {
+		struct record_key from = key_xattrs(f.layer, ino), to = key_xattrs(top, ino);
+
+		r = table_get(h->heads->table, key_span(&from), &list);
+		if (r < 0)
+			return r;
+		table_batch_put(batch, key_span(&to), buf_span(&list));
+	}
+	f.rec.lower_end = 0;
+	f.rec.has_extents = true;
+	file_rec_put(&b, &f.rec);
+	table_batch_put(batch, key_span(&k), buf_span(&b));
+	return buf_failed(&b) ? -ENOMEM : 0;
+}
+
+static int rescue_orphans(struct landing *l, uint32_t top, struct table_batch *batch)
+{
+	struct head *h = l->head;
+	struct record_key prefix = key_prefix_head('z', h->id), from = prefix;
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
+	int r;
+
+	while ((r = table_next(h->heads->table, key_span(&prefix), key_span(&from), &key,
+			       &value)) == 0) {
+		uint64_t ino = key_u64_at(buf_span(&key), prefix.len);
+
+		r = rescue(l, ino, top, batch);
+		if (r < 0)
+			return r;
+		if (ino == UINT64_MAX)
+			return 0;
+		from = key_orphan(h->id, ino + 1);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+/* With everything locked: 0; -EAGAIN: more was lifted meanwhile. */
+static int land_locked(struct landing *l)
+{
+	struct head *h = l->head;
+	struct heads *hs = h->heads;
+	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	struct record_key pending = key_pending(h->id);
+	struct layers frozen;
+	uint32_t top;
+	int r;
+
+	WITH_WRLOCK(&h->gate);
+	WITH_LOCK(&h->view.lock);
+
+	if (h->lifted_count > l->landed_count)
+		return -EAGAIN;
+	top = h->top;
+	frozen = h->frozen;
+	r = dir_handles_keep(h);
+	for (size_t i = 0; r == 0 && i < l->landed_count; i++)
+		r = rebase(l, &l->landed[i], &batch);
+	if (r == 0 && has_orphans(h)) {
+		if (!top)
+			top = layer_new(hs);
+		r = rescue_orphans(l, top, &batch);
+	}
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < frozen.count; i++)
+		table_batch_drop(&batch, frozen.id[i]);
+	view_swap_base(&h->view, &l->base);
+	h->frozen = (struct layers){ 0 };
+	table_batch_delete(&batch, key_span(&pending));
+	head_put(h, top, &batch);
+	counters_put(hs, &batch);
+	r = table_apply(hs->table, &batch);
+	if (r < 0) {
+		view_swap_base(&h->view, &l->base);
+		h->frozen = frozen;
+		return r;
+	}
+	h->top = top;
+	h->lifted_count = 0;
+	return 0;
+}
+
+int head_land(struct head *h, const struct oid *id, struct span object, struct access *acc)
+{
+	struct staging *st = h->heads->staging;
+	_cleanup_(landing_release) struct landing l = { .head = h, .acc = acc };
+	int r = base_load(id, object, &l.base);
+
+	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
+		r = collect_layer(&l, h->frozen.id[i]);
+	if (r < 0)
+		return r;
+	do {
+		r = resolve_lifted(&l);
+		if (r >= 0)
+			r = land_locked(&l);
+	} while (r == -EAGAIN);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < l.file_count; i++)
+		staging_release_file(st, l.files[i]);
+	freed_end(&l.freed, st, true);
+	return 0;
+}
+
+int note_all_lifted(struct head *h)
+{
+	struct record_key prefix = key_prefix(h->top, 'i');
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	int r = -ENOENT;
+
+	buf_put(&from, prefix.b, prefix.len);
+	h->lifted_count = 0;
+	while (h->top && (r = table_next(h->heads->table, key_span(&prefix), buf_span(&from), &key,
+					 &value)) == 0) {
+		uint64_t ino = key_u64_at(buf_span(&key), KEY_OBJECT);
+		_cleanup_file_ struct file f = { 0 };
+
+		r = load_from(h, &h->frozen, ino, &f);
+		if (r == 0)
+			r = note_lifted(h, ino);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		buf_clear(&from);
+		buf_put(&from, key.data, key.len);
+		buf_put_u8(&from, 0);
+		if (buf_failed(&from))
+			return -ENOMEM;
+	}
+	return r == -ENOENT ? 0 : r;
+}

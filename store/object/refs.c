@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What is known of repos, branches, names and commits. Changes are in refs_swap.c (one object),
+ * refs_repo.c, refs_branch.c, refs_name.c and refs_move.c, paths' second parts in refs_resolve.c.
+ */
+#include "object/refs_parts.h"
+
+static bool is_own(const struct id128 *nonce, void *ctx)
+{
+	return refs_is_own(ctx, nonce);
+}
+
+static void changed(void *ctx)
+{
+	watch_wake(ctx);
+}
+
+int refs_new(const struct refs_options *o, struct refs **ret)
+{
+	_cleanup_(refs_freep) struct refs *r = new0(struct refs, 1);
+	struct known_options known = {
+		.backend = o->backend,
+		.index = o->index,
+		.refresh_ms = o->refresh_ms,
+		.is_own = is_own,
+		.changed = changed,
+		.ctx = r,
+	};
+	int e;
+
+	if (!r)
+		return -ENOMEM;
+	r->options = *o;
+	pthread_mutex_init(&r->lock, NULL);
+	watch_init(&r->watch);
+	r->writer = strndup(o->writer ? o->writer : "", sizeof(((struct ref *)0)->writer) - 1);
+	if (!r->writer)
+		return -ENOMEM;
+	e = known_new(&known, &r->known);
+	if (e < 0)
+		return e;
+	*ret = TAKE_PTR(r);
+	return 0;
+}
+
+void refs_free(struct refs *r)
+{
+	if (!r)
+		return;
+	watch_stop(&r->watch);
+	known_free(r->known);
+	watch_release(&r->watch);
+	pthread_mutex_destroy(&r->lock);
+	free(r->writer);
+	free(r);
+}
+
+struct id128 refs_nonce(struct refs *r)
+{
+	struct id128 nonce = id128_random();
+
+	WITH_LOCK(&r->lock);
+	r->own[r->own_next++ % OWN_NONCES] = nonce;
+	return nonce;
+}
+
+bool refs_is_own(struct refs *r, const struct id128 *nonce)
+{
+	WITH_LOCK(&r->lock);
+	for (unsigned i = 0; i < OWN_NONCES; i++)
+		if (id128_equal(&r->own[i], nonce))
+			return true;
+	return false;
+}
+
+struct inode_time refs_time(void)
+{
+	return inode_time_of(now_wall());
+}
+
+struct key refs_key(enum ref_kind kind, const struct id128 *repo, const char *name)
+{
+	return kind == REF_BRANCH ? head_key(repo, name) : name_key(repo, name);
+}
+
+struct key refs_prefix(enum ref_kind kind, const struct id128 *repo)
+{
+	return kind == REF_BRANCH ? head_prefix(repo) : name_prefix(repo);
+}
+
+int refs_check_change(const struct refs *r, const char *name)
+{
+	if (r->options.read_only)
+		return -EROFS;
+	return object_name_is_valid(name) ? 0 : -EINVAL;
+}
+
+void refs_learn_listed(struct refs *r, enum ref_kind kind, const struct id128 *repo,
+		       const char *name, bool is_there)
+{
+	known_learn_listed(r->known, FINDING_NAMES, refs_prefix(kind, repo).s, name, is_there);
+}
+
+int refs_is_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, const char *name,
+		  const struct deadline *dl)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = known_look(r->known, FINDING_REF, refs_key(kind, repo, name).s, dl, &f);
+	return e < 0 ? e : finding_is_live(f);
+}
+
+int refs_repo(struct refs *r, const char *name, const struct refs_wait *w, struct repo_rec *ret)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	if (!object_name_is_valid(name))
+		return -ENOENT;
+	e = known_get(r->known, FINDING_REPO, repo_key(name).s, w, &f);
+	if (e < 0)
+		return e;
+	return finding_is_live(f) ? repo_rec_copy(&f->repo, ret) : -ENOENT;
+}
+
+int refs_get(struct refs *r, const struct id128 *repo, enum ref_kind kind, const char *name,
+	     const struct refs_wait *w, struct ref *ret, struct etag *ret_tag)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	if (!object_name_is_valid(name))
+		return -ENOENT;
+	e = known_get(r->known, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
+	if (e < 0)
+		return e;
+	if (!finding_is_live(f))
+		return -ENOENT;
+	e = ref_copy(&f->ref, ret);
+	if (e == 0 && ret_tag)
+		*ret_tag = f->tag;
+	return e;
+}
+
+static int list_names(struct refs *r, const char *prefix, const struct refs_wait *w,
+		      refs_name_fn fn, void *ctx)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	const char *name;
+	int e;
+
+	e = known_get(r->known, FINDING_NAMES, prefix, w, &f);
+	if (e < 0)
+		return e;
+	name = (const char *)f->names.text.data;
+	for (size_t i = 0; i < f->names.count; i++, name += strlen(name) + 1) {
+		e = fn(name, ctx);
+		if (e != 0)
+			return e;
+	}
+	return 0;
+}
+
+int refs_list_repos(struct refs *r, const struct refs_wait *w, refs_name_fn fn, void *ctx)
+{
+	return list_names(r, REPO_PREFIX, w, fn, ctx);
+}
+
+int refs_list(struct refs *r, const struct id128 *repo, enum ref_kind kind,
+	      const struct refs_wait *w, refs_name_fn fn, void *ctx)
+{
+	return list_names(r, refs_prefix(kind, repo).s, w, fn, ctx);
+}
+
+int refs_list_commits(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
+		      refs_name_fn fn, void *ctx)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = known_get(r->known, FINDING_COMMITS, commit_prefix(repo).s, w, &f);
+	if (e < 0)
+		return e;
+	for (size_t i = 0; i < f->commits.count; i++) {
+		char hex[OID_HEX];
+
+		e = fn(oid_hex(&f->commits.ids[i], hex), ctx);
+		if (e != 0)
+			return e;
+	}
+	return 0;
+}
+
+int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		const struct refs_wait *w, struct buf *ret)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = known_get(r->known, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
+	if (e < 0)
+		return e;
+	if (f->is_absent)
+		return -ENOENT;
+	buf_clear(ret);
+	buf_put(ret, f->object.data, f->object.len);
+	return buf_failed(ret) ? -ENOMEM : 0;
+}
+
+void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		      struct span object)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	struct key key = commit_key(repo, id), prefix = commit_prefix(repo);
+	size_t digits = strlen(prefix.s);
+	struct etag none = { "-" };
+	char hex[OID_HEX];
+
+	if (finding_of_object(FINDING_COMMIT, key.s, object, &none, &f) == 0)
+		known_learn(r->known, key.s, f, object);
+	/* In the listing of all, and in those of the prefixes that somebody asked for. */
+	oid_hex(id, hex);
+	known_learn_listed(r->known, FINDING_COMMITS, prefix.s, hex, true);
+	for (size_t n = 0; n < OID_HEX - 1; n++) {
+		prefix.s[digits + n] = hex[n];
+		prefix.s[digits + n + 1] = '\0';
+		known_learn_listed(r->known, FINDING_COMMITS, prefix.s, hex, true);
+	}
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Moving a branch to a commit, and the question whether one commit comes before another.
+ */
+#include <stdio.h>
+
+#include "base/htab.h"
+#include "object/refs_parts.h"
+
+enum {
+	RENAMES_MAX = 16, /* followed */
+};
+
+/* A branch on its way from one commit to the next. */
+struct move {
+	struct refs *refs;
+	const struct id128 *repo;
+	char name[OBJECT_NAME_MAX + 1];
+	const struct oid *from, *to;
+	int (*note)(const struct refs_move *m, void *ctx);
+	void *ctx;
+	const struct deadline *dl;
+	unsigned renames;
+	struct id128 identity; /* null: not known yet */
+	struct finding *now; /* owned */
+	bool is_fresh; /* @now comes from the store, not from memory */
+	bool was_tried; /* something was sent */
+};
+
+static void move_release(struct move *m)
+{
+	finding_unref(m->now);
+}
+
+/* Asks the store where the branch is. */
+static int look(struct move *m)
+{
+	finding_unref(m->now);
+	m->now = NULL;
+	m->is_fresh = true;
+	return known_look(m->refs->known, FINDING_REF, head_key(m->repo, m->name).s, m->dl,
+			  &m->now);
+}
+
+/* Goes on with the branch's new name. 0, -ENOENT: it was removed. */
+static int follow_rename(struct move *m)
+{
+	int e;
+
+	if (m->now->is_absent || m->now->ref.renamed_to[0] == '\0' || m->renames++ == RENAMES_MAX)
+		return -ENOENT;
+	m->identity = m->now->ref.branch;
+	snprintf(m->name, sizeof(m->name), "%s", m->now->ref.renamed_to);
+	e = look(m);
+	if (e < 0)
+		return e;
+	return !m->now->is_absent && id128_equal(&m->now->ref.branch, &m->identity) ? 0 : -ENOENT;
+}
+
+/* The branch is not where we believed it: are we there, or somebody else? 0, -ESTALE, an error. */
+static int judge(struct move *m)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = m->dl ? *m->dl : DEADLINE_NEVER };
+	int e = refs_is_ancestor(m->refs, m->repo, m->to, &m->now->ref.target, &w);
+
+	if (e < 0)
+		return e == -ENOENT ? -EBADMSG : e; /* a head without its commit */
+	return e == 1 ? 0 : -ESTALE;
+}
+
+/* Swaps @m->now for a ref that points to the commit in @next. */
+static int try_swap(struct move *m, struct ref *next)
+{
+	struct refs_move told = { .from = *m->from, .to = *m->to };
+	struct finding *other = NULL;
+	struct key key = head_key(m->repo, m->name);
+	int e;
+
+	next->kind = REF_BRANCH;
+	next->state = REF_LIVE;
+	next->branch = m->now->ref.branch;
+	refs_stamp(m->refs, m->now, next);
+	snprintf(told.key, sizeof(told.key), "%s", key.s);
+	told.expected = m->now->tag;
+	told.nonce = next->nonce;
+	e = m->note ? m->note(&told, m->ctx) : 0;
+	if (e < 0)
+		return e;
+	m->was_tried = true;
+	e = refs_swap_ref(m->refs, key.s, m->now, next, m->dl, &other);
+	if (other) {
+		finding_unref(m->now);
+		m->now = other;
+		m->is_fresh = true;
+	}
+	return e;
+}
+
+/* One round: 1 to go on with what is there now. */
+static int step(struct move *m, struct ref *next)
+{
+	int e;
+
+	if (!finding_is_live(m->now)) {
+		e = m->is_fresh ? follow_rename(m) : look(m);
+		return e < 0 ? e : 1;
+	}
+	if (oid_equal(&m->now->ref.target, m->to) && m->is_fresh)
+		return 0;
+	if (!oid_equal(&m->now->ref.target, m->from)) {
+		if (m->is_fresh)
+			return judge(m);
+		e = look(m);
+		return e < 0 ? e : 1;
+	}
+	e = try_swap(m, next);
+	return e == -ESTALE ? 1 : e;
+}
+
+int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branch,
+		     const struct oid *from, const struct oid *to,
+		     int (*note)(const struct refs_move *m, void *ctx), void *ctx,
+		     const struct deadline *dl, struct oid *ret_now)
+{
+	_cleanup_(move_release) struct move m = {
+		.refs = r,
+		.repo = repo,
+		.from = from,
+		.to = to,
+		.note = note,
+		.ctx = ctx,
+		.dl = dl,
+	};
+	_cleanup_ref_ struct ref next = { 0 };
+	int e;
+
+	e = refs_check_change(r, branch);
+	if (e < 0)
+		return e;
+	if (oid_is_null(to))
+		return -EINVAL;
+	e = refs_point(r, repo, to, dl, &next);
+	if (e < 0)
+		return e;
+	snprintf(m.name, sizeof(m.name), "%s", branch);
+	m.now = known_peek(r->known, FINDING_REF, head_key(repo, branch).s);
+	e = m.now ? 0 : look(&m);
+	if (e < 0)
+		return e;
+	do
+		e = step(&m, &next);
+	while (e == 1);
+	if (e == -ESTALE)
+		*ret_now = m.now->ref.target;
+	else if ((e == -ETIME || e == -ECANCELED || e == -EIO) && m.was_tried)
+		e = -EINPROGRESS;
+	return e;
+}
+
+/* A walk back from a commit. */
+struct walk {
+	struct htab seen;
+	struct seen *todo; /* a stack */
+};
+
+struct seen {
+	struct hnode node;
+	struct seen *next; /* in todo */
+	struct oid id;
+};
+
+static void seen_free(struct hnode *n, void *ctx)
+{
+	free(container_of(n, struct seen, node));
+}
+
+static void walk_release(struct walk *w)
+{
+	htab_walk(&w->seen, seen_free, NULL);
+	htab_release(&w->seen);
+}
+
+static int walk_add(struct walk *w, const struct oid *id)
+{
+	uint64_t hash = oid_hash(id);
+	struct seen *s;
+
+	htab_for_each (n, &w->seen, hash)
+		if (oid_equal(&container_of(n, struct seen, node)->id, id))
+			return 0;
+	s = new0(struct seen, 1);
+	if (!s)
+		return -ENOMEM;
+	s->id = *id;
+	if (htab_insert(&w->seen, &s->node, hash) < 0) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->next = w->todo;
+	w->todo = s;
+	return 0;
+}
+
+/* Reads a commit's header; @bytes is what it borrows from. */
+static int commit_get(struct refs *r, const struct id128 *repo, const struct oid *id,
+		      const struct refs_wait *w, struct buf *bytes, struct commit *ret)
+{
+	int e = refs_commit(r, repo, id, w, bytes);
+
+	return e < 0 ? e : commit_read(buf_span(bytes), id, ret);
+}
+
+int refs_is_ancestor(struct refs *r, const struct id128 *repo, const struct oid *ancestor,
+		     const struct oid *of, const struct refs_wait *w)
+{
+	_cleanup_(walk_release) struct walk walk = { 0 };
+	_cleanup_buf_ struct buf bytes = { 0 };
+	_cleanup_commit_ struct commit first = { 0 };
+	int e;
+
+	if (oid_is_null(ancestor) || oid_equal(ancestor, of))
+		return 1;
+	if (oid_is_null(of))
+		return 0;
+	e = commit_get(r, repo, ancestor, w, &bytes, &first);
+	if (e < 0)
+		return e;
+	e = walk_add(&walk, of);
+	while (e == 0 && walk.todo) {
+		_cleanup_commit_ struct commit c = { 0 };
+		struct seen *s = walk.todo;
+
+		walk.todo = s->next;
+		e = commit_get(r, repo, &s->id, w, &bytes, &c);
+		/* A commit's generation is above its parents'. */
+		for (uint8_t i = 0; e == 0 && c.generation > first.generation && i < c.parent_count;
+		     i++) {
+			if (oid_equal(&c.parents[i], ancestor))
+				return 1;
+			e = walk_add(&walk, &c.parents[i]);
+		}
+	}
+	return e;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From what a user wrote to a branch or a commit, and from a commit to what a user sees.
+ */
+#include <ctype.h>
+
+#include "object/refs_parts.h"
+
+enum {
+	ID_DIGITS = OID_HEX - 1,
+	PREFIX_MIN = 8,
+	SHORT_MIN = 12,
+};
+
+static int resolve_ref(struct refs *r, const struct id128 *repo, enum ref_kind kind,
+		       const char *name, const struct refs_wait *w, struct resolved *ret)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = known_get(r->known, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
+	if (e < 0)
+		return e;
+	if (!finding_is_live(f))
+		return -ENOENT;
+	*ret = (struct resolved){
+		.is_branch = kind == REF_BRANCH,
+		.commit = f->ref.target,
+		.branch = f->ref.branch,
+	};
+	return 0;
+}
+
+static int resolve_name(struct refs *r, const struct id128 *repo, const char *name,
+			const struct refs_wait *w, struct resolved *ret)
+{
+	int e;
+
+	/* What both need is asked for at once. */
+	known_refresh(r->known, FINDING_REF, name_key(repo, name).s, r->options.refresh_ms);
+	e = resolve_ref(r, repo, REF_BRANCH, name, w, ret);
+	return e == -ENOENT ? resolve_ref(r, repo, REF_NAME, name, w, ret) : e;
+}
+
+static int resolve_id(struct refs *r, const struct id128 *repo, const struct oid *id,
+		      const struct refs_wait *w, struct resolved *ret)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = known_get(r->known, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
+	if (e < 0)
+		return e;
+	if (f->is_absent)
+		return -ENOENT;
+	*ret = (struct resolved){ .commit = *id };
+	return 0;
+}
+
+static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *digits,
+			  const struct refs_wait *w, struct resolved *ret)
+{
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	struct key prefix = commit_prefix(repo);
+	int e;
+
+	strcat(prefix.s, digits);
+	e = known_get(r->known, FINDING_COMMITS, prefix.s, w, &f);
+	if (e < 0)
+		return e;
+	if (f->commits.count == 0)
+		return -ENOENT;
+	if (f->commits.count > 1)
+		return -ENOTUNIQ;
+	*ret = (struct resolved){ .commit = f->commits.ids[0] };
+	return 0;
+}
+
+/* "B@N": N when both could be names. */
+static const char *name_behind_at(const char *text)
+{
+	char branch[OBJECT_NAME_MAX + 1];
+	const char *at = strchr(text, '@');
+	size_t n;
+
+	if (!at)
+		return NULL;
+	n = (size_t)(at - text);
+	if (n > OBJECT_NAME_MAX)
+		return NULL;
+	memcpy(branch, text, n);
+	branch[n] = '\0';
+	return object_name_is_valid(branch) && object_name_is_valid(at + 1) ? at + 1 : NULL;
+}
+
+int refs_resolve(struct refs *r, const struct id128 *repo, const char *text,
+		 const struct refs_wait *w, struct resolved *ret)
+{
+	const char *behind = name_behind_at(text);
+	char digits[ID_DIGITS + 1];
+	struct oid id;
+	int e = -ENOENT;
+
+	if (behind)
+		return resolve_ref(r, repo, REF_NAME, behind, w, ret);
+	if (object_name_is_valid(text))
+		e = resolve_name(r, repo, text, w, ret);
+	if (e != -ENOENT || strlen(text) > ID_DIGITS)
+		return e;
+
+	for (size_t i = 0; i <= strlen(text); i++)
+		digits[i] = (char)tolower((unsigned char)text[i]);
+	if (oid_parse(span_str(digits), &id) == 0)
+		return resolve_id(r, repo, &id, w, ret);
+	return name_reads_as_id(digits) ? resolve_prefix(r, repo, digits, w, ret) : -ENOENT;
+}
+
+/* How many digits two ids have in common. */
+static unsigned common_digits(const struct oid *a, const struct oid *b)
+{
+	unsigned i = 0;
+
+	while (i < OID_SIZE && a->b[i] == b->b[i])
+		i++;
+	return i < OID_SIZE && (a->b[i] ^ b->b[i]) < 16 ? 2 * i + 1 : 2 * i;
+}
+
+unsigned refs_short_id(struct refs *r, const struct id128 *repo, const struct oid *id)
+{
+	_cleanup_(finding_unrefp) struct finding *f =
+		known_peek(r->known, FINDING_COMMITS, commit_prefix(repo).s);
+	unsigned digits = SHORT_MIN;
+	char hex[OID_HEX];
+
+	if (f) {
+		size_t at = finding_commit_place(f, id);
+		const struct oid *ids = f->commits.ids;
+
+		if (at > 0)
+			digits = MAX(digits, common_digits(&ids[at - 1], id) + 1);
+		if (at < f->commits.count && oid_equal(&ids[at], id))
+			at++;
+		if (at < f->commits.count)
+			digits = MAX(digits, common_digits(&ids[at], id) + 1);
+	}
+	/* Without a letter it would read as a name. */
+	oid_hex(id, hex);
+	while (digits < ID_DIGITS && strcspn(hex, "abcdef") >= digits)
+		digits++;
+	return MIN(digits, (unsigned)ID_DIGITS);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From a request's text to its verb, and from its result to the answer's last line.
+ */
+#include "service/service.h"
+
+#include "base/log.h"
+#include "service/verbs.h"
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct request *q);
+} verbs[] = {
+	{ "info", verb_info },
+	{ "stats", verb_stats },
+	{ "repos", verb_repos },
+	{ "repo-create", verb_repo_create },
+	{ "repo-remove", verb_repo_remove },
+	{ "repo-config", verb_repo_config },
+	{ "branches", verb_branches },
+	{ "branch-create", verb_branch_create },
+	{ "branch-remove", verb_branch_remove },
+	{ "branch-rename", verb_branch_rename },
+	{ "names", verb_names },
+	{ "commit", verb_commit },
+	{ "log", verb_log },
+	{ "show", verb_show },
+	{ "status", verb_status },
+	{ "diff", verb_diff },
+	{ "restore", verb_restore },
+};
+
+static int parse(struct request *q, const char *text, size_t len)
+{
+	json_error_t err;
+
+	if (len > REQUEST_SIZE_MAX)
+		return log_fail(-EMSGSIZE, "the request is too long");
+	q->fields = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
+	if (!q->fields)
+		return log_fail(-EINVAL, "the request is not JSON: %s", err.text);
+	return json_is_object(q->fields) ? 0 : log_fail(-EINVAL, "the request is no JSON object");
+}
+
+static int run_verb(struct request *q)
+{
+	const char *name;
+	int r = request_string(q, "verb", &name);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return verbs[i].run(q);
+	return log_fail(-EOPNOTSUPP, "there is no verb `%s`", name);
+}
+
+static int answer_end(struct request *q, int r)
+{
+	_cleanup_answer_ struct answer a = answer_new();
+	struct answer error;
+
+	if (r == 0) {
+		answer_bool(&a, "ok", true);
+		return request_answer(q, &a);
+	}
+	error = answer_new();
+	answer_number(&error, "errno", (uint64_t)-r);
+	answer_text(&error, "name", strerrorname_np(-r) ?: "unknown");
+	answer_text(&error, "message",
+		    complaint()[0] ? complaint() : strerrordesc_np(-r) ?: "unknown error");
+	if (q->is_diverged)
+		answer_bool(&error, "diverged", true);
+	answer_object(&a, "error", &error);
+	return request_answer(q, &a);
+}
+
+int service_run(const struct service *s, const struct service_caller *who, const char *request,
+		size_t len, service_emit_fn emit, void *ctx)
+{
+	struct request q = { .service = s, .who = who, .emit = emit, .emit_ctx = ctx };
+	bool was_quiet = log_set_quiet(true);
+	int r;
+
+	complaint_clear();
+	access_init(&q.access, s->store->reader, true);
+	q.access.deadline = DEADLINE_NEVER;
+	q.access.deadline.cancelled = who->cancelled;
+	r = parse(&q, request, len);
+	if (r == 0)
+		r = run_verb(&q);
+	if (!q.stopped)
+		answer_end(&q, r);
+	access_release(&q.access);
+	json_decref(q.fields);
+	log_set_quiet(was_quiet);
+	return q.stopped;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The verbs: each answers one request, line by line, and is documented where it is written. 0, or
+ * the error that ends the answer.
+ */
+#pragma once
+
+#include "service/request.h"
+
+/* stats.c */
+int verb_info(struct request *q);
+int verb_stats(struct request *q);
+
+/* repos.c */
+int verb_repos(struct request *q);
+int verb_repo_create(struct request *q);
+int verb_repo_remove(struct request *q);
+int verb_repo_config(struct request *q);
+
+/* branches.c */
+int verb_branches(struct request *q);
+int verb_branch_create(struct request *q);
+int verb_branch_remove(struct request *q);
+int verb_branch_rename(struct request *q);
+int verb_names(struct request *q);
+
+/* commits.c */
+int verb_commit(struct request *q);
+int verb_log(struct request *q);
+int verb_show(struct request *q);
+
+/* differences.c */
+int verb_status(struct request *q);
+int verb_diff(struct request *q);
+
+/* restore.c */
+int verb_restore(struct request *q);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Packs being written (write/packfile.h).
+ */
+#include "write/packfile.h"
+
+#include <stdio.h>
+
+/* One write to a backend; a bucket takes its time for 32 MiB. */
+enum {
+	PUT_TIMEOUT_MS = 30000
+};
+
+static void pack_key(const struct id128 *name, char key[KEY_MAX + 1])
+{
+	char hex[ID128_HEX];
+
+	id128_hex(name, hex);
+	snprintf(key, KEY_MAX + 1, "packs/%.2s/%s", hex, hex);
+}
+
+static int put(struct packfile *p, struct span data)
+{
+	struct deadline dl = deadline_in_ms(PUT_TIMEOUT_MS);
+	int r = p->backend->ops->put_write(p->put, data, &dl);
+
+	if (r == 0)
+		p->size += data.len;
+	return r;
+}
+
+int packfile_open(struct backend *b, struct packfile *ret)
+{
+	_cleanup_buf_ struct buf header = { 0 };
+	char key[KEY_MAX + 1];
+	int r;
+
+	*ret = (struct packfile){ .backend = b, .name = id128_random() };
+	pack_key(&ret->name, key);
+	r = b->ops->put_begin(b, key, &ret->put);
+	if (r < 0)
+		return r;
+	pack_header_put(&header, &ret->name);
+	r = buf_failed(&header) ? -ENOMEM : put(ret, buf_span(&header));
+	if (r < 0)
+		packfile_release(ret);
+	return r;
+}
+
+int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n, struct span frame,
+		 uint32_t *ret_offset)
+{
+	uint32_t offset = (uint32_t)p->size;
+	int r;
+
+	if (p->count + n > p->cap) {
+		size_t cap = MAX(2 * p->cap, p->count + n + 64);
+		struct pack_entry *e = reallocarray(p->entries, cap, sizeof(*e));
+
+		if (!e)
+			return -ENOMEM;
+		p->entries = e;
+		p->cap = cap;
+	}
+	r = put(p, frame);
+	if (r < 0)
+		return r;
+	for (uint16_t i = 0; i < n; i++)
+		p->entries[p->count++] = (struct pack_entry){
+			.id = items[i].id,
+			.offset = offset,
+			.frame_len = (uint32_t)frame.len,
+			.item = i,
+			.kind = items[i].kind,
+			.len = items[i].len,
+		};
+	*ret_offset = offset;
+	return 0;
+}
+
+int packfile_close(struct packfile *p)
+{
+	struct deadline dl = deadline_in_ms(PUT_TIMEOUT_MS);
+	_cleanup_buf_ struct buf footer = { 0 };
+	struct backend_put *handle;
+	int r;
+
+	pack_footer_put(&footer, p->entries, p->count, p->size, &p->name);
+	r = buf_failed(&footer) ? -ENOMEM : put(p, buf_span(&footer));
+	if (r < 0)
+		return r;
+	handle = TAKE_PTR(p->put);
+	return p->backend->ops->put_end(handle, &dl);
+}
+
+void packfile_release(struct packfile *p)
+{
+	if (p->put)
+		p->backend->ops->put_abort(p->put);
+	free(p->entries);
+	*p = (struct packfile){ 0 };
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A pack that is being written: frames go to its end, then the footer closes it.
+ *
+ * Threads: the owner's; packfile_close() may run on another when the owner is done with it.
+ */
+#pragma once
+
+#include "backend/backend.h"
+#include "format/pack.h"
+
+struct packfile {
+	struct backend *backend; /* borrowed */
+	struct id128 name;
+	struct backend_put *put; /* owned; NULL: closed or not opened */
+	uint64_t size;
+	struct pack_entry *entries; /* owned; kept after closing */
+	size_t count, cap;
+};
+
+/* Room for a frame of any size is left as long as the pack is smaller than PACK_TARGET. */
+static inline bool packfile_is_full(const struct packfile *p)
+{
+	return p->size >= PACK_TARGET;
+}
+
+int packfile_open(struct backend *b, struct packfile *ret);
+
+/* Appends a frame; @ret_offset: where it lies. */
+int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n, struct span frame,
+		 uint32_t *ret_offset);
+
+/* Footer and trailer; durable when it returns 0. */
+int packfile_close(struct packfile *p);
+
+/* Throws away what is not closed, and the entries. */
+void packfile_release(struct packfile *p);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Publication (write/publish.h).
+ */
+#include "write/publish.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+enum {
+	CALL_TIMEOUT_MS = 30000,
+	META_KEY_MAX = 255,
+};
+
+#define META_BRANCH "pfs.branch"
+
+static bool key_is_valid(struct span key)
+{
+	if (key.len == 0 || key.len > META_KEY_MAX)
+		return false;
+	for (size_t i = 0; i < key.len; i++)
+		if (key.data[i] < 0x20 || key.data[i] == 0x7f || key.data[i] == '=')
+			return false;
+	return true;
+}
+
+static int cmp_meta(const void *a, const void *b)
+{
+	const struct commit_meta *x = a, *y = b;
+
+	return span_cmp(x->key, y->key);
+}
+
+int commit_meta_sort(const struct commit_meta *in, size_t n, struct commit_meta **ret)
+{
+	_cleanup_free_ struct commit_meta *m = new0(struct commit_meta, MAX(n, (size_t)1));
+	size_t total = 0;
+
+	if (!m)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		m[i] = in[i];
+		total += in[i].key.len + in[i].value.len;
+		if (!key_is_valid(in[i].key))
+			return log_fail(-EINVAL, "metadata: `%.*s` cannot be a key",
+					(int)in[i].key.len, (const char *)in[i].key.data);
+	}
+	if (total > COMMIT_META_MAX || n > UINT16_MAX)
+		return log_fail(-EINVAL, "metadata: more than a commit can carry");
+	qsort(m, n, sizeof(*m), cmp_meta);
+	for (size_t i = 1; i < n; i++)
+		if (span_equal(m[i - 1].key, m[i].key))
+			return log_fail(-EINVAL, "metadata: `%.*s` is given twice",
+					(int)m[i].key.len, (const char *)m[i].key.data);
+	*ret = TAKE_PTR(m);
+	return 0;
+}
+
+static int all_meta(const struct publication *p, struct commit_meta **ret, uint16_t *ret_count)
+{
+	size_t n = p->meta_count + (p->branch != NULL);
+	_cleanup_free_ struct commit_meta *all = new0(struct commit_meta, n + 1);
+	int r;
+
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->meta_count; i++)
+		all[i] = p->meta[i];
+	if (p->branch)
+		all[p->meta_count] =
+			(struct commit_meta){ span_str(META_BRANCH), span_str(p->branch) };
+	r = commit_meta_sort(all, n, ret);
+	if (r == 0)
+		*ret_count = (uint16_t)n;
+	return r;
+}
+
+static int write_object(const struct publication *p, const struct snapshot *snap, struct buf *ret,
+			struct oid *ret_id)
+{
+	_cleanup_free_ struct commit_meta *meta = NULL;
+	struct commit c = {
+		.repo = p->repo,
+		.generation = p->base_generation + 1,
+		.root = snap->root,
+		.links = snap->links,
+		.time = inode_time_of(now_wall()),
+		.nonce = id128_random(),
+		.author = span_str(p->author ? p->author : p->store->writer),
+		.machine = span_str(p->store->machine),
+		.message = span_str(p->message ? p->message : ""),
+	};
+	int r = all_meta(p, &meta, &c.meta_count);
+
+	if (r < 0)
+		return r;
+	c.meta = meta;
+	if (!oid_is_null(&p->base)) {
+		c.parents[0] = p->base;
+		c.parent_count = 1;
+	}
+	r = commit_write(&c, ret, ret_id);
+	return r == -EINVAL ? log_fail(r, "the message, author or metadata is longer than a commit "
+					  "can carry")
+			    : r;
+}
+
+/* No call waits longer than its own time, or than the caller's. */
+static struct deadline call_deadline(const struct publication *p)
+{
+	struct deadline dl = deadline_in_ms(CALL_TIMEOUT_MS);
+
+	dl.at_ns = MIN(dl.at_ns, p->deadline.at_ns);
+	return dl;
+}
+
+static int put_object(const struct publication *p, const struct oid *id, struct span object)
+{
+	struct backend *b = p->store->backend;
+	struct deadline dl = call_deadline(p);
+	char repo[ID128_HEX], hex[OID_HEX], key[KEY_MAX + 1];
+	int r;
+
+	snprintf(key, sizeof(key), "commits/%s/%s", id128_hex(&p->repo, repo), oid_hex(id, hex));
+	r = b->ops->put(b, key, object, &dl);
+	return r < 0 ? log_errno(r, "%s: the commit cannot be stored", b->url) : 0;
+}
+
+int publish(const struct publication *p, struct session *s, const struct snapshot *snap,
+	    struct oid *ret_id)
+{
+	struct refs *refs = p->store->refs;
+	_cleanup_buf_ struct buf object = { 0 };
+	struct deadline dl;
+	struct oid id, now;
+	int r;
+
+	r = write_object(p, snap, &object, &id);
+	if (r == 0)
+		r = put_object(p, &id, buf_span(&object));
+	if (r == 0)
+		r = packer_recheck(session_packer(s));
+	if (r < 0)
+		return r;
+	refs_note_commit(refs, &p->repo, &id, buf_span(&object));
+	*ret_id = id;
+	if (p->name) {
+		dl = call_deadline(p);
+		r = refs_create_name(refs, &p->repo, p->name, &id, &dl);
+	}
+	if (r == 0 && p->branch) {
+		dl = call_deadline(p);
+		r = refs_move_branch(refs, &p->repo, p->branch, &p->base, &id, p->note, p->note_ctx,
+				     &dl, &now);
+	}
+	return r;
+}
