@@ -60,6 +60,8 @@ static int sync_point(struct table *t)
 			return -EIO;
 		}
 		r = journal_sync(t->journal, seq);
+		if (r == -ENOSPC || r == -ENOMEM)
+			return r;
 		if (r < 0) {
 			table_break(t, r, "the journal cannot be made durable");
 			return -EIO;

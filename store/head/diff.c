@@ -3,9 +3,9 @@
  * Comparing views (diff.h).
  *
  * Names of a pair of directories that can differ are those in which their base trees differ, and
- * those that a layer of either has. Each is looked up on both sides; where both are directories, the
- * walk goes down if their trees differ or a layer knows them: a directory that no layer knows is
- * the base's with all that is below it.
+ * those that a layer of either has. Each is looked up on both sides; where both are directories,
+ * the walk goes down if their trees differ or a layer knows them: a directory that no layer knows
+ * is the base's with all that is below it.
  *
  * A hard-linked file may change without any directory doing so. So if the links' trees of the two
  * differ, or a layer has a link record, directories with links below are looked through whole.
@@ -191,11 +191,44 @@ static int content_id(struct view *v, uint64_t ino, const struct file *f, struct
 	return r;
 }
 
+/* Is all below a directory as its base tree has it? (It was moved here, or its attributes changed.) */
+static bool is_untouched(struct view *v, uint64_t ino, const struct file *f)
+{
+	struct layers layers;
+
+	if (!f->layer)
+		return true;
+	if (f->rec.inode.dir.sum.has_links)
+		return false;
+	layers = head_layers(head_of(v));
+	for (unsigned i = 0; i < layers.count; i++) {
+		struct record_key prefix = key_prefix_u64(layers.id[i], 'e', ino);
+		_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
+
+		if (table_next(head_of(v)->heads->table, key_span(&prefix), key_span(&prefix), &key,
+			       &value) != -ENOENT)
+			return false;
+	}
+	return true;
+}
+
+static int identify(struct view *v, uint64_t ino, const struct file *f, struct oid *ret)
+{
+	const struct inode *i = &f->rec.inode;
+
+	if (i->type == FT_REG)
+		return content_id(v, ino, f, ret);
+	if (i->type == FT_LNK)
+		*ret = i->content.id;
+	else if (i->type == FT_DIR && is_untouched(v, ino, f))
+		*ret = i->dir.id;
+	return 0;
+}
+
 static int look_locked(const struct side *s, struct span name, struct access *acc, struct has *ret)
 {
 	struct view *v = s->view;
 	_cleanup_found_ struct found found = { 0 };
-	const struct inode *i = &ret->f.rec.inode;
 	int r;
 
 	WITH_LOCK(&v->lock);
@@ -210,13 +243,7 @@ static int look_locked(const struct side *s, struct span name, struct access *ac
 	ret->is = true;
 	ret->out.ino = found.ino;
 	file_stat(&ret->f.rec, found.ino, &ret->out.st);
-	if (i->type == FT_REG)
-		return content_id(v, found.ino, &ret->f, &ret->out.id);
-	if (i->type == FT_LNK)
-		ret->out.id = i->content.id;
-	else if (i->type == FT_DIR && !ret->f.layer)
-		ret->out.id = i->dir.id;
-	return 0;
+	return identify(v, found.ino, &ret->f, &ret->out.id);
 }
 
 static int look(const struct side *s, struct span name, struct access *acc, struct has *ret)
@@ -407,4 +434,32 @@ int view_diff(struct vnode *a, struct vnode *b, struct access *acc, diff_fn fn, 
 	free(d.levels);
 	buf_release(&d.path);
 	return r;
+}
+
+static int identify_locked(struct vnode *n, struct access *acc, struct oid *ret)
+{
+	_cleanup_file_ struct file f = { 0 };
+	int r;
+
+	WITH_LOCK(&n->view->lock);
+
+	r = load_vnode(n->view, n, acc, &f);
+	return r < 0 ? r : identify(n->view, n->ino, &f, ret);
+}
+
+int view_content_id(struct vnode *n, struct access *acc, struct oid *ret)
+{
+	struct oid id = { 0 };
+	int r = WITH_ACCESS(acc, identify_locked(n, acc, &id));
+
+	if (r == 0)
+		*ret = id;
+	return r;
+}
+
+bool view_has_links(struct view *v)
+{
+	struct oid id = links_id(v);
+
+	return !oid_is_null(&id) || has_link_records(v);
 }

@@ -38,3 +38,10 @@ typedef int (*diff_fn)(const struct diff_item *d, void *ctx);
 /* Ascending by name within each directory, a directory before what is below it. A result of @fn
  * other than 0 ends it and is returned. Besides that 0 or the errors of view.h. */
 int view_diff(struct vnode *a, struct vnode *b, struct access *acc, diff_fn fn, void *ctx);
+
+/* The id that view_diff() tells of a file: of its content or tree; null: uncommitted, or of a type
+ * without any. 0 or the errors of view.h. */
+int view_content_id(struct vnode *n, struct access *acc, struct oid *ret);
+
+/* May some file of the view have several names? */
+bool view_has_links(struct view *v);

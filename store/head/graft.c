@@ -79,7 +79,8 @@ static int enter(struct grafting *g, uint64_t ino, uint64_t parent, struct span 
 	}
 	b = &g->path[g->depth];
 	*b = (struct branch){ .ino = ino, .parent = parent, .inode = *i, .name_len = name.len };
-	memcpy(b->name, name.data, name.len);
+	if (name.len > 0)
+		memcpy(b->name, name.data, name.len);
 	/* Spans of the parent's node: the tree is enough from here on. */
 	b->inode.xattrs = i->xattrs;
 	tree_cursor_init(&b->cursor, TREE_DIR, &g->source.base);

@@ -49,6 +49,14 @@ static int check_owner(int dirfd, const struct id128 *store)
 	return 0;
 }
 
+static void sync_begin(void *ctx)
+{
+	struct heads *hs = ctx;
+
+	if (hs->staging)
+		staging_sync_begin(hs->staging);
+}
+
 static int sync_data(void *ctx)
 {
 	struct heads *hs = ctx;
@@ -263,7 +271,9 @@ int heads_open(const struct heads_options *o, struct heads **ret)
 	if (r < 0)
 		return r;
 	to.dirfd = fd;
-	to.hooks = (struct table_hooks){ .sync_data = sync_data, .synced = synced, .ctx = hs };
+	to.hooks = (struct table_hooks){
+		.begin = sync_begin, .sync_data = sync_data, .synced = synced, .ctx = hs
+	};
 	r = table_open(&to, &hs->table);
 	if (r < 0)
 		return log_errno(r,

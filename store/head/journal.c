@@ -210,14 +210,14 @@ static int write_header(struct journal *j, struct journal_file *f)
 }
 
 /* Takes the next file into use, with room for a record of @need bytes. Locked. */
-static int next_file(struct journal *j, uint64_t need, bool grows)
+static int next_file(struct journal *j, uint64_t need)
 {
 	uint64_t size = JOURNAL_HEADER + need + MARKER_ROOM;
 	struct journal_file *f;
 	int r;
 
 	/* The background is too slow, or the disk is full. */
-	while (j->free_count < (grows ? 2 : 1)) {
+	if (j->free_count == 0) {
 		r = create_file(j, j->next_number, &f);
 		if (r < 0)
 			return r == -ENOMEM ? r : -ENOSPC;
@@ -286,14 +286,14 @@ static int write_record(struct journal *j, enum journal_kind kind, struct span p
 	return 0;
 }
 
-int journal_append(struct journal *j, struct span record, bool grows, uint64_t *ret_seq)
+int journal_append(struct journal *j, struct span record, uint64_t *ret_seq)
 {
 	size_t need = JOURNAL_RECORD_HEADER + record.len;
 	int r = 0;
 
 	WITH_LOCK(&j->lock);
 	if (!fits(j->current, need, false))
-		r = next_file(j, need, grows);
+		r = next_file(j, need);
 	if (r == 0)
 		r = write_record(j, JOURNAL_BATCH, record);
 	if (r == 0)
@@ -336,7 +336,7 @@ static int step_to_marker(struct journal *j, uint64_t covers, struct journal_fil
 			r = write_marker(j, covers);
 			*ret = j->current;
 		} else {
-			r = next_file(j, 0, false);
+			r = next_file(j, 0);
 		}
 		pthread_mutex_unlock(&j->lock);
 		return r;
@@ -347,11 +347,13 @@ static int step_to_marker(struct journal *j, uint64_t covers, struct journal_fil
 		r = fsync_dir(j->dirfd, ".");
 	if (r == 0 && f)
 		r = fdatasync_fd(f->fd);
-	if (r == 0 && f) {
+	if (r < 0)
+		return -EIO;
+	if (f) {
 		WITH_LOCK(&j->lock);
 		f->is_synced = true;
 	}
-	return r;
+	return 0;
 }
 
 int journal_sync(struct journal *j, uint64_t covers)
@@ -361,10 +363,10 @@ int journal_sync(struct journal *j, uint64_t covers)
 
 	while (r == 0 && !marked)
 		r = step_to_marker(j, covers, &marked);
-	if (r == 0)
-		r = fdatasync_fd(marked->fd);
 	if (r < 0)
 		return r;
+	if (fdatasync_fd(marked->fd) < 0)
+		return -EIO;
 
 	WITH_LOCK(&j->lock);
 	j->durable = MAX(j->durable, covers);

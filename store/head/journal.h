@@ -41,14 +41,15 @@ void journal_free(struct journal *j);
 DEFINE_CLEANUP(struct journal *, journal_free)
 
 /*
- * Appends a record and gives its number: when it returns, kill -9 cannot undo it. With @grows the
- * last file in reserve is left to others. 0; -ENOSPC (no file is left; nothing was done); -EIO.
+ * Appends a record and gives its number: when it returns, kill -9 cannot undo it. 0; -ENOSPC or
+ * -ENOMEM (no file is left; nothing was done); -EIO.
  */
-int journal_append(struct journal *j, struct span record, bool grows, uint64_t *ret_seq);
+int journal_append(struct journal *j, struct span record, uint64_t *ret_seq);
 
 /*
  * Makes all records written so far durable, then a marker for those up to @covers, all of whose data
- * the caller has made durable. 0, or an error after which the journal must not be written any more.
+ * the caller has made durable. 0; -ENOSPC or -ENOMEM (no marker could be written: nothing else is
+ * wrong); -EIO, after which the journal must not be written any more.
  */
 int journal_sync(struct journal *j, uint64_t covers);
 

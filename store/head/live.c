@@ -112,7 +112,9 @@ static void vnode_gone(struct vnode *n)
 	view_unref(v);
 }
 
-const struct vnode_hooks view_vnode_hooks = {
-	.hold = vnode_hold,
-	.gone = vnode_gone,
-};
+const struct vnode_hooks *view_vnodes(void)
+{
+	static const struct vnode_hooks hooks = { .hold = vnode_hold, .gone = vnode_gone };
+
+	return &hooks;
+}

@@ -353,7 +353,7 @@ void lmdbstore_free(struct lmdbstore *s)
 	free(s);
 }
 
-/* Makes "heads/" with an empty environment, durably or not at all. */
+/* Makes "heads/" with an empty environment, whole or not at all. */
 static int create(int dirfd, uint64_t memory_bytes)
 {
 	_cleanup_close_ int fd = -1;
@@ -383,7 +383,7 @@ static int create(int dirfd, uint64_t memory_bytes)
 		r = remove_tree(dirfd, HEADS);
 	if (r == 0 && renameat(dirfd, HEADS_NEW, dirfd, HEADS) < 0)
 		r = -errno;
-	return r < 0 ? r : fsync_dir(dirfd, ".");
+	return r;
 }
 
 static int load_own(struct lmdbstore *s, struct span key, struct span value)

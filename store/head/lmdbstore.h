@@ -19,7 +19,7 @@ struct lmdbread;
 /*
  * Opens or makes "heads/" below @dirfd, for a table of @memory_bytes: this scales how much a
  * transaction holds and how much disk is kept in reserve. What is in it is checked in a child
- * process first, then every key.
+ * process first, then every key. Then @dirfd is to be synced: a new one's name is not durable.
  *
  * 0; -EBADMSG (damaged, or of another version: logged; nothing is changed); -errno.
  */

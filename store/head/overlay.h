@@ -333,8 +333,6 @@ int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *
 /* Bytes that travel as a hint are used only if they are what the id says; else they go. */
 void content_check_inlined(struct content *c);
 
-extern const struct vnode_hooks view_vnode_hooks;
-
 /*
  * Files without a name (orphan.c).
  */

@@ -184,6 +184,8 @@ static int frozen_source_new(struct walk *w, uint64_t ino, struct file *f,
 		.f = *f,
 	};
 	*f = (struct file){ 0 };
+	if (x->f.rec.inode.type == FT_REG && x->f.rec.lower_end > 0)
+		x->base.base = &x->f.rec.inode.content;
 	*ret = &x->base;
 	return 0;
 }

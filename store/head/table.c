@@ -109,7 +109,7 @@ static int try_apply(struct table *t, const struct table_batch *b, const struct 
 		r = reserve(t, sums);
 	if (r < 0)
 		return r;
-	r = journal_append(t->journal, batch, b->grows, &seq);
+	r = journal_append(t->journal, batch, &seq);
 	if (r == -ENOSPC || r == -ENOMEM)
 		return r;
 	if (r < 0) {
@@ -213,7 +213,7 @@ static int open_journal(struct table *t, int dirfd)
 
 	if (mkdirat(dirfd, "journal", 0700) < 0 && errno != EEXIST)
 		return -errno;
-	/* Also what an earlier process made and had no time to sync. */
+	/* "journal" and "heads", new or made by a process that had no time to sync. */
 	r = fsync_dir(dirfd, ".");
 	if (r < 0)
 		return r;

@@ -106,10 +106,12 @@ bool table_has_room(struct table *t);
 int table_wait_room(struct table *t, const struct deadline *dl);
 
 /* The sync point of the design: staged data, then the journal. Calls meet: whoever comes while one
- * is under way is served by the next, all together. */
+ * is under way is served by the next, all together. 0; -EIO (broken); -ENOSPC, -ENOMEM (nothing was
+ * synced, and nothing else is wrong). */
 int table_sync(struct table *t);
 
-/* Writes the memory table to LMDB now and waits. For tests, and before a long idle time. */
+/* Writes the memory table to LMDB now and waits. For tests, and before a long idle time. 0, or as
+ * table_sync(). */
 int table_checkpoint(struct table *t);
 
 bool table_is_broken(struct table *t);

@@ -106,6 +106,12 @@ void view_unref(struct view *v)
 	free(v);
 }
 
+bool view_is_unused(const struct view *v)
+{
+	/* A head's table has a reference. */
+	return v->refs <= (v->is_head ? 2 : 1);
+}
+
 bool view_is_head(const struct view *v)
 {
 	return v->is_head;
@@ -231,7 +237,7 @@ int view_readlink(struct vnode *n, struct access *acc, struct buf *ret)
 	p = buf_extend(ret, c->size);
 	if (!p)
 		return -ENOMEM;
-	got = content_read(n->view->store->reader, c, 0, c->size, p, acc);
+	got = WITH_ACCESS_64(acc, content_read(n->view->store->reader, c, 0, c->size, p, acc));
 	if (got < 0)
 		return (int)got;
 	return (uint64_t)got == c->size ? 0 : -EIO;

@@ -31,6 +31,9 @@ struct caller {
 	mode_t umask;
 };
 
+/* What a vnode table that views live in is made with. */
+const struct vnode_hooks *view_vnodes(void);
+
 /* A view of the commit whose object is @object. Two of one commit are apart in everything but
  * inode numbers. */
 int view_of_commit(struct store *store, struct vnode_table *vnodes, const char *repo_name,
@@ -38,6 +41,9 @@ int view_of_commit(struct store *store, struct vnode_table *vnodes, const char *
 
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
+
+/* Does nobody but the caller hold it, vnodes included? */
+bool view_is_unused(const struct view *v);
 
 bool view_is_head(const struct view *v);
 

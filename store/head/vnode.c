@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/thread.h"
+#include "format/inode.h"
 
 struct vnode_table {
 	pthread_mutex_t lock; /* rank 60 */
@@ -254,6 +255,15 @@ int vnode_move(struct vnode_table *t, struct vnode *v, struct vnode *parent, str
 	return 0;
 }
 
+struct vnode *vnode_parent(struct vnode_table *t, struct vnode *v)
+{
+	WITH_LOCK(&t->lock);
+
+	if (v->parent)
+		v->parent->refs++;
+	return v->parent;
+}
+
 uint64_t vnode_count(struct vnode_table *t)
 {
 	WITH_LOCK(&t->lock);
@@ -283,13 +293,43 @@ size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
 
 			if (!is_stale(v))
 				continue;
+			ret[n].id = vnode_id(v);
 			ret[n].parent = vnode_id(v->parent);
+			ret[n].is_dir = v->type == FT_DIR;
 			memcpy(ret[n].name, name.data, name.len);
 			ret[n].name[name.len] = '\0';
 			n++;
 		}
 	}
 	return n;
+}
+
+/* Takes the pins of any pinned vnode, which then has a reference; NULL: none is pinned. */
+static struct vnode *unpin_one(struct vnode_table *t, size_t *bucket)
+{
+	WITH_LOCK(&t->lock);
+
+	for (; t->by_id.buckets && *bucket <= t->by_id.mask; (*bucket)++) {
+		for (struct hnode *h = t->by_id.buckets[*bucket]; h; h = h->next) {
+			struct vnode *v = from_id(h);
+
+			if (v->pins == 0)
+				continue;
+			v->pins = 0;
+			v->refs++;
+			return v;
+		}
+	}
+	return NULL;
+}
+
+void vnode_unpin_all(struct vnode_table *t)
+{
+	struct vnode *v;
+	size_t bucket = 0;
+
+	while ((v = unpin_one(t, &bucket)))
+		vnode_unref(t, v);
 }
 
 void vnode_table_free(struct vnode_table *t)

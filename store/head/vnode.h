@@ -104,14 +104,21 @@ void vnode_unpin(struct vnode_table *t, struct vnode *v, uint64_t n);
 int vnode_move(struct vnode_table *t, struct vnode *v, struct vnode *parent, struct span name,
 	       struct vnode **ret_former);
 
+/* The directory it is in, with a reference; NULL: it is a root, or has no name any more. */
+struct vnode *vnode_parent(struct vnode_table *t, struct vnode *v);
+
 uint64_t vnode_count(struct vnode_table *t);
+
+/* The client is gone and with it all pins. */
+void vnode_unpin_all(struct vnode_table *t);
 
 /*
  * Up to @max vnodes that are pinned, closed, have no children and were not seen by this sweep
- * lately: their parents' ids and names, for the client to let go of. Returns how many.
+ * lately: their ids, their parents' ids and names, for the client to let go of. Returns how many.
  */
 struct vnode_stale {
-	uint64_t parent;
+	uint64_t id, parent;
+	bool is_dir;
 	char name[256];
 };
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max);

@@ -224,6 +224,15 @@ static int write_attempt(struct writing *w, struct access *acc)
 	return r;
 }
 
+/* Is there space that a sync point would give back? */
+static bool has_waiting(struct head *h)
+{
+	struct staging_stats s;
+
+	staging_stats(h->heads->staging, &s);
+	return s.waiting > 0;
+}
+
 int view_write(struct vnode *n, uint64_t off, struct span data, bool append, bool kill_priv,
 	       struct access *acc)
 {
@@ -234,5 +243,12 @@ int view_write(struct vnode *n, uint64_t off, struct span data, bool append, boo
 
 	if (r < 0 || data.len == 0)
 		return r;
-	return WITH_ACCESS(acc, write_attempt(&w, acc));
+	r = WITH_ACCESS(acc, write_attempt(&w, acc));
+	if (r != -ENOSPC || !has_waiting(head_of(n->view)))
+		return r;
+	/* What was freed comes back at a sync point: a wait for the disk. */
+	if (!acc->may_wait)
+		return -EAGAIN;
+	r = table_sync(head_of(n->view)->heads->table);
+	return r < 0 ? r : WITH_ACCESS(acc, write_attempt(&w, acc));
 }

@@ -28,6 +28,7 @@ struct blob;
 
 enum {
 	ACCESS_PINS = 48, /* nodes held for a retry; then the oldest go */
+	ACCESS_BLOBS = 24, /* chunks, likewise */
 };
 
 struct access {
@@ -44,7 +45,8 @@ struct access {
 	} want;
 	unsigned pin_count, pin_next;
 	struct node *pins[ACCESS_PINS]; /* references */
-	struct blob *blob; /* the chunk wanted last; a reference */
+	unsigned blob_count, blob_next;
+	struct blob *blobs[ACCESS_BLOBS]; /* references */
 };
 
 void access_init(struct access *a, struct reader *r, bool may_wait);
@@ -59,7 +61,8 @@ static inline void access_at_hand(struct access *a)
 
 /*
  * Gets what the last -EAGAIN wanted, and lets the access block from now on unless it is set at
- * hand again. 0: run it again. -EAGAIN: it would have to wait, and must not. -ENOENT (the store
- * lacks it), -EBADMSG, -EIO, -ETIME, -ECANCELED, -ENOMEM.
+ * hand again. 0: run it again. -EAGAIN: it would have to wait, and must not; or nothing was wanted
+ * (the -EAGAIN came from elsewhere). -EIO (also: the store lacks it), -EBADMSG, -EACCES, -ETIME,
+ * -ECANCELED, -ENOMEM.
  */
 int access_wait(struct access *a);

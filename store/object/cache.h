@@ -3,11 +3,12 @@
  * Verified, uncompressed chunks and nodes on the local disk, kept over restarts, within a budget.
  *
  * Data lies in a few large append-only files; where, the index knows. A file is the unit of
- * eviction: oldest first, but what was read since lives on by being copied to the end. Files can also be
- * adopted: staged data that was just committed becomes cached without being copied.
+ * eviction: oldest first, but what was read since lives on by being copied to the end. Files can
+ * also be adopted: staged data that was just committed becomes cached without being copied.
  *
- * What the disk gives back is held against a checksum the first time in a mount; a mismatch is a
- * miss and the entry goes. A cache is never needed: losing it, or any part, loses nothing.
+ * What the disk gives back is held against a checksum the first time in a mount, small objects each
+ * time; a mismatch is a miss and the entry goes. Losing the cache, or any part, loses nothing. When
+ * the index was dropped, what is here is made known to it again in the background.
  *
  * Threads: all functions from any thread. No lock is held across a read of the disk.
  */
@@ -19,7 +20,8 @@
 struct cache;
 struct index;
 
-/* @dirfd: an own directory (taken over: duplicated). @budget in bytes. */
+/* @dirfd: an own directory (duplicated), which another process may not use at the same time:
+ * -EBUSY. @budget in bytes. */
 int cache_open(int dirfd, struct index *index, uint64_t budget, struct cache **ret);
 void cache_free(struct cache *c);
 DEFINE_CLEANUP(struct cache *, cache_free)
@@ -32,6 +34,14 @@ int cache_len(struct cache *c, uint8_t kind, const struct oid *id, uint32_t *ret
 /* Stores a verified object, or does nothing (full, failing disk). For a node, @data is the item of
  * a frame (canonical length, canonical part, hints). */
 void cache_put(struct cache *c, uint8_t kind, const struct oid *id, struct span data);
+
+/* The same for several, which then lie together. */
+struct cache_item {
+	uint8_t kind;
+	const struct oid *id; /* borrowed */
+	struct span data;
+};
+void cache_put_all(struct cache *c, const struct cache_item *items, size_t n);
 
 /* A staging file whose parts are chunks now. */
 struct cache_part {

@@ -18,7 +18,7 @@ static void changed(void *ctx)
 int refs_new(const struct refs_options *o, struct refs **ret)
 {
 	_cleanup_(refs_freep) struct refs *r = new0(struct refs, 1);
-	struct known_options known = {
+	struct facts_options facts = {
 		.backend = o->backend,
 		.index = o->index,
 		.refresh_ms = o->refresh_ms,
@@ -36,7 +36,7 @@ int refs_new(const struct refs_options *o, struct refs **ret)
 	r->writer = strndup(o->writer ? o->writer : "", sizeof(((struct ref *)0)->writer) - 1);
 	if (!r->writer)
 		return -ENOMEM;
-	e = known_new(&known, &r->known);
+	e = facts_new(&facts, &r->facts);
 	if (e < 0)
 		return e;
 	*ret = TAKE_PTR(r);
@@ -48,7 +48,7 @@ void refs_free(struct refs *r)
 	if (!r)
 		return;
 	watch_stop(&r->watch);
-	known_free(r->known);
+	facts_free(r->facts);
 	watch_release(&r->watch);
 	pthread_mutex_destroy(&r->lock);
 	free(r->writer);
@@ -98,7 +98,7 @@ int refs_check_change(const struct refs *r, const char *name)
 void refs_learn_listed(struct refs *r, enum ref_kind kind, const struct id128 *repo,
 		       const char *name, bool is_there)
 {
-	known_learn_listed(r->known, FINDING_NAMES, refs_prefix(kind, repo).s, name, is_there);
+	facts_learn_listed(r->facts, FINDING_NAMES, refs_prefix(kind, repo).s, name, is_there);
 }
 
 int refs_is_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, const char *name,
@@ -107,7 +107,7 @@ int refs_is_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, 
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = known_look(r->known, FINDING_REF, refs_key(kind, repo, name).s, dl, &f);
+	e = facts_look(r->facts, FINDING_REF, refs_key(kind, repo, name).s, dl, &f);
 	return e < 0 ? e : finding_is_live(f);
 }
 
@@ -118,7 +118,7 @@ int refs_repo(struct refs *r, const char *name, const struct refs_wait *w, struc
 
 	if (!object_name_is_valid(name))
 		return -ENOENT;
-	e = known_get(r->known, FINDING_REPO, repo_key(name).s, w, &f);
+	e = facts_get(r->facts, FINDING_REPO, repo_key(name).s, w, &f);
 	if (e < 0)
 		return e;
 	return finding_is_live(f) ? repo_rec_copy(&f->repo, ret) : -ENOENT;
@@ -132,7 +132,7 @@ int refs_get(struct refs *r, const struct id128 *repo, enum ref_kind kind, const
 
 	if (!object_name_is_valid(name))
 		return -ENOENT;
-	e = known_get(r->known, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
+	e = facts_get(r->facts, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(f))
@@ -150,7 +150,7 @@ static int list_names(struct refs *r, const char *prefix, const struct refs_wait
 	const char *name;
 	int e;
 
-	e = known_get(r->known, FINDING_NAMES, prefix, w, &f);
+	e = facts_get(r->facts, FINDING_NAMES, prefix, w, &f);
 	if (e < 0)
 		return e;
 	name = (const char *)f->names.text.data;
@@ -179,7 +179,7 @@ int refs_list_commits(struct refs *r, const struct id128 *repo, const struct ref
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = known_get(r->known, FINDING_COMMITS, commit_prefix(repo).s, w, &f);
+	e = facts_get(r->facts, FINDING_COMMITS, commit_prefix(repo).s, w, &f);
 	if (e < 0)
 		return e;
 	for (size_t i = 0; i < f->commits.count; i++) {
@@ -198,7 +198,7 @@ int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = known_get(r->known, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
+	e = facts_get(r->facts, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
 	if (e < 0)
 		return e;
 	if (f->is_absent)
@@ -218,13 +218,13 @@ void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid
 	char hex[OID_HEX];
 
 	if (finding_of_object(FINDING_COMMIT, key.s, object, &none, &f) == 0)
-		known_learn(r->known, key.s, f, object);
+		facts_learn(r->facts, key.s, f, object);
 	/* In the listing of all, and in those of the prefixes that somebody asked for. */
 	oid_hex(id, hex);
-	known_learn_listed(r->known, FINDING_COMMITS, prefix.s, hex, true);
+	facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, true);
 	for (size_t n = 0; n < OID_HEX - 1; n++) {
 		prefix.s[digits + n] = hex[n];
 		prefix.s[digits + n + 1] = '\0';
-		known_learn_listed(r->known, FINDING_COMMITS, prefix.s, hex, true);
+		facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, true);
 	}
 }

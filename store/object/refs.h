@@ -98,6 +98,8 @@ int refs_create_branch(struct refs *r, const struct id128 *repo, const char *nam
 /* -EBUSY: the default branch. */
 int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *name,
 		       const struct deadline *dl);
+/* -EBUSY: the default branch; or it was committed to under both names meanwhile, and there are two
+ * branches now. */
 int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *from, const char *to,
 		       const struct deadline *dl);
 /* Nothing happens, and 0, when the name says that already. */

@@ -8,7 +8,8 @@
  * A rename first makes the new ref, with the identity of the old one, then turns the old one into a
  * tombstone that leads to the new one. In between both are live; a rename that died there is ended
  * by repeating it. When the old one moves meanwhile, the new one is moved after it before the next
- * try, so nothing that was published under either name is lost.
+ * try; when both have been committed to, they are two branches from then on. So nothing that was
+ * published under either name is lost.
  */
 #include <stdio.h>
 
@@ -34,7 +35,7 @@ static int place(struct refs *r, const struct id128 *repo, const char *name, str
 	e = refs_is_taken(r, REF_NAME, repo, name, dl);
 	if (e != 0)
 		return e < 0 ? e : -EEXIST;
-	e = known_look(r->known, FINDING_REF, key.s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
 	while (e == 0 && !finding_is_live(now)) {
 		struct finding *other = NULL;
 
@@ -113,7 +114,7 @@ int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *nam
 	e = refs_check_not_default(r, repo, name, dl);
 	if (e < 0)
 		return e;
-	e = known_look(r->known, FINDING_REF, head_key(repo, name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, head_key(repo, name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))
@@ -128,7 +129,24 @@ int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *nam
 	return finding_is_live(now) ? 0 : -ENOENT;
 }
 
-/* Sees to it that the branch @to, made as a copy of @from, has all that @from has by now. */
+/* Makes the live branch @now one of its own. */
+static int part(struct refs *r, const struct id128 *repo, const char *name,
+		const struct finding *now, const struct deadline *dl)
+{
+	_cleanup_(finding_unrefp) struct finding *other = NULL;
+	_cleanup_ref_ struct ref next = { 0 };
+	int e;
+
+	e = ref_copy(&now->ref, &next);
+	if (e < 0)
+		return e;
+	next.branch = id128_random();
+	refs_stamp(r, now, &next);
+	return refs_swap_ref(r, head_key(repo, name).s, now, &next, dl, &other);
+}
+
+/* Sees to it that the branch @to, made as a copy of @from, has all that @from has by now. -EBUSY:
+ * it has gone another way, and is a branch of its own. */
 static int catch_up(struct refs *r, const struct id128 *repo, const char *to,
 		    const struct finding *from, const struct deadline *dl)
 {
@@ -140,7 +158,7 @@ static int catch_up(struct refs *r, const struct id128 *repo, const char *to,
 		_cleanup_(finding_unrefp) struct finding *now = NULL;
 		struct oid other;
 
-		e = known_look(r->known, FINDING_REF, head_key(repo, to).s, dl, &now);
+		e = facts_look(r->facts, FINDING_REF, head_key(repo, to).s, dl, &now);
 		if (e < 0)
 			return e;
 		if (!is_branch(now, &from->ref.branch))
@@ -149,14 +167,19 @@ static int catch_up(struct refs *r, const struct id128 *repo, const char *to,
 		if (e != 0)
 			return e < 0 ? e : 0;
 		e = refs_is_ancestor(r, repo, &now->ref.target, want, &w);
-		if (e == 0)
-			return log_fail(-ESTALE,
-					"branch %s has moved under its new name and under "
-					"the old one; both stay",
-					to);
-		if (e > 0)
+		if (e < 0)
+			return e;
+		if (e == 1) {
 			e = refs_move_branch(r, repo, to, &now->ref.target, want, NULL, NULL, dl,
 					     &other);
+			continue;
+		}
+		e = part(r, repo, to, now, dl);
+		if (e == 0)
+			return log_fail(-EBUSY,
+					"the branch has been committed to under its old name and "
+					"as %s: both stay, as two",
+					to);
 	} while (e == -ESTALE);
 	return e;
 }
@@ -167,7 +190,7 @@ static void withdraw(struct refs *r, const struct id128 *repo, const char *to,
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
 
-	if (known_look(r->known, FINDING_REF, head_key(repo, to).s, dl, &now) == 0 &&
+	if (facts_look(r->facts, FINDING_REF, head_key(repo, to).s, dl, &now) == 0 &&
 	    finding_is_live(now) && id128_equal(&now->ref.nonce, nonce))
 		bury(r, repo, to, "", &now, dl);
 }
@@ -186,7 +209,7 @@ int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *fro
 	e = refs_check_not_default(r, repo, from, dl);
 	if (e < 0)
 		return e;
-	e = known_look(r->known, FINDING_REF, head_key(repo, from).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, head_key(repo, from).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))
@@ -204,7 +227,7 @@ int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *fro
 		if (e == 0)
 			e = bury(r, repo, from, to, &now, dl);
 		else if (e == -ESTALE)
-			return e;
+			return -EBUSY; /* somebody was quick to take the new one away */
 	} while (e == -ESTALE && is_branch(now, &next.branch));
 	if (e != -ESTALE)
 		return e;

@@ -38,7 +38,7 @@ static int look(struct move *m)
 	finding_unref(m->now);
 	m->now = NULL;
 	m->is_fresh = true;
-	return known_look(m->refs->known, FINDING_REF, head_key(m->repo, m->name).s, m->dl,
+	return facts_look(m->refs->facts, FINDING_REF, head_key(m->repo, m->name).s, m->dl,
 			  &m->now);
 }
 
@@ -143,7 +143,7 @@ int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branc
 	if (e < 0)
 		return e;
 	snprintf(m.name, sizeof(m.name), "%s", branch);
-	m.now = known_peek(r->known, FINDING_REF, head_key(repo, branch).s);
+	m.now = facts_peek(r->facts, FINDING_REF, head_key(repo, branch).s);
 	e = m.now ? 0 : look(&m);
 	if (e < 0)
 		return e;

@@ -34,7 +34,7 @@ static int place(struct refs *r, const struct id128 *repo, const char *name, str
 	struct key key = name_key(repo, name);
 	int e;
 
-	e = known_look(r->known, FINDING_REF, key.s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
 	while (e == 0 && !finding_is_live(now)) {
 		struct finding *other = NULL;
 
@@ -64,7 +64,7 @@ static int withdraw(struct refs *r, const struct id128 *repo, const char *name,
 	_cleanup_(finding_unrefp) struct finding *now = NULL, *other = NULL;
 	int e;
 
-	e = known_look(r->known, FINDING_REF, name_key(repo, name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, name_key(repo, name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (finding_is_live(now) && id128_equal(&now->ref.nonce, nonce))
@@ -108,7 +108,7 @@ int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
 	e = refs_check_change(r, name);
 	if (e < 0)
 		return e;
-	e = known_look(r->known, FINDING_REF, name_key(repo, name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, name_key(repo, name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))

@@ -7,7 +7,7 @@
 #include "base/list.h"
 #include "base/thread.h"
 #include "format/key.h"
-#include "object/known.h"
+#include "object/facts.h"
 #include "object/refs.h"
 
 enum {
@@ -31,7 +31,7 @@ struct watch {
 struct refs {
 	struct refs_options options;
 	char *writer; /* owned */
-	struct known *known;
+	struct facts *facts;
 	struct watch watch;
 	pthread_mutex_t lock;
 	struct id128 own[OWN_NONCES]; /* guarded by lock; a ring */
@@ -39,7 +39,7 @@ struct refs {
 };
 
 void watch_init(struct watch *w);
-void watch_stop(struct watch *w); /* before what is known goes */
+void watch_stop(struct watch *w); /* before the facts go */
 void watch_release(struct watch *w);
 
 /* A look has found something else than before. */

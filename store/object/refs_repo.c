@@ -29,7 +29,7 @@ static int swap_record(struct refs *r, const char *name, const struct finding *n
 	w.bytes = buf_span(&bytes);
 	e = refs_swap(r, &w, dl, ret_now);
 	if (e == 0)
-		known_learn_listed(r->known, FINDING_NAMES, REPO_PREFIX, name,
+		facts_learn_listed(r->facts, FINDING_NAMES, REPO_PREFIX, name,
 				   next->state == REF_LIVE);
 	return e;
 }
@@ -52,7 +52,7 @@ int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *re
 	next.id = id128_random();
 	next.created = refs_time();
 
-	e = known_look(r->known, FINDING_REPO, repo_key(name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REPO, repo_key(name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (finding_is_live(now))
@@ -83,7 +83,7 @@ int refs_change_repo(struct refs *r, const char *name, int (*change)(struct repo
 	e = refs_check_change(r, name);
 	if (e < 0)
 		return e;
-	e = known_look(r->known, FINDING_REPO, repo_key(name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REPO, repo_key(name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))
@@ -157,7 +157,7 @@ static int turn_branch(struct refs *r, const struct id128 *repo, const char *nam
 	};
 	int e;
 
-	e = known_look(r->known, FINDING_REF, key.s, dl, &now);
+	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
 	if (e < 0)
 		return e;
 	if (finding_is_live(now) == revive)
@@ -196,7 +196,7 @@ int refs_remove_repo(struct refs *r, const char *name, const struct deadline *dl
 	e = refs_check_change(r, name);
 	if (e < 0)
 		return e;
-	e = known_look(r->known, FINDING_REPO, repo_key(name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REPO, repo_key(name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))
@@ -266,7 +266,7 @@ int refs_check_not_default(struct refs *r, const struct id128 *repo, const char 
 	}
 	if (e <= 0)
 		return e < 0 ? e : -ENOENT;
-	e = known_look(r->known, FINDING_REPO, repo_key(s.name).s, dl, &now);
+	e = facts_look(r->facts, FINDING_REPO, repo_key(s.name).s, dl, &now);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(now))

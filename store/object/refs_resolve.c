@@ -18,7 +18,7 @@ static int resolve_ref(struct refs *r, const struct id128 *repo, enum ref_kind k
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = known_get(r->known, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
+	e = facts_get(r->facts, FINDING_REF, refs_key(kind, repo, name).s, w, &f);
 	if (e < 0)
 		return e;
 	if (!finding_is_live(f))
@@ -37,7 +37,7 @@ static int resolve_name(struct refs *r, const struct id128 *repo, const char *na
 	int e;
 
 	/* What both need is asked for at once. */
-	known_refresh(r->known, FINDING_REF, name_key(repo, name).s, r->options.refresh_ms);
+	facts_refresh(r->facts, FINDING_REF, name_key(repo, name).s, r->options.refresh_ms);
 	e = resolve_ref(r, repo, REF_BRANCH, name, w, ret);
 	return e == -ENOENT ? resolve_ref(r, repo, REF_NAME, name, w, ret) : e;
 }
@@ -48,7 +48,7 @@ static int resolve_id(struct refs *r, const struct id128 *repo, const struct oid
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = known_get(r->known, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
+	e = facts_get(r->facts, FINDING_COMMIT, commit_key(repo, id).s, w, &f);
 	if (e < 0)
 		return e;
 	if (f->is_absent)
@@ -65,7 +65,7 @@ static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *
 	int e;
 
 	strcat(prefix.s, digits);
-	e = known_get(r->known, FINDING_COMMITS, prefix.s, w, &f);
+	e = facts_get(r->facts, FINDING_COMMITS, prefix.s, w, &f);
 	if (e < 0)
 		return e;
 	if (f->commits.count == 0)
@@ -128,7 +128,7 @@ static unsigned common_digits(const struct oid *a, const struct oid *b)
 unsigned refs_short_id(struct refs *r, const struct id128 *repo, const struct oid *id)
 {
 	_cleanup_(finding_unrefp) struct finding *f =
-		known_peek(r->known, FINDING_COMMITS, commit_prefix(repo).s);
+		facts_peek(r->facts, FINDING_COMMITS, commit_prefix(repo).s);
 	unsigned digits = SHORT_MIN;
 	char hex[OID_HEX];
 

@@ -67,7 +67,7 @@ static int read_back(struct refs *r, const struct writing *w, const struct deadl
 	int e;
 
 	for (unsigned n = 0; n < TRIES_MAX; n++) {
-		e = known_look(r->known, w->kind, w->key, dl, ret);
+		e = facts_look(r->facts, w->kind, w->key, dl, ret);
 		if (e == 0 || e == -EBADMSG || e == -ENOTSUP || e == -ENOMEM || e == -EACCES)
 			return e;
 		e = pause_before_try(n, dl) ?: e;
@@ -99,7 +99,7 @@ int refs_swap(struct refs *r, const struct writing *w, const struct deadline *dl
 			return e < 0 ? -EINPROGRESS : 0;
 		if (e == 0) {
 			ours->is_own = true;
-			known_learn(r->known, w->key, ours, w->bytes);
+			facts_learn(r->facts, w->key, ours, w->bytes);
 			return 0;
 		}
 		may_have_landed |= e != -ESTALE && !is_refusal(e);

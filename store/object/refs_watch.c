@@ -6,7 +6,7 @@
  * one that hangs holds nobody up. A branch's last teller is the nonce of its ref: a nonce other
  * than the last one, and not of our own making, is news.
  *
- * Locks: watch.lock is never held across a call to known or to the callback.
+ * Locks: watch.lock is never held across a call that may look or to the callback.
  */
 #include <stdio.h>
 
@@ -107,7 +107,7 @@ static void tell(struct refs *r, const struct in_use *copy)
 	void *ctx;
 
 	pthread_mutex_unlock(&w->lock);
-	f = known_peek(r->known, FINDING_REF, head_key(&copy->repo, copy->name).s);
+	f = facts_peek(r->facts, FINDING_REF, head_key(&copy->repo, copy->name).s);
 	pthread_mutex_lock(&w->lock);
 	b = find(w, &copy->repo, copy->name);
 	if (!b || !f || !note(b, f) || !w->fn || w->is_ending)
@@ -135,7 +135,7 @@ static void refresh(struct refs *r, const struct in_use *b)
 	struct watch *w = &r->watch;
 
 	pthread_mutex_unlock(&w->lock);
-	known_refresh(r->known, FINDING_REF, head_key(&b->repo, b->name).s,
+	facts_refresh(r->facts, FINDING_REF, head_key(&b->repo, b->name).s,
 		      r->options.refresh_ms / 2);
 	pthread_mutex_lock(&w->lock);
 }
@@ -184,7 +184,7 @@ void refs_use_branch(struct refs *r, const struct id128 *repo, const char *branc
 {
 	struct watch *w = &r->watch;
 	_cleanup_(finding_unrefp) struct finding *f =
-		known_peek(r->known, FINDING_REF, head_key(repo, branch).s);
+		facts_peek(r->facts, FINDING_REF, head_key(repo, branch).s);
 	struct in_use *b;
 
 	WITH_LOCK(&w->lock);

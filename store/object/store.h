@@ -15,8 +15,9 @@ struct reader;
 struct refs;
 
 struct store_options {
-	/* Where this process keeps its caches; it must be the only one that does, unless
-	 * @is_shared. NULL: a directory of the user's for this store, shared. */
+	/* Where this process keeps its caches, made if need be; several may share it, but for the
+	 * disk cache, which is the first one's, and what heads keep there. NULL: a directory of the
+	 * user's for this store ($XDG_CACHE_HOME/pfs or ~/.cache/pfs, for root /var/cache/pfs). */
 	const char *state_dir;
 	bool read_only;
 	bool single_writer;
@@ -35,6 +36,7 @@ struct store {
 	struct refs *refs;
 	struct pool *pool;
 	int state_fd;
+	char *temporary; /* owned: a state directory that goes with the store; NULL: it stays */
 	bool read_only;
 	char writer[256]; /* user@host */
 	char machine[256];
@@ -49,7 +51,7 @@ int store_init(const char *url, bool single_writer);
 /*
  * Opens one. -ENOENT / -ENOTDIR (none there), -EBADMSG (damaged, or not one), -ENOTSUP (made by a
  * newer version), -EROFS (a feature that forbids writing, and not read_only), and the backend's.
- * Sentences are logged.
+ * Sentences are logged. A store that does not answer opens all the same where @state_dir knows it.
  */
 int store_open(const char *url, const struct store_options *o, struct store **ret);
 void store_free(struct store *s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The facts of object/known.h.
+ * The facts of object/facts.h.
  *
  *	unknown --look--> fresh --refresh time--> stale --look--> fresh
  *	   '---------- from the index ---------------^
@@ -13,7 +13,7 @@
  *  - of an object, a look's finding replaces the last one only if nothing was learned since the
  *    look began; of a listing, what was learned since is put on top of it
  */
-#include "object/known.h"
+#include "object/facts.h"
 
 #include "base/hash.h"
 #include "base/htab.h"
@@ -48,11 +48,11 @@ struct edit {
 
 struct fact {
 	struct hnode node;
-	struct list lru; /* in known's list while it is not pinned */
-	struct known *known;
+	struct list lru; /* in the list while it is not pinned */
+	struct facts *facts;
 	char *key; /* owned */
 	enum finding_kind kind;
-	/* All below is guarded by known's lock. */
+	/* All below is guarded by the lock of all facts. */
 	unsigned pins;
 	struct finding *now; /* a reference; NULL: unknown */
 	int64_t as_of; /* when the look at it began, or it was learned */
@@ -65,8 +65,8 @@ struct fact {
 	struct job job;
 };
 
-struct known {
-	struct known_options options;
+struct facts {
+	struct facts_options options;
 	struct pool *pool;
 	atomic_bool is_ending;
 	pthread_mutex_t lock;
@@ -76,9 +76,9 @@ struct known {
 	size_t memory;
 };
 
-int known_new(const struct known_options *o, struct known **ret)
+int facts_new(const struct facts_options *o, struct facts **ret)
 {
-	_cleanup_(known_freep) struct known *k = new0(struct known, 1);
+	_cleanup_(facts_freep) struct facts *k = new0(struct facts, 1);
 	int r;
 
 	if (!k)
@@ -118,7 +118,7 @@ static void free_node(struct hnode *n, void *ctx)
 	fact_free(container_of(n, struct fact, node));
 }
 
-void known_free(struct known *k)
+void facts_free(struct facts *k)
 {
 	if (!k)
 		return;
@@ -139,7 +139,7 @@ static size_t fact_cost(const struct fact *f)
 /* Takes @now, and accounts for it. */
 static void fact_set(struct fact *f, struct finding *now, int64_t as_of)
 {
-	struct known *k = f->known;
+	struct facts *k = f->facts;
 
 	k->memory -= fact_cost(f);
 	finding_unref(f->now);
@@ -148,7 +148,7 @@ static void fact_set(struct fact *f, struct finding *now, int64_t as_of)
 	k->memory += fact_cost(f);
 }
 
-static void evict(struct known *k)
+static void evict(struct facts *k)
 {
 	while (k->memory > MEMORY_MAX && !list_is_empty(&k->lru)) {
 		struct fact *f = list_entry(k->lru.prev, struct fact, lru);
@@ -162,7 +162,7 @@ static void evict(struct known *k)
 
 static void unpin(struct fact *f)
 {
-	struct known *k = f->known;
+	struct facts *k = f->facts;
 
 	if (--f->pins > 0)
 		return;
@@ -170,7 +170,7 @@ static void unpin(struct fact *f)
 	evict(k);
 }
 
-static struct fact *find(struct known *k, const char *key)
+static struct fact *find(struct facts *k, const char *key)
 {
 	uint64_t hash = hash_bytes(key, strlen(key));
 
@@ -186,13 +186,13 @@ static struct fact *find(struct known *k, const char *key)
 	return NULL;
 }
 
-static struct fact *add(struct known *k, enum finding_kind kind, const char *key)
+static struct fact *add(struct facts *k, enum finding_kind kind, const char *key)
 {
 	struct fact *f = new0(struct fact, 1);
 
 	if (!f)
 		return NULL;
-	f->known = k;
+	f->facts = k;
 	f->kind = kind;
 	f->key = strdup(key);
 	f->failed = AGES_AGO;
@@ -212,7 +212,7 @@ static char *index_name(enum finding_kind kind, const char *key)
 	return finding_is_list(kind) ? strf("list/%s", key) : strdup(key);
 }
 
-static struct finding *load(struct known *k, enum finding_kind kind, const char *key)
+static struct finding *load(struct facts *k, enum finding_kind kind, const char *key)
 {
 	_cleanup_free_ char *name = index_name(kind, key);
 	_cleanup_buf_ struct buf b = { 0 };
@@ -229,7 +229,7 @@ static struct finding *load(struct known *k, enum finding_kind kind, const char 
 	return r < 0 ? NULL : f;
 }
 
-static void keep(struct known *k, const char *key, const struct finding *f, struct span object)
+static void keep(struct facts *k, const char *key, const struct finding *f, struct span object)
 {
 	_cleanup_free_ char *name = index_name((enum finding_kind)f->kind, key);
 	_cleanup_buf_ struct buf b = { 0 };
@@ -250,7 +250,7 @@ static void keep(struct known *k, const char *key, const struct finding *f, stru
 
 /* The fact, pinned; with what the index has of it. Called with the lock held, which is given up in
  * between. */
-static struct fact *pin(struct known *k, enum finding_kind kind, const char *key)
+static struct fact *pin(struct facts *k, enum finding_kind kind, const char *key)
 {
 	struct fact *f = find(k, key);
 	struct finding *old;
@@ -282,7 +282,7 @@ static size_t object_max(enum finding_kind kind)
 }
 
 /* Asks the store. 0, -EALREADY (it is as @former says), or an error. */
-static int ask(struct known *k, enum finding_kind kind, const char *key, struct finding *former,
+static int ask(struct facts *k, enum finding_kind kind, const char *key, struct finding *former,
 	       const struct deadline *dl, struct finding **ret, struct buf *ret_object)
 {
 	struct backend *b = k->options.backend;
@@ -356,12 +356,12 @@ static bool look_end(struct fact *f, int r, struct finding *found, uint64_t lear
 	}
 	edits_free(f);
 	finding_unref(found);
-	pthread_cond_broadcast(&f->known->looked);
+	pthread_cond_broadcast(&f->facts->looked);
 	return r == 0;
 }
 
 /* The commit that a ref carries along is one that need not be fetched. */
-static void learn_commit(struct known *k, const char *key, const struct finding *f)
+static void learn_commit(struct facts *k, const char *key, const struct finding *f)
 {
 	_cleanup_(finding_unrefp) struct finding *commit = NULL, *former = NULL;
 	static const struct etag none = { "-" };
@@ -372,17 +372,17 @@ static void learn_commit(struct known *k, const char *key, const struct finding 
 	    id128_parse(span_of(strchr(key, '/') + 1, ID128_HEX - 1), &repo) < 0)
 		return;
 	commit_at = commit_key(&repo, &f->ref.target);
-	former = known_peek(k, FINDING_COMMIT, commit_at.s);
+	former = facts_peek(k, FINDING_COMMIT, commit_at.s);
 	if ((!former || former->is_absent) &&
 	    finding_of_object(FINDING_COMMIT, commit_at.s, buf_span(&f->ref.commit), &none,
 			      &commit) == 0)
-		known_learn(k, commit_at.s, commit, buf_span(&f->ref.commit));
+		facts_learn(k, commit_at.s, commit, buf_span(&f->ref.commit));
 }
 
 static void look(struct job *j)
 {
 	struct fact *f = container_of(j, struct fact, job);
-	struct known *k = f->known;
+	struct facts *k = f->facts;
 	_cleanup_(finding_unrefp) struct finding *former = NULL;
 	_cleanup_buf_ struct buf object = { 0 };
 	struct deadline dl = deadline_in_ms(LOOK_MS);
@@ -418,7 +418,7 @@ static void begin_look(struct fact *f)
 	f->look_asked = now_ns();
 	f->pins++;
 	f->job.run = look;
-	pool_submit(f->known->pool, &f->job);
+	pool_submit(f->facts->pool, &f->job);
 }
 
 /* Has the fact an answer for somebody who came at @came, whatever its age? */
@@ -430,7 +430,7 @@ static bool has_old_answer(const struct fact *f, const struct refs_wait *w)
 /* One round of waiting: 1 when there is an answer, 0 to look again, or an error. */
 static int await_once(struct fact *f, const struct refs_wait *w, int64_t came)
 {
-	struct known *k = f->known;
+	struct facts *k = f->facts;
 	int64_t oldest = w->fresh ? came : came - k->options.refresh_ms * NS_PER_MS;
 	int64_t patience;
 	int r;
@@ -457,7 +457,7 @@ static int await_once(struct fact *f, const struct refs_wait *w, int64_t came)
 	return 0;
 }
 
-int known_get(struct known *k, enum finding_kind kind, const char *key, const struct refs_wait *w,
+int facts_get(struct facts *k, enum finding_kind kind, const char *key, const struct refs_wait *w,
 	      struct finding **ret)
 {
 	int64_t came = now_ns();
@@ -477,7 +477,7 @@ int known_get(struct known *k, enum finding_kind kind, const char *key, const st
 	return r > 0 ? 0 : r;
 }
 
-struct finding *known_peek(struct known *k, enum finding_kind kind, const char *key)
+struct finding *facts_peek(struct facts *k, enum finding_kind kind, const char *key)
 {
 	struct finding *now = NULL;
 	struct fact *f;
@@ -492,7 +492,7 @@ struct finding *known_peek(struct known *k, enum finding_kind kind, const char *
 	return now;
 }
 
-void known_refresh(struct known *k, enum finding_kind kind, const char *key, unsigned max_age_ms)
+void facts_refresh(struct facts *k, enum finding_kind kind, const char *key, unsigned max_age_ms)
 {
 	int64_t now = now_ns();
 	struct fact *f;
@@ -508,7 +508,7 @@ void known_refresh(struct known *k, enum finding_kind kind, const char *key, uns
 	unpin(f);
 }
 
-int known_look(struct known *k, enum finding_kind kind, const char *key, const struct deadline *dl,
+int facts_look(struct facts *k, enum finding_kind kind, const char *key, const struct deadline *dl,
 	       struct finding **ret)
 {
 	_cleanup_(finding_unrefp) struct finding *found = NULL;
@@ -550,7 +550,7 @@ static bool is_later(const struct finding *b, const struct finding *a)
 	return a->kind != FINDING_REF || b->ref.seq > a->ref.seq;
 }
 
-void known_learn(struct known *k, const char *key, struct finding *f, struct span object)
+void facts_learn(struct facts *k, const char *key, struct finding *f, struct span object)
 {
 	struct fact *fact;
 
@@ -583,7 +583,7 @@ static void note_edit(struct fact *f, const char *name, bool is_there)
 	f->edits = e;
 }
 
-void known_learn_listed(struct known *k, enum finding_kind kind, const char *prefix,
+void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *prefix,
 			const char *name, bool is_there)
 {
 	struct finding *more;

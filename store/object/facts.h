@@ -3,7 +3,7 @@
  * What was last known of the things in the store that change, with their age.
  *
  * A fact is what was found under a key, or of all keys with a prefix. It is looked at again by
- * threads of known's own, one look a fact at a time, whoever asks; askers wait as refs.h says. What
+ * threads of their own, one look a fact at a time, whoever asks; askers wait as refs.h says. What
  * this process changes is learned at once, and a look that began before is not believed against it.
  * Facts are kept in the index too, so that a new process has old ones.
  *
@@ -15,9 +15,9 @@
 #include "object/finding.h"
 #include "object/refs.h"
 
-struct known;
+struct facts;
 
-struct known_options {
+struct facts_options {
 	struct backend *backend; /* borrowed, as the index */
 	struct index *index;
 	unsigned refresh_ms;
@@ -28,32 +28,32 @@ struct known_options {
 	void *ctx;
 };
 
-int known_new(const struct known_options *o, struct known **ret);
+int facts_new(const struct facts_options *o, struct facts **ret);
 
 /* Gives up looks that are under way. */
-void known_free(struct known *k);
-DEFINE_CLEANUP(struct known *, known_free)
+void facts_free(struct facts *k);
+DEFINE_CLEANUP(struct facts *, facts_free)
 
 /*
  * The fact @key, a reference to a finding of that kind. That there is no such object is a finding
  * too. -EAGAIN (@w may not wait, and ought to), -ETIME, -ECANCELED, or what befell the look.
  */
-int known_get(struct known *k, enum finding_kind kind, const char *key, const struct refs_wait *w,
+int facts_get(struct facts *k, enum finding_kind kind, const char *key, const struct refs_wait *w,
 	      struct finding **ret);
 
 /* The same without any wait: NULL when nothing is known. */
-struct finding *known_peek(struct known *k, enum finding_kind kind, const char *key);
+struct finding *facts_peek(struct facts *k, enum finding_kind kind, const char *key);
 
 /* Sees to it that the fact is no older than @max_age_ms soon. */
-void known_refresh(struct known *k, enum finding_kind kind, const char *key, unsigned max_age_ms);
+void facts_refresh(struct facts *k, enum finding_kind kind, const char *key, unsigned max_age_ms);
 
 /* Looks now, in this thread; not for listings that others learn of. */
-int known_look(struct known *k, enum finding_kind kind, const char *key, const struct deadline *dl,
+int facts_look(struct facts *k, enum finding_kind kind, const char *key, const struct deadline *dl,
 	       struct finding **ret);
 
 /* What this process just made of the object @key, whose bytes are @object; a reference is taken. */
-void known_learn(struct known *k, const char *key, struct finding *f, struct span object);
+void facts_learn(struct facts *k, const char *key, struct finding *f, struct span object);
 
 /* It made @name (of a listing's last part) be in the listing @prefix, or not. */
-void known_learn_listed(struct known *k, enum finding_kind kind, const char *prefix,
+void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *prefix,
 			const char *name, bool is_there);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the files of reader.h share.
+ */
+#pragma once
+
+#include "base/htab.h"
+#include "base/list.h"
+#include "base/thread.h"
+#include "object/load.h"
+#include "object/memory.h"
+#include "object/reader.h"
+
+/* Counters of reader_stats. */
+struct reader_counts {
+	atomic_uint_fast64_t node_hits, node_misses, chunk_hits, chunk_misses, disk_hits;
+	atomic_uint_fast64_t fetches, fetched_bytes, refetches_by_index, bad;
+};
+
+struct reader {
+	struct reader_options options;
+	struct memory *memory;
+	struct loader *loader;
+	struct pool *pool; /* prefetches, and what goes to the disk */
+	atomic_bool is_ending;
+	struct reader_counts counts;
+
+	pthread_mutex_t lock;
+	pthread_cond_t landed;
+	struct htab flights; /* guarded by lock, as all below: frames on their way */
+	struct htab verdicts; /* objects that could not be had */
+	struct list verdict_order; /* oldest first */
+	unsigned verdict_count;
+	unsigned prefetches; /* queued or running */
+	uint64_t spilling; /* bytes on their way to the disk */
+};
+
+/* An object that is to be had. */
+struct wanted {
+	uint8_t kind; /* OID_CHUNK or OID_NODE */
+	const struct oid *id; /* borrowed, as the hint */
+	const struct loc *hint;
+};
+
+/*
+ * Gets the frame with an object from the backend (fetch.c): 0, and the item in it that was wanted,
+ * good. With @at_once only out of what is kept of packs: else -EAGAIN. With @quiet only where hint
+ * and index lead. -ENOENT: the store lacks it; -EBADMSG: it is damaged; both logged once.
+ */
+int reader_fetch(struct reader *r, const struct wanted *w, bool at_once, bool quiet,
+		 const struct deadline *dl, struct load **ret, const struct load_item **ret_item);
+
+void verdicts_release(struct reader *r);
+
+/* Starts putting a frame's items on the disk (spill.c). */
+void reader_spill(struct reader *r, struct load *l);
+
+/* What @acc allows, or everything. */
+const struct deadline *access_deadline(const struct access *acc);
+
+/* What the access holds for a retry; with a reference, or NULL. */
+struct node *access_node(const struct access *acc, const struct oid *id);
+struct blob *access_blob(const struct access *acc, const struct oid *id);
+
+/* Notes what is missing; returns -EAGAIN. */
+int access_want(struct access *acc, const struct wanted *w);

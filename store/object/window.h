@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Aligned stretches of packs as they lie in the store: what is read for one small frame has its
+ * neighbours in it, which are likely to be wanted next. A few are kept; who misses the same one
+ * waits for whoever is reading it. Nothing here is verified.
+ *
+ * Threads: all functions from any thread; no lock is held across the backend.
+ */
+#pragma once
+
+#include "backend/backend.h"
+#include "base/random.h"
+
+enum {
+	WINDOW_SIZE = 256 << 10
+};
+
+struct windows;
+
+/* A stretch: a reference. */
+struct window {
+	const uint8_t *bytes;
+	uint32_t len; /* less than WINDOW_SIZE at the pack's end only */
+	/* private from here */
+	struct windows *owner;
+};
+
+/* @backend is borrowed; @budget in bytes. @fetched is told of each read. */
+int windows_new(struct backend *backend, uint64_t budget,
+		void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct windows **ret);
+void windows_free(struct windows *w);
+DEFINE_CLEANUP(struct windows *, windows_free)
+
+/* The @number-th window of @pack. With @at_once only one that is here: else -EAGAIN. -ENOENT: no such
+ * pack; or the backend's errors. */
+int windows_get(struct windows *w, const struct id128 *pack, uint64_t number, bool at_once,
+		const struct deadline *dl, struct window **ret);
+void window_unref(struct window *w);
+DEFINE_CLEANUP(struct window *, window_unref)
+
+/* What it holds was not as it should be: it is read anew for the next who wants it. */
+void window_distrust(struct window *w);
