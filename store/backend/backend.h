@@ -92,6 +92,10 @@ struct backend_ops {
 	/* Removes @key. 0 also if there was none. Never used on what can be swapped. */
 	int (*remove)(struct backend *b, const char *key, const struct deadline *dl);
 
+	/* Is there anything where the objects lie that no listing shows, because it is nobody's
+	 * object? 1, 0, or an error. NULL: a listing shows all there is. */
+	int (*has_others)(struct backend *b);
+
 	/* Bytes free where the objects lie, or UINT64_MAX where that means nothing. Never waits. */
 	uint64_t (*space)(struct backend *b);
 

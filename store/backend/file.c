@@ -431,6 +431,7 @@ static const struct backend_ops file_ops = {
 	.put_abort = file_put_abort,
 	.swap = file_swap,
 	.list = file_list,
+	.has_others = file_has_others,
 	.remove = file_remove,
 	.space = file_space,
 	.free = file_free,

@@ -82,3 +82,5 @@ void file_unlock(struct file_backend *f, int fd);
 
 int file_list(struct backend *b, const char *prefix, const char *after, backend_list_fn fn,
 	      void *ctx, const struct deadline *dl);
+
+int file_has_others(struct backend *b);

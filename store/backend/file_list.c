@@ -193,3 +193,35 @@ int file_list(struct backend *b, const char *prefix, const char *after, backend_
 		memcpy(l.path, prefix, (size_t)(slash - prefix) + 1);
 	return list_dir(&l, slash ? (size_t)(slash - prefix) + 1 : 0);
 }
+
+/* What a store's own root may hold besides its objects. */
+static bool is_to_be_expected(const char *name)
+{
+	static const char *const names[] = { ".", "..", FILE_TMP, "lost+found" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+int file_has_others(struct backend *b)
+{
+	struct file_backend *f = container_of(b, struct file_backend, base);
+	int fd = openat(f->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	const struct dirent *e;
+	DIR *d;
+
+	if (fd < 0)
+		return file_error(errno);
+	d = fdopendir(fd);
+	if (!d) {
+		close(fd);
+		return -ENOMEM;
+	}
+	/* Nothing below it is looked at: a directory may hold anything. */
+	while (r == 0 && (e = readdir(d)))
+		r = !is_to_be_expected(e->d_name);
+	closedir(d);
+	return r;
+}

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 void cond_init(pthread_cond_t *c)
 {
@@ -36,6 +37,20 @@ int cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, const struct deadline
 	return pthread_cond_timedwait(c, m, &at) == ETIMEDOUT ? -ETIME : 0;
 }
 
+/* A thread does not run as its maker does, which may be placed (SCHED_IDLE, on one CPU), but as the
+ * main thread. Best effort. */
+static void run_as_main_thread(pthread_t t)
+{
+	const struct sched_param param = { 0 };
+	int policy = sched_getscheduler(getpid());
+	cpu_set_t set;
+
+	if (policy == SCHED_OTHER && sched_getscheduler(0) != policy)
+		pthread_setschedparam(t, policy, &param);
+	if (sched_getaffinity(getpid(), sizeof(set), &set) == 0)
+		pthread_setaffinity_np(t, sizeof(set), &set);
+}
+
 int thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg)
 {
 	sigset_t all, old;
@@ -50,6 +65,7 @@ int thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *ar
 		return r;
 	snprintf(full, sizeof(full), "pfs-%s", name);
 	pthread_setname_np(*ret, full);
+	run_as_main_thread(*ret);
 	return 0;
 }
 

@@ -20,8 +20,8 @@ void rwlock_init_writers_first(pthread_rwlock_t *l);
 int cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, const struct deadline *dl,
 		    int64_t max_ms);
 
-/* Starts a joinable thread with every signal blocked, named "pfs-@name" (15 bytes are shown).
- * 0 or -errno. */
+/* Starts a joinable thread with every signal blocked, named "pfs-@name" (15 bytes are shown),
+ * scheduled as the main thread is. 0 or -errno. */
 int thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg);
 
 #define _cleanup_unlock_ _cleanup_(unlock_mutexp)

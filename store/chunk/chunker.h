@@ -10,7 +10,9 @@
 
 #include "base/defs.h"
 
-enum { CHUNK_MIN_LEAST = 64 };
+enum {
+	CHUNK_MIN_LEAST = 64
+};
 
 struct chunk_params {
 	/* bytes; avg a power of two, CHUNK_MIN_LEAST <= min < avg < max <= CHUNK_LIMIT */

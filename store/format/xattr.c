@@ -65,6 +65,18 @@ static void xattr_put(struct buf *b, struct span name, struct span value)
 	buf_put_str32(b, value);
 }
 
+int xattr_append(struct buf *list, struct span name, struct span value)
+{
+	if (!name_is_valid(name))
+		return -EINVAL;
+	if (list->len + name.len + value.len > XATTR_LIST_LIMIT)
+		return -E2BIG;
+	xattr_put(list, name, value);
+	if (buf_failed(list))
+		return -ENOMEM;
+	return list->len > XATTR_LIST_LIMIT ? -E2BIG : 0;
+}
+
 int xattr_set(struct span list, struct span name, const struct span *value, struct buf *ret)
 {
 	struct cursor c = cursor_of(list);

@@ -71,6 +71,9 @@ struct index_cached {
 };
 int index_cached_get(struct index *x, uint8_t kind, const struct oid *id, struct index_place *ret);
 int index_cached_put(struct index *x, const struct index_cached *entries, size_t n);
+/* The same, but what has a place keeps it. */
+int index_cached_add(struct index *x, const struct index_cached *entries, size_t n);
+/* Those that still lie there. */
 int index_cached_drop(struct index *x, const struct index_cached *entries, size_t n);
 /* Every entry, in batches, without a transaction held in between. */
 int index_cached_walk(struct index *x, int (*fn)(const struct index_cached *e, void *ctx),

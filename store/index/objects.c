@@ -199,6 +199,7 @@ int index_cached_get(struct index *x, uint8_t kind, const struct oid *id, struct
 struct cached_change {
 	const struct index_cached *entries;
 	size_t n;
+	unsigned flags; /* of mdb_put() */
 };
 
 static int put_cached(struct env *e, MDB_txn *txn, void *ctx)
@@ -215,8 +216,8 @@ static int put_cached(struct env *e, MDB_txn *txn, void *ctx)
 
 		cached_key(c->kind, &c->id, key);
 		k = env_val(key, sizeof(key));
-		r = mdb_put(txn, env_db(e, ENV_CACHED), &k, &v, 0);
-		if (r)
+		r = mdb_put(txn, env_db(e, ENV_CACHED), &k, &v, ch->flags);
+		if (r && r != MDB_KEYEXIST)
 			return r;
 	}
 	return 0;
@@ -224,7 +225,14 @@ static int put_cached(struct env *e, MDB_txn *txn, void *ctx)
 
 int index_cached_put(struct index *x, const struct index_cached *entries, size_t n)
 {
-	struct cached_change ch = { entries, n };
+	struct cached_change ch = { entries, n, 0 };
+
+	return n > 0 ? index_write(x, put_cached, &ch) : 0;
+}
+
+int index_cached_add(struct index *x, const struct index_cached *entries, size_t n)
+{
+	struct cached_change ch = { entries, n, MDB_NOOVERWRITE };
 
 	return n > 0 ? index_write(x, put_cached, &ch) : 0;
 }
@@ -261,7 +269,7 @@ static int drop_cached(struct env *e, MDB_txn *txn, void *ctx)
 
 int index_cached_drop(struct index *x, const struct index_cached *entries, size_t n)
 {
-	struct cached_change ch = { entries, n };
+	struct cached_change ch = { entries, n, 0 };
 
 	return n > 0 ? index_write(x, drop_cached, &ch) : 0;
 }
