@@ -216,8 +216,9 @@ static int graft_locked(struct vnode *from, const struct file *src, struct vnode
 	r = change_begin(&c, v, acc);
 	if (r == 0)
 		r = dir_load(v, dir, acc, &d);
-	if (r == 0)
-		r = find_in(v, dir->ino, &d.root, name, acc, &found);
+	if (r < 0)
+		return r;
+	r = find_in(v, dir->ino, &d.root, name, acc, &found);
 	if (r != -ENOENT)
 		return r < 0 ? r : -EEXIST;
 	/* What was called so before is another file. */

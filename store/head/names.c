@@ -144,8 +144,9 @@ static int create_locked(struct vnode *dir, struct span name, const struct new_f
 	r = change_begin(&c, v, acc);
 	if (r == 0)
 		r = dir_load(v, dir, acc, &d);
-	if (r == 0)
-		r = find_in(v, dir->ino, &d.root, name, acc, &found);
+	if (r < 0)
+		return r;
+	r = find_in(v, dir->ino, &d.root, name, acc, &found);
 	if (r != -ENOENT)
 		return r < 0 ? r : -EEXIST;
 	r = was_there(&c, &d, name);
@@ -274,8 +275,9 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 	r = change_begin(&c, v, acc);
 	if (r == 0)
 		r = dir_load(v, dir, acc, &d);
-	if (r == 0)
-		r = find_in(v, dir->ino, &d.root, name, acc, &found);
+	if (r < 0)
+		return r;
+	r = find_in(v, dir->ino, &d.root, name, acc, &found);
 	if (r != -ENOENT)
 		return r < 0 ? r : -EEXIST;
 	r = load_vnode(v, n, acc, &f);

@@ -30,7 +30,7 @@
 #include "base/thread.h"
 #include "head/head.h"
 #include "head/record.h"
-#include "head/table.h"
+#include "state/table.h"
 #include "object/reader.h"
 #include "object/store.h"
 

@@ -28,7 +28,7 @@
 
 #include "base/buf.h"
 #include "format/entry.h"
-#include "head/staging.h"
+#include "state/staging.h"
 #include "object/refs.h"
 
 enum {

@@ -2,7 +2,7 @@
 /*
  * Batches of table.h and batch.h.
  */
-#include "head/batch.h"
+#include "state/batch.h"
 
 void table_batch_put(struct table_batch *b, struct span key, struct span value)
 {

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/cursor.h"
-#include "head/table.h"
+#include "state/table.h"
 
 enum batch_kind {
 	BATCH_PUT = 1,

@@ -6,7 +6,7 @@
  *  - a piece is there only if one of its blocks is not free
  *  - it has no words when all its blocks are in one state
  */
-#include "head/blockmap.h"
+#include "state/blockmap.h"
 
 #include "base/hash.h"
 

@@ -27,7 +27,7 @@
  * the last of them, so that this too goes on after a crash.
  */
 #include "base/log.h"
-#include "head/table_core.h"
+#include "state/table_core.h"
 
 enum {
 	RETRY_MS = 200, /* after a failure for want of space or memory */

@@ -27,7 +27,7 @@
 #include "base/fdio.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "head/journal_file.h"
+#include "state/journal_file.h"
 
 enum {
 	RESERVE_FILES = 2,

@@ -32,7 +32,7 @@
 #include "base/list.h"
 #include "base/random.h"
 #include "base/thread.h"
-#include "head/journal.h"
+#include "state/journal.h"
 
 #define JOURNAL_MAGIC "pfsJ"
 

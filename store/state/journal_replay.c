@@ -20,7 +20,7 @@
 #include "base/cursor.h"
 #include "base/fdio.h"
 #include "base/log.h"
-#include "head/journal_file.h"
+#include "state/journal_file.h"
 
 static bool parse_name(const char *name, uint32_t *ret)
 {

@@ -2,7 +2,7 @@
 /*
  * The set of layerset.h: a sorted array.
  */
-#include "head/layerset.h"
+#include "state/layerset.h"
 
 enum {
 	ROOM_FIRST = 16

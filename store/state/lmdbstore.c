@@ -25,8 +25,8 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
-#include "head/batch.h"
-#include "head/lmdbstore_env.h"
+#include "state/batch.h"
+#include "state/lmdbstore_env.h"
 #include "index/index.h"
 
 #define HEADS	  "heads"

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "head/layerset.h"
+#include "state/layerset.h"
 
 struct lmdbstore;
 struct lmdbread;

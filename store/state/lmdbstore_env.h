@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "base/thread.h"
-#include "head/lmdbstore.h"
+#include "state/lmdbstore.h"
 
 #define LMDB_MAP_FIRST (64 * MiB)
 

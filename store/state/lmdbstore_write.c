@@ -12,7 +12,7 @@
  */
 #include <fcntl.h>
 
-#include "head/lmdbstore_env.h"
+#include "state/lmdbstore_env.h"
 
 enum {
 	TXN_RECORDS_MIN = 32,

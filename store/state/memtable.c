@@ -8,7 +8,7 @@
  *  - the hash table holds the same records
  *  - an allocation after memtable_reserve() for it succeeds: reserved room is one run of bytes
  */
-#include "head/memtable.h"
+#include "state/memtable.h"
 
 #include "base/hash.h"
 

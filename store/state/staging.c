@@ -20,7 +20,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
-#include "head/staging_core.h"
+#include "state/staging_core.h"
 
 int staging_open(int dirfd, uint64_t budget, uint32_t first_file, struct staging **ret)
 {

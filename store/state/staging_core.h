@@ -10,8 +10,8 @@
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/thread.h"
-#include "head/blockmap.h"
-#include "head/staging.h"
+#include "state/blockmap.h"
+#include "state/staging.h"
 
 enum {
 	SLAB_BLOCKS = STAGE_SLAB_SIZE / STAGE_BLOCK,

@@ -17,7 +17,7 @@
 #include "base/fdio.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "head/staging_core.h"
+#include "state/staging_core.h"
 
 enum {
 	OPEN_MAX_FILES = 256,

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "head/staging_core.h"
+#include "state/staging_core.h"
 
 /* The blocks of a slab that a range touches. */
 static void touched(struct stage_place at, uint64_t len, uint64_t *ret_first, uint64_t *ret_end)

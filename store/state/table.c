@@ -7,7 +7,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
-#include "head/table_core.h"
+#include "state/table_core.h"
 
 enum {
 	JOURNAL_FILES_IN_MEMORY = 4, /* a journal file is that part of the memory table's size */

@@ -17,12 +17,12 @@
 #include <stdatomic.h>
 
 #include "base/thread.h"
-#include "head/batch.h"
-#include "head/journal.h"
-#include "head/layerset.h"
-#include "head/lmdbstore.h"
-#include "head/memtable.h"
-#include "head/table.h"
+#include "state/batch.h"
+#include "state/journal.h"
+#include "state/layerset.h"
+#include "state/lmdbstore.h"
+#include "state/memtable.h"
+#include "state/table.h"
 
 #define TABLE_MEMORY_DEFAULT (32 * MiB)
 #define TABLE_JOURNAL_MAX    (64 * MiB) /* more than that: a checkpoint */

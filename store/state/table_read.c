@@ -8,7 +8,7 @@
  * goes through both at once and keeps the lock until it has found something; the pages it needs are
  * those whose keys were deleted a moment ago.
  */
-#include "head/table_core.h"
+#include "state/table_core.h"
 
 enum source {
 	ACTIVE,

@@ -67,7 +67,7 @@ int packer_batch(struct packer *p, struct batch **ret)
 	x->batch.count = 0;
 	x->item_count = 0;
 	x->error = 0;
-	x->state = BATCH_QUEUED;
+	x->is_encoded = x->is_placed = false;
 	*ret = &x->batch;
 	return 0;
 }
@@ -170,7 +170,7 @@ void parcel_encode(struct job *j)
 				 &x->frame);
 	pthread_mutex_lock(&p->lock);
 	x->error = r;
-	x->state = BATCH_ENCODED;
+	x->is_encoded = true;
 	pthread_cond_signal(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 }

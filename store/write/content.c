@@ -18,7 +18,7 @@
 #include "write/runs.h"
 
 enum {
-	READ_STEP = 256 << 10,
+	READ_STEP = CONTENT_LOOK_AHEAD,
 };
 
 enum part_kind {
@@ -38,14 +38,15 @@ struct part {
 
 struct content_build {
 	struct content_options o;
-	struct content_source *src; /* owned */
+	struct content_source *src; /* owned; NULL: read, and not to be told more */
+	uint64_t size;
 	struct reader_source source;
 	struct runs runs;
 	struct part *parts; /* a queue in an array: [first, count); owned */
 	size_t first, count, cap;
 	bool has_hole, is_whole;
 	struct content whole; /* is_whole: the content it turned out to be */
-	uint64_t chunks; /* how many there are */
+	uint64_t chunks; /* how many there are, at least */
 	struct oid last_id; /* the last of them, and where it lies */
 	struct loc last_loc;
 	struct tree_edit *edit; /* owned; NULL until it is clear that one chunk is not all */
@@ -100,11 +101,12 @@ static int add_part(struct content_build *b, const struct part *p)
 
 static int open_edit(struct content_build *b)
 {
-	const struct content *base = runs_base(&b->runs);
+	const struct content *base;
 	struct tree_root root;
 
 	if (b->edit)
 		return 0;
+	base = runs_settle_base(&b->runs);
 	if (base)
 		root = content_root(base);
 	return tree_edit_new(TREE_EXTENTS, &b->source.base, packer_sink(b->o.packer),
@@ -135,11 +137,11 @@ static int feed(struct content_build *b, struct part *p)
 		b->last_id = c->id;
 		b->last_loc = c->loc;
 		x = (struct extent_rec){ .len = c->len, .id = c->id, .loc = c->loc };
-		if (b->src->stored)
+		if (b->src && b->src->stored)
 			b->src->stored(b->src, p->off, c);
 		packer_batch_unref(b->o.packer, TAKE_PTR(p->batch));
 	}
-	if (p->len == b->src->size && b->chunks == 1)
+	if (p->len == b->size && b->chunks == 1)
 		return 0;
 	r = open_edit(b);
 	if (r < 0)
@@ -227,7 +229,7 @@ static int add_hole(struct content_build *b, uint64_t off, uint64_t len)
 	return add_part(b, &p);
 }
 
-/* A stored chunk stays: a stretch of the edited tree, or another tree's extent. */
+/* What is stored stays: a stretch of the edited tree, or another tree's extent. */
 static int keep_run(struct content_build *b, uint64_t off, const struct run *run)
 {
 	struct part p = { .kind = PART_STORED, .off = off, .len = run->len };
@@ -249,42 +251,45 @@ static int keep_run(struct content_build *b, uint64_t off, const struct run *run
 	return add_part(b, &p);
 }
 
-/* The next bytes of the file, at @off, to the window's end; at most @want. */
-static int read_window(struct content_build *b, uint64_t off, uint64_t want)
+/* Reads the next @len bytes of the file to the window's end. */
+static int read_window(struct content_build *b, uint64_t len)
 {
-	size_t len = (size_t)MIN(want, (uint64_t)READ_STEP);
-	uint8_t *to;
+	uint8_t *to = buf_extend(&b->window, (size_t)len);
+	uint64_t off = b->window_off + b->window.len - len;
 	int r;
 
-	to = buf_extend(&b->window, len);
 	if (!to)
 		return -ENOMEM;
-	r = b->src->read(b->src, off, len, to);
+	r = b->src->read(b->src, off, (size_t)len, to);
 	if (r < 0)
-		b->window.len -= len;
+		b->window.len -= (size_t)len;
 	return r;
 }
 
-/*
- * Cuts one chunk that begins at @off and ends at @end at the latest (the run of data's end); its
- * bytes are left at the window's start. Returns its length.
- */
-static int64_t cut_chunk(struct content_build *b, uint64_t off, uint64_t end)
+/* Cuts one chunk that begins at @off, where data is; its bytes are left at the window's start.
+ * Returns its length. */
+static int64_t cut_chunk(struct content_build *b, uint64_t off)
 {
 	struct chunker chunker;
 	size_t done = 0;
 	bool is_cut = false;
 
-	if (b->window_off != off || b->window.len > end - off) {
+	if (b->window_off != off) {
 		buf_clear(&b->window);
 		b->window_off = off;
 	}
 	chunker_init(&chunker, &b->o.params);
-	while (!is_cut && off + done < end) {
+	while (!is_cut) {
+		uint64_t more = 0;
 		int r = 0;
 
-		if (done == b->window.len)
-			r = read_window(b, off + done, end - off - done);
+		if (done == b->window.len) {
+			r = runs_data(&b->runs, off + done, READ_STEP, &more);
+			if (r == 0 && more == 0)
+				break;
+			if (r == 0)
+				r = read_window(b, more);
+		}
 		if (r < 0)
 			return r;
 		done += chunker_scan(&chunker, b->window.data + done, b->window.len - done,
@@ -304,59 +309,73 @@ static void consume_window(struct content_build *b, size_t n)
 /* A small file without holes is one chunk, whatever it is made of. */
 static int build_small(struct content_build *b)
 {
-	uint64_t size = b->src->size;
-	int r = size ? read_window(b, 0, size) : 0;
+	int r;
 
-	if (r == 0 && size <= INLINE_MAX && size > 0) {
-		b->small = malloc(size);
+	if (b->size == 0)
+		return 0;
+	r = read_window(b, b->size);
+	if (r == 0 && b->size <= INLINE_MAX) {
+		b->small = malloc(b->size);
 		if (!b->small)
 			return -ENOMEM;
-		memcpy(b->small, b->window.data, size);
+		memcpy(b->small, b->window.data, b->size);
 	}
-	if (r == 0 && size > 0)
-		r = add_chunk(b, 0, buf_span(&b->window));
-	buf_release(&b->window);
-	return r;
+	return r < 0 ? r : add_chunk(b, 0, buf_span(&b->window));
 }
 
 static int build_runs(struct content_build *b)
 {
-	uint64_t off = 0, size = b->src->size;
-	int r = 0;
+	uint64_t off = 0;
 
-	while (r == 0 && off < size) {
+	while (off < b->size) {
 		struct run run;
 		int64_t n;
+		int r;
 
 		r = runs_at(&b->runs, off, &run);
 		if (r < 0)
-			break;
+			return r;
 		if (run.kind == RUN_HOLE) {
 			r = add_hole(b, off, run.len);
 			off += run.len;
-		} else if (run.kind == RUN_STORED && run.can_stay) {
+		} else if (run.kind == RUN_STORED) {
 			r = keep_run(b, off, &run);
 			off += run.len;
 		} else {
-			uint64_t end;
-
-			r = runs_data_end(&b->runs, off, &end);
-			n = r < 0 ? r : cut_chunk(b, off, end);
+			n = cut_chunk(b, off);
 			if (n < 0)
 				return (int)n;
 			r = add_chunk(b, off, span_of(b->window.data, (size_t)n));
 			consume_window(b, (size_t)n);
 			off += (uint64_t)n;
 		}
+		if (r < 0)
+			return r;
 	}
-	return r;
+	return 0;
+}
+
+static int read_source(struct content_build *b)
+{
+	uint64_t data = 0;
+	int r = runs_whole(&b->runs, &b->whole);
+
+	if (r != 0) {
+		b->is_whole = r > 0;
+		return MIN(r, 0);
+	}
+	if (b->size > CHUNK_WHOLE_MAX)
+		return build_runs(b);
+	r = runs_data(&b->runs, 0, b->size, &data);
+	if (r < 0)
+		return r;
+	return data == b->size ? build_small(b) : build_runs(b);
 }
 
 int content_build_new(const struct content_options *o, struct content_source *src,
 		      struct content_build **ret)
 {
 	_cleanup_(content_build_freep) struct content_build *b = new0(struct content_build, 1);
-	bool has_holes = false;
 	int r;
 
 	if (!b) {
@@ -365,21 +384,19 @@ int content_build_new(const struct content_options *o, struct content_source *sr
 	}
 	b->o = *o;
 	b->src = src;
+	b->size = src->size;
 	b->source = reader_source(o->access->reader, o->access);
-	r = runs_init(&b->runs, src, &b->source.base);
-	if (r == 0)
-		r = runs_whole(&b->runs, &b->whole);
+	runs_init(&b->runs, src, &b->source.base, &o->params);
+	r = read_source(b);
 	if (r < 0)
 		return r;
-	b->is_whole = r > 0;
-	r = 0;
-	if (!b->is_whole && src->size <= CHUNK_WHOLE_MAX)
-		r = runs_have_holes(&b->runs, &has_holes);
-	if (r == 0 && !b->is_whole)
-		r = src->size <= CHUNK_WHOLE_MAX && !has_holes ? build_small(b) : build_runs(b);
-	if (r < 0)
-		return r;
+	/* Many builds may wait for the workers: each keeps little. */
 	buf_release(&b->window);
+	runs_release(&b->runs);
+	if (!src->stored) {
+		src->free(src);
+		b->src = NULL;
+	}
 	*ret = TAKE_PTR(b);
 	return 0;
 }
@@ -391,7 +408,7 @@ bool content_build_is_ready(struct content_build *b)
 
 int content_build_finish(struct content_build *b, struct content *ret)
 {
-	uint64_t size = b->src->size;
+	uint64_t size = b->size;
 	struct tree_root root;
 	int r;
 

@@ -5,7 +5,8 @@
  *
  * The result is that of chunking the whole file: what is kept of a known content starts where a
  * cut fell, and around a change chunks are cut anew until a cut meets an old one. So a small write
- * into a large file costs a few chunks.
+ * into a large file costs a few chunks. (Of contents that were cut with other parameters, a repo's
+ * whose settings differ, chunks are kept as they are.)
  */
 #pragma once
 
@@ -21,19 +22,27 @@ enum piece_kind {
 struct piece {
 	enum piece_kind kind;
 	uint64_t len; /* from the offset asked for to where something else begins */
-	const struct content *content; /* PIECE_CONTENT; borrowed from the source */
+	const struct content *content; /* PIECE_CONTENT; the source's, until its next piece() */
 	uint64_t content_off;
+};
+
+enum {
+	CONTENT_LOOK_AHEAD = 256 << 10
 };
 
 /* Where a file's bytes come from: staged data over a base, a local file, a tar stream. */
 struct content_source {
 	uint64_t size;
+	/* What most of it may be taken from, if that is known before: its tree is edited rather than
+	 * built anew. NULL: the first such that is met in time. */
+	const struct content *base;
 	/* What lies at @off < size. 0 or -errno. */
 	int (*piece)(struct content_source *s, uint64_t off, struct piece *ret);
-	/* All of [@off, @off + @len), whatever the pieces. Called with ascending offsets, but for
-	 * short ways back. 0 or -errno. */
+	/* All of [@off, @off + @len), whatever the pieces. Offsets of both calls ascend, but for
+	 * ways back of at most CONTENT_LOOK_AHEAD; without PIECE_CONTENT no byte is read twice. 0 or
+	 * -errno. */
 	int (*read)(struct content_source *s, uint64_t off, size_t len, void *buf);
-	/* The bytes at @off are the chunk @id now; NULL: nobody wants to know. */
+	/* The bytes at @off are that chunk now; NULL: nobody wants to know. */
 	void (*stored)(struct content_source *s, uint64_t off, const struct batch_chunk *chunk);
 	void (*free)(struct content_source *s);
 };
@@ -50,8 +59,8 @@ struct content_options {
 	struct batch **open;
 };
 
-/* Reads @src to its end, submitting batches. @src is taken: it is freed with the build, on failure
- * too. */
+/* Reads @src to its end, submitting batches. @src is taken: it is freed when it is read, or if it
+ * wants to be told what is stored, with the build; on failure too. */
 int content_build_new(const struct content_options *o, struct content_source *src,
 		      struct content_build **ret);
 void content_build_free(struct content_build *b);

@@ -58,17 +58,6 @@ static struct known_id *find(struct known *k, uint8_t kind, const struct oid *id
 	return NULL;
 }
 
-static int cmp_pack(const void *a, const void *b)
-{
-	return id128_cmp(a, b);
-}
-
-static bool is_condemned(const struct known *k, const struct id128 *pack)
-{
-	return k->gc.condemned_count &&
-	       bsearch(pack, k->gc.condemned, k->gc.condemned_count, sizeof(*pack), cmp_pack);
-}
-
 static int note_reused(struct known *k, const struct id128 *pack)
 {
 	uint64_t hash = hash_bytes(pack->b, sizeof(pack->b));
@@ -89,7 +78,8 @@ static int note_reused(struct known *k, const struct id128 *pack)
 
 int known_claim(struct known *k, uint8_t kind, const struct oid *id, struct loc *ret)
 {
-	bool is_stored = index_find(k->index, id, ret) == 0 && !is_condemned(k, &ret->pack);
+	bool is_stored =
+		index_find(k->index, id, ret) == 0 && !gc_state_condemns(&k->gc, &ret->pack);
 	struct known_id *x;
 	int r;
 
@@ -155,26 +145,29 @@ void known_forget(struct known *k, const struct pack_entry *entries, size_t n)
 	}
 }
 
-struct reused_walk {
-	int (*fn)(const struct id128 *pack, void *ctx);
-	void *ctx;
-	int r;
+struct gathering {
+	struct id128 *packs;
+	size_t count;
 };
 
-static void visit_reused(struct hnode *n, void *ctx)
+static void gather(struct hnode *n, void *ctx)
 {
-	struct reused_walk *w = ctx;
+	struct gathering *g = ctx;
 
-	if (w->r == 0)
-		w->r = w->fn(&container_of(n, struct reused_pack, node)->name, w->ctx);
+	g->packs[g->count++] = container_of(n, struct reused_pack, node)->name;
 }
 
-int known_reused(struct known *k, int (*fn)(const struct id128 *pack, void *ctx), void *ctx)
+int known_reused(struct known *k, struct id128 **ret, size_t *ret_count)
 {
-	struct reused_walk w = { fn, ctx, 0 };
+	struct gathering g = { 0 };
 
 	WITH_LOCK(&k->lock);
 
-	htab_walk(&k->reused, visit_reused, &w);
-	return w.r;
+	g.packs = new0(struct id128, k->reused.count + 1);
+	if (!g.packs)
+		return -ENOMEM;
+	htab_walk(&k->reused, gather, &g);
+	*ret = g.packs;
+	*ret_count = g.count;
+	return 0;
 }

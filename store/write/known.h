@@ -42,5 +42,5 @@ struct loc known_where(struct known *k, uint8_t kind, const struct oid *id);
 /* The index knows these by now: they need not be remembered here. */
 void known_forget(struct known *k, const struct pack_entry *entries, size_t n);
 
-/* Every pack relied upon: other than 0 from @fn ends it and is returned. */
-int known_reused(struct known *k, int (*fn)(const struct id128 *pack, void *ctx), void *ctx);
+/* Every pack relied upon, in no order: @ret is the caller's to free. 0 or -ENOMEM. */
+int known_reused(struct known *k, struct id128 **ret, size_t *ret_count);

@@ -146,10 +146,9 @@ static int wait_node(struct packer *p, const struct oid *id, struct span canon,
 
 static void resolve_hints(struct packer *p, struct entry_hint *hints, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++) {
+	/* Only nodes are ever pending. */
+	for (uint32_t i = 0; i < count; i++)
 		packer_resolve(p, &hints[i].loc);
-		packer_resolve(p, &hints[i].xattr_loc);
-	}
 }
 
 /* Puts those that waited where nodes go now, children before parents as they came. */

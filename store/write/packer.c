@@ -4,9 +4,8 @@
  */
 #include "write/packer.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
+#include "format/key.h"
 #include "index/index.h"
 #include "write/packer_parts.h"
 
@@ -24,7 +23,7 @@ static int read_gc(struct packer *p, struct gc_state *ret)
 	int r;
 
 	*ret = (struct gc_state){ 0 };
-	r = b->ops->get_all(b, "gc/state", GC_STATE_MAX, NULL, &dl, &raw, &tag);
+	r = b->ops->get_all(b, GC_STATE_KEY, GC_STATE_MAX, NULL, &dl, &raw, &tag);
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
@@ -79,7 +78,7 @@ static void drain(struct packer *p)
 {
 	pthread_mutex_lock(&p->lock);
 	list_for_each (x, &p->queue, struct parcel, link)
-		while (x->state == BATCH_QUEUED)
+		while (!x->is_encoded)
 			pthread_cond_wait(&p->wake, &p->lock);
 	list_for_each (c, &p->closings, struct closing, link)
 		while (!c->is_done)
@@ -233,7 +232,7 @@ static int place(struct packer *p, struct parcel *x)
 		p->stats.reused_bytes += b->chunks[i].len;
 	for (uint16_t i = 0; i < x->item_count; i++)
 		p->stats.reused_bytes -= x->items[i].len;
-	x->state = BATCH_PLACED;
+	x->is_placed = true;
 	p->in_flight -= x->in_flight;
 	list_remove(&x->link);
 	buf_clear(&b->bytes);
@@ -254,9 +253,9 @@ static int place_some(struct packer *p, bool wait)
 		if (!x || p->error)
 			return p->error;
 		pthread_mutex_lock(&p->lock);
-		while (wait && x->state == BATCH_QUEUED && r == 0)
+		while (wait && !x->is_encoded && r == 0)
 			r = wait_for_worker(p);
-		is_encoded = x->state == BATCH_ENCODED;
+		is_encoded = x->is_encoded;
 		pthread_mutex_unlock(&p->lock);
 		if (r < 0 || !is_encoded)
 			return r;
@@ -307,8 +306,7 @@ bool packer_is_placed(struct packer *p, const struct batch *b)
 	struct parcel *x = parcel_of((struct batch *)b);
 
 	place_some(p, false);
-	return p->error ||
-	       (b->ticket && x->state == BATCH_PLACED && resolve_chunks(p, (struct batch *)b));
+	return p->error || (b->ticket && x->is_placed && resolve_chunks(p, (struct batch *)b));
 }
 
 int packer_wait(struct packer *p, struct batch *b)
@@ -316,7 +314,7 @@ int packer_wait(struct packer *p, struct batch *b)
 	struct parcel *x = parcel_of(b);
 	int r = p->error;
 
-	while (r == 0 && (x->state != BATCH_PLACED || !resolve_chunks(p, b))) {
+	while (r == 0 && (!x->is_placed || !resolve_chunks(p, b))) {
 		if (list_is_empty(&p->queue))
 			return log_fail(-EIO, "a chunk that was claimed has not been stored");
 		r = place_some(p, true);
@@ -347,43 +345,34 @@ void packer_tell_index(struct packer *p)
 			tell(p, c);
 }
 
-static int pack_is_there(const struct id128 *pack, void *ctx)
+/* Will a pack that was relied upon stay? 0, -ERESTART, or the backend's error. */
+static int check_reused(struct packer *p, const struct gc_state *gc, const struct id128 *pack)
 {
-	struct packer *p = ctx;
 	struct backend *b = p->store->backend;
 	struct deadline dl = deadline_in_ms(GC_TIMEOUT_MS);
-	char hex[ID128_HEX], key[KEY_MAX + 1];
 	uint64_t size;
+	int r;
 
-	id128_hex(pack, hex);
-	snprintf(key, sizeof(key), "packs/%.2s/%s", hex, hex);
-	return b->ops->head(b, key, &dl, &size);
-}
-
-struct condemnation {
-	struct packer *p;
-	const struct gc_state *gc;
-};
-
-static int check_reused(const struct id128 *pack, void *ctx)
-{
-	struct condemnation *c = ctx;
-
-	for (uint32_t i = 0; i < c->gc->condemned_count; i++)
-		if (id128_equal(&c->gc->condemned[i], pack))
-			return -ERESTART;
-	return pack_is_there(pack, c->p) == -ENOENT ? -ERESTART : 0;
+	if (gc_state_condemns(gc, pack))
+		return -ERESTART;
+	r = b->ops->head(b, pack_key(pack).s, &dl, &size);
+	if (r == -ENOENT)
+		return -ERESTART;
+	return r < 0 ? log_errno(r, "%s: a pack cannot be looked at", b->url) : 0;
 }
 
 int packer_recheck(struct packer *p)
 {
-	struct gc_state now;
-	struct condemnation c = { .p = p, .gc = &now };
+	_cleanup_gc_state_ struct gc_state now = { 0 };
+	_cleanup_free_ struct id128 *packs = NULL;
+	size_t count;
 	int r = read_gc(p, &now);
 
-	if (r == 0 && now.epoch != p->known.gc.epoch)
-		r = known_reused(&p->known, check_reused, &c);
-	gc_state_release(&now);
+	if (r < 0 || now.epoch == p->known.gc.epoch)
+		return r;
+	r = known_reused(&p->known, &packs, &count);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = check_reused(p, &now, &packs[i]);
 	return r;
 }
 

@@ -19,19 +19,14 @@ enum {
 	PACK_LEVEL = 3, /* of zstd; HACKING.md says why */
 };
 
-enum batch_state {
-	BATCH_QUEUED,
-	BATCH_ENCODED,
-	BATCH_PLACED,
-};
-
 /* A batch on its way; the public part comes first. */
 struct parcel {
 	struct batch batch;
 	struct job job;
 	struct packer *packer;
 	struct list link; /* in packer->queue, by ticket */
-	enum batch_state state; /* guarded by packer->lock until encoded */
+	bool is_encoded; /* guarded by packer->lock; what follows is the worker's until then */
+	bool is_placed; /* the owner's */
 	int error;
 	struct buf frame; /* encoded */
 	struct frame_item *items; /* in the frame: those that were not known */

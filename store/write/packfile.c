@@ -4,20 +4,12 @@
  */
 #include "write/packfile.h"
 
-#include <stdio.h>
+#include "format/key.h"
 
 /* One write to a backend; a bucket takes its time for 32 MiB. */
 enum {
 	PUT_TIMEOUT_MS = 30000
 };
-
-static void pack_key(const struct id128 *name, char key[KEY_MAX + 1])
-{
-	char hex[ID128_HEX];
-
-	id128_hex(name, hex);
-	snprintf(key, KEY_MAX + 1, "packs/%.2s/%s", hex, hex);
-}
 
 static int put(struct packfile *p, struct span data)
 {
@@ -32,12 +24,10 @@ static int put(struct packfile *p, struct span data)
 int packfile_open(struct backend *b, struct packfile *ret)
 {
 	_cleanup_buf_ struct buf header = { 0 };
-	char key[KEY_MAX + 1];
 	int r;
 
 	*ret = (struct packfile){ .backend = b, .name = id128_random() };
-	pack_key(&ret->name, key);
-	r = b->ops->put_begin(b, key, &ret->put);
+	r = b->ops->put_begin(b, pack_key(&ret->name).s, &ret->put);
 	if (r < 0)
 		return r;
 	pack_header_put(&header, &ret->name);

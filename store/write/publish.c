@@ -4,9 +4,8 @@
  */
 #include "write/publish.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
+#include "format/key.h"
 
 enum {
 	CALL_TIMEOUT_MS = 30000,
@@ -119,11 +118,8 @@ static int put_object(const struct publication *p, const struct oid *id, struct 
 {
 	struct backend *b = p->store->backend;
 	struct deadline dl = call_deadline(p);
-	char repo[ID128_HEX], hex[OID_HEX], key[KEY_MAX + 1];
-	int r;
+	int r = b->ops->put(b, commit_key(&p->repo, id).s, object, &dl);
 
-	snprintf(key, sizeof(key), "commits/%s/%s", id128_hex(&p->repo, repo), oid_hex(id, hex));
-	r = b->ops->put(b, key, object, &dl);
 	return r < 0 ? log_errno(r, "%s: the commit cannot be stored", b->url) : 0;
 }
 

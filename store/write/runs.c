@@ -4,11 +4,20 @@
  */
 #include "write/runs.h"
 
-int runs_init(struct runs *r, struct content_source *src, struct node_source *nodes)
+static void set_base(struct runs *r, const struct content *c)
 {
-	*r = (struct runs){ .src = src, .nodes = nodes };
+	r->has_base = true;
+	r->base = *c;
+	r->base.inlined = span_of(NULL, 0);
+}
+
+void runs_init(struct runs *r, struct content_source *src, struct node_source *nodes,
+	       const struct chunk_params *params)
+{
+	*r = (struct runs){ .src = src, .nodes = nodes, .params = *params };
+	if (src->base && src->base->kind == CONTENT_EXTENTS)
+		set_base(r, src->base);
 	tree_cursor_init(&r->cursor, TREE_EXTENTS, nodes);
-	return 0;
 }
 
 void runs_release(struct runs *r)
@@ -16,8 +25,9 @@ void runs_release(struct runs *r)
 	tree_cursor_release(&r->cursor);
 }
 
-const struct content *runs_base(const struct runs *r)
+const struct content *runs_settle_base(struct runs *r)
 {
+	r->is_settled = true;
 	return r->has_base ? &r->base : NULL;
 }
 
@@ -127,88 +137,127 @@ static int hole_end(struct runs *r, uint64_t off, uint64_t *ret)
 	return 0;
 }
 
-/* The first hole of whole blocks at or after @off: its start; the size if there is none. */
-static int find_hole(struct runs *r, uint64_t off, uint64_t *ret)
+int runs_data(struct runs *r, uint64_t off, uint64_t max, uint64_t *ret)
 {
-	uint64_t size = r->src->size;
+	uint64_t at = off, stop = off + MIN(max, r->src->size - off);
 
-	while (off < size) {
-		uint64_t len, start, end;
+	while (at < stop) {
+		uint64_t len, start = ALIGN_UP(at, HOLE_ALIGN), end = start;
 		bool is_hole;
-		int e = look(r, off, &is_hole, &len);
+		int e = look(r, at, &is_hole, &len);
 
+		if (e == 0 && is_hole)
+			e = hole_end(r, start, &end);
 		if (e < 0)
 			return e;
-		start = ALIGN_UP(off, HOLE_ALIGN);
-		if (is_hole && start < off + len) {
-			e = hole_end(r, start, &end);
-			if (e < 0)
-				return e;
-			if (end > start) {
-				*ret = start;
-				return 0;
-			}
+		if (end > start) {
+			stop = MIN(stop, start);
+			break;
 		}
-		off += len;
+		at += len;
 	}
-	*ret = size;
+	*ret = stop - off;
 	return 0;
 }
 
-static int next_hole(struct runs *r, uint64_t off, uint64_t *ret)
+/* Is there a hole of whole blocks that begins at @off, or the file's end? */
+static int data_ends_at(struct runs *r, uint64_t off, bool *ret)
 {
+	uint64_t end = off;
 	int e = 0;
 
-	if (off < r->hole_from || off >= r->hole_at) {
-		e = find_hole(r, off, &r->hole_at);
-		r->hole_from = e < 0 ? UINT64_MAX : off;
+	if (off < r->src->size && off % HOLE_ALIGN == 0)
+		e = hole_end(r, off, &end);
+	*ret = off == r->src->size || end > off;
+	return e;
+}
+
+/* What is stored that begins at @at of a content, and lies at @off of the file. */
+struct candidate {
+	struct content content; /* a copy: the source lends one piece at a time */
+	uint64_t at, off;
+	struct stored s;
+};
+
+/*
+ * Would it be cut just so if the file were cut from scratch? A cut made by the bytes is one
+ * wherever they are; one made by the end or a hole is one only where such is here as well. What
+ * was not cut at all, being small, may have a cut in it.
+ */
+static int can_stay(struct runs *r, const struct candidate *c, bool *ret)
+{
+	uint64_t end = c->at + c->s.len;
+	bool is_last = end == c->content.size;
+	struct stored next;
+	int e;
+
+	*ret = false;
+	if (c->content.kind == CONTENT_CHUNK && c->s.len <= CHUNK_WHOLE_MAX &&
+	    c->s.len > r->params.min)
+		return 0;
+	if (!is_last) {
+		e = extent_of(r, &c->content, end, &next);
+		if (e < 0)
+			return e;
+		is_last = next.x.is_hole;
 	}
-	*ret = r->hole_at;
-	return e;
-}
-
-int runs_data_end(struct runs *r, uint64_t off, uint64_t *ret)
-{
-	return next_hole(r, off, ret);
-}
-
-int runs_have_holes(struct runs *r, bool *ret)
-{
-	uint64_t at;
-	int e = next_hole(r, 0, &at);
-
-	*ret = at < r->src->size;
-	return e;
+	if (is_last)
+		return data_ends_at(r, c->off + c->s.len, ret);
+	*ret = true;
+	return 0;
 }
 
 /*
- * Would the chunk that ends at @end of its content, and at @file_end here, end here too? A cut made by the bytes is one wherever they are; one made by the end or a hole is one
- * only where such is here as well.
+ * Of a content without holes, what comes before the chunk that the piece's last byte is in can stay
+ * if the first chunk can: all its cuts were made by the bytes. @ret: how much that is.
  */
-static int ends_alike(struct runs *r, const struct content *c, uint64_t end, uint64_t file_end,
-		      bool *ret)
+static int stretch(struct runs *r, const struct candidate *c, uint64_t piece_len, uint64_t *ret)
 {
-	struct stored next;
-	uint64_t hole;
+	struct stored last;
 	int e;
 
-	*ret = true;
-	if (file_end == r->src->size)
+	*ret = c->s.len;
+	if (c->content.data != c->content.size || piece_len <= c->s.len)
 		return 0;
-	if (end < c->size) {
-		e = extent_of(r, c, end, &next);
-		if (e < 0 || !next.x.is_hole)
-			return e;
-	}
-	e = next_hole(r, file_end, &hole);
-	*ret = hole == file_end;
+	e = extent_of(r, &c->content, c->at + piece_len - 1, &last);
+	if (e == 0 && last.start > c->at)
+		*ret = last.start - c->at;
+	return e;
+}
+
+/* The stored chunk of piece @p at @off, if it can stay. */
+static int stored_at(struct runs *r, uint64_t off, const struct piece *p, struct run *ret)
+{
+	struct candidate c = { .content = *p->content, .at = p->content_off, .off = off };
+	bool stays, is_tree = c.content.kind == CONTENT_EXTENTS;
+	int e = extent_of(r, &c.content, c.at, &c.s);
+
+	if (e < 0 || c.s.x.is_hole || c.s.start != c.at || c.s.len > p->len)
+		return e;
+	e = can_stay(r, &c, &stays);
+	if (e < 0 || !stays)
+		return e;
+	if (!r->has_base && !r->is_settled && is_tree)
+		set_base(r, &c.content);
+	*ret = (struct run){
+		.kind = RUN_STORED,
+		.len = c.s.len,
+		.id = c.s.x.id,
+		.loc = c.s.x.loc,
+		.content_off = c.at,
+		.is_base = r->has_base && is_tree && oid_equal(&r->base.id, &c.content.id) &&
+			   c.at >= r->base_pos,
+	};
+	if (!ret->is_base)
+		return 0;
+	e = stretch(r, &c, p->len, &ret->len);
+	r->base_pos = c.at + ret->len;
 	return e;
 }
 
 int runs_at(struct runs *r, uint64_t off, struct run *ret)
 {
 	uint64_t end;
-	struct stored s;
 	struct piece p;
 	int e;
 
@@ -223,27 +272,5 @@ int runs_at(struct runs *r, uint64_t off, struct run *ret)
 	}
 	*ret = (struct run){ .kind = RUN_DATA };
 	e = r->src->piece(r->src, off, &p);
-	if (e < 0 || p.kind != PIECE_CONTENT)
-		return e;
-	e = extent_of(r, p.content, p.content_off, &s);
-	if (e < 0 || s.x.is_hole || s.start != p.content_off || s.len > p.len)
-		return e;
-	*ret = (struct run){
-		.kind = RUN_STORED,
-		.len = s.len,
-		.id = s.x.id,
-		.loc = s.x.loc,
-		.content_off = s.start,
-	};
-	if (!r->has_base && p.content->kind == CONTENT_EXTENTS) {
-		r->has_base = true;
-		r->base = *p.content;
-		r->base.inlined = span_of(NULL, 0);
-	}
-	ret->is_base = r->has_base && p.content->kind == CONTENT_EXTENTS &&
-		       oid_equal(&r->base.id, &p.content->id) && s.start >= r->base_pos;
-	e = ends_alike(r, p.content, s.start + s.len, off + s.len, &ret->can_stay);
-	if (e == 0 && ret->can_stay && ret->is_base)
-		r->base_pos = s.start + s.len;
-	return e;
+	return e < 0 || p.kind != PIECE_CONTENT ? e : stored_at(r, off, &p, ret);
 }

@@ -27,6 +27,7 @@ enum step_kind {
 	STEP_PUT_LINK,
 	STEP_REMOVE,
 	STEP_LINK, /* a record of the links tree */
+	STEP_STORE, /* a content alone */
 };
 
 struct step {
@@ -39,13 +40,18 @@ struct step {
 	bool has_link;
 	struct id128 id; /* of a link */
 	uint32_t nlink;
+	uint64_t tag; /* STEP_STORE */
 	struct content_build *build; /* owned; NULL: the inode has its content */
+	size_t len;
 	uint8_t bytes[];
 };
 
+/* What becomes of a link, in the order in which it was said. */
 struct link_change {
 	struct id128 id;
-	struct step *step; /* owned; NULL: removed */
+	size_t nth;
+	struct step *step; /* owned; the record, with its number of names */
+	uint32_t nlink; /* without: the number that it has now; 0: it is removed */
 };
 
 struct session {
@@ -61,7 +67,6 @@ struct session {
 	struct link_change *links; /* owned */
 	size_t link_count, link_cap;
 	struct step *root; /* the root's last step: the snapshot borrows it */
-	uint64_t files, bytes;
 };
 
 static void step_free(struct step *x)
@@ -71,6 +76,7 @@ static void step_free(struct step *x)
 	content_build_free(x->build);
 	free(x);
 }
+DEFINE_CLEANUP(struct step *, step_free)
 
 int session_new(const struct session_options *o, struct session **ret)
 {
@@ -135,6 +141,7 @@ static int step_new(enum step_kind kind, struct span name, const struct inode *i
 	if (!x)
 		return -ENOMEM;
 	x->kind = kind;
+	x->len = len;
 	x->name = name;
 	to = copy_span(&x->name, x->bytes);
 	if (ino) {
@@ -165,6 +172,8 @@ static struct tree_edit *top(struct session *s)
 
 static int open_dir(struct session *s, struct step *x)
 {
+	int r;
+
 	if (s->depth == s->cap) {
 		size_t cap = MAX(2 * s->cap, (size_t)16);
 		struct tree_edit **d = reallocarray(s->dirs, cap, sizeof(*d));
@@ -174,8 +183,11 @@ static int open_dir(struct session *s, struct step *x)
 		s->dirs = d;
 		s->cap = cap;
 	}
-	return tree_edit_new(TREE_DIR, &s->source.base, packer_sink(s->packer),
-			     x->has_base ? &x->base : NULL, &s->dirs[s->depth++]);
+	r = tree_edit_new(TREE_DIR, &s->source.base, packer_sink(s->packer),
+			  x->has_base ? &x->base : NULL, &s->dirs[s->depth]);
+	if (r == 0)
+		s->depth++;
+	return r;
 }
 
 static int put_entry(struct session *s, const struct step *x)
@@ -196,7 +208,7 @@ static int close_dir(struct session *s, struct step *x)
 	return r < 0 || s->depth == 0 ? r : put_entry(s, x);
 }
 
-static int keep_link(struct session *s, const struct id128 *id, struct step *x)
+static int keep_link(struct session *s, const struct link_change *change)
 {
 	if (s->link_count == s->link_cap) {
 		size_t cap = MAX(2 * s->link_cap, (size_t)16);
@@ -207,47 +219,66 @@ static int keep_link(struct session *s, const struct id128 *id, struct step *x)
 		s->links = l;
 		s->link_cap = cap;
 	}
-	s->links[s->link_count++] = (struct link_change){ *id, x };
+	s->links[s->link_count] = *change;
+	s->links[s->link_count].nth = s->link_count;
+	s->link_count++;
 	return 0;
 }
 
-/* Carries out one step. What it holds is freed, or kept where it is still needed. */
-static int carry_out(struct session *s, struct step *x)
+/* A link's record waits until all are known. There may be many: what its content was built with
+ * goes, but for bytes that travel inline. */
+static int keep_record(struct session *s, struct step **step)
 {
+	struct step *x = *step;
+	struct span inlined = x->build ? x->inode.content.inlined : span_of(NULL, 0);
+	int r;
+
+	if (inlined.len > 0) {
+		struct step *longer = realloc(x, sizeof(*x) + x->len + inlined.len);
+
+		if (!longer)
+			return -ENOMEM;
+		*step = x = longer;
+		x->inode.xattrs.list.data = x->bytes;
+		x->inode.content.inlined.data =
+			memcpy(x->bytes + x->len, inlined.data, inlined.len);
+	}
+	content_build_free(TAKE_PTR(x->build));
+	r = keep_link(s, &(struct link_change){ .id = x->id, .step = x });
+	if (r == 0)
+		*step = NULL;
+	return r;
+}
+
+/* Carries out one step. What it holds is freed, or kept where it is still needed. */
+static int carry_out(struct session *s, struct step *step)
+{
+	_cleanup_(step_freep) struct step *x = step;
 	int r = 0;
 
 	if (x->build)
 		r = content_build_finish(x->build, &x->inode.content);
-	if (r < 0) {
-		step_free(x);
+	if (r < 0)
 		return r;
-	}
 	switch (x->kind) {
 	case STEP_BEGIN:
-		r = open_dir(s, x);
-		break;
+		return open_dir(s, x);
 	case STEP_END:
 		r = close_dir(s, x);
-		if (s->depth == 0 && r == 0) {
-			s->root = x;
-			return 0;
-		}
-		break;
+		if (s->depth == 0 && r == 0)
+			s->root = TAKE_PTR(x);
+		return r;
 	case STEP_PUT:
 	case STEP_PUT_LINK:
-		r = put_entry(s, x);
-		break;
+		return put_entry(s, x);
 	case STEP_REMOVE:
-		r = dir_edit_remove(top(s), x->name);
-		break;
+		return dir_edit_remove(top(s), x->name);
 	case STEP_LINK:
-		r = keep_link(s, &x->id, x);
-		if (r == 0)
-			return 0;
-		break;
+		return keep_record(s, &x);
+	case STEP_STORE:
+		return s->o.stored(s->o.stored_ctx, x->tag, &x->inode.content);
 	}
-	step_free(x);
-	return r;
+	return -EINVAL;
 }
 
 /* Carries out steps from the front as far as they are ready, and until no more than @max wait. */
@@ -285,7 +316,6 @@ static int build(struct session *s, struct step *x, struct content_source *src)
 	struct content_options o = {
 		.packer = s->packer, .params = s->o.chunk, .access = &s->access, .open = &s->open
 	};
-	uint64_t size = src->size;
 	int r;
 
 	r = content_build_new(&o, src, &x->build);
@@ -293,10 +323,6 @@ static int build(struct session *s, struct step *x, struct content_source *src)
 		step_free(x);
 		return r;
 	}
-	s->files++;
-	s->bytes += size;
-	if (s->o.progress)
-		s->o.progress(s->o.progress_ctx, s->files, s->bytes);
 	return add_step(s, x);
 }
 
@@ -405,7 +431,35 @@ int session_link(struct session *s, const struct id128 *link, uint32_t nlink,
 
 int session_unlink(struct session *s, const struct id128 *link)
 {
-	return keep_link(s, link, NULL);
+	return keep_link(s, &(struct link_change){ .id = *link });
+}
+
+int session_link_names(struct session *s, const struct id128 *link, uint32_t nlink)
+{
+	/* The record itself may still be waiting. */
+	int r = session_settle(s);
+
+	return r < 0 ? r : keep_link(s, &(struct link_change){ .id = *link, .nlink = nlink });
+}
+
+int session_store(struct session *s, uint64_t tag, struct content_source *src)
+{
+	struct step *x;
+	int r = step_new(STEP_STORE, span_of(NULL, 0), NULL, &x);
+
+	if (r < 0) {
+		src->free(src);
+		return r;
+	}
+	x->tag = tag;
+	return build(s, x, src);
+}
+
+int session_settle(struct session *s)
+{
+	int r = submit_open(s);
+
+	return r < 0 ? r : carry_on(s, 0);
 }
 
 int session_xattrs(struct session *s, struct span list, struct xattrs *x)
@@ -439,13 +493,30 @@ int session_xattrs(struct session *s, struct span list, struct xattrs *x)
 static int cmp_links(const void *a, const void *b)
 {
 	const struct link_change *x = a, *y = b;
+	int c = id128_cmp(&x->id, &y->id);
 
-	return id128_cmp(&x->id, &y->id);
+	return c ? c : (x->nth > y->nth) - (x->nth < y->nth);
+}
+
+/* Puts or removes the link that all of these are about. */
+static int edit_link(struct tree_edit *e, const struct link_change *l, size_t n)
+{
+	struct link_rec rec = { .link = l->id };
+
+	for (size_t i = 0; i < n; i++) {
+		rec.nlink = l[i].nlink;
+		if (l[i].step) {
+			rec.nlink = l[i].step->nlink;
+			rec.inode = l[i].step->inode;
+		}
+	}
+	return rec.nlink ? links_edit_put(e, &rec) : links_edit_remove(e, &l->id);
 }
 
 static int edit_links(struct session *s, const struct tree_root *base, struct tree_root *ret)
 {
 	_cleanup_(tree_edit_freep) struct tree_edit *e = NULL;
+	size_t n;
 	int r;
 
 	if (s->link_count == 0 && base) {
@@ -456,18 +527,11 @@ static int edit_links(struct session *s, const struct tree_root *base, struct tr
 		qsort(s->links, s->link_count, sizeof(s->links[0]), cmp_links);
 	r = tree_edit_new(TREE_LINKS, &s->source.base, packer_sink(s->packer),
 			  base && !oid_is_null(&base->id) ? base : NULL, &e);
-	for (size_t i = 0; r == 0 && i < s->link_count; i++) {
-		const struct link_change *l = &s->links[i];
-
-		if (l->step) {
-			struct link_rec rec = { .link = l->id,
-						.nlink = l->step->nlink,
-						.inode = l->step->inode };
-
-			r = links_edit_put(e, &rec);
-		} else {
-			r = links_edit_remove(e, &l->id);
-		}
+	for (size_t i = 0; r == 0 && i < s->link_count; i += n) {
+		for (n = 1; i + n < s->link_count; n++)
+			if (!id128_equal(&s->links[i].id, &s->links[i + n].id))
+				break;
+		r = edit_link(e, &s->links[i], n);
 	}
 	return r < 0 ? r : tree_edit_finish(e, ret);
 }
@@ -475,10 +539,8 @@ static int edit_links(struct session *s, const struct tree_root *base, struct tr
 int session_finish(struct session *s, const struct tree_root *base_links, struct snapshot *ret)
 {
 	struct tree_root links;
-	int r = submit_open(s);
+	int r = session_settle(s);
 
-	if (r == 0)
-		r = carry_on(s, 0);
 	if (r == 0 && (!s->root || s->depth != 0))
 		r = log_fail(-EIO, "a snapshot's walk ended in the middle");
 	if (r == 0)

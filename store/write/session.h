@@ -15,7 +15,8 @@
  *	session_dir_end("", the root's inode)
  *	session_finish()
  *
- * Threads: the walker's alone. After an error a session can only be freed.
+ * Threads: the walker's alone. After an error a session can only be freed, but for what a content
+ * source fails with: then that call has not been made, and what was read is stored in vain.
  */
 #pragma once
 
@@ -29,9 +30,9 @@ struct session_options {
 	struct chunk_params chunk;
 	bool is_large; /* more than a pack's worth is likely */
 	const atomic_bool *cancelled; /* NULL: cannot be */
-	/* Called now and then from the walker's thread; NULL: nobody wants to know. */
-	void (*progress)(void *ctx, uint64_t files, uint64_t bytes);
-	void *progress_ctx;
+	/* What session_store() was given is stored; other than 0 ends the session. */
+	int (*stored)(void *ctx, uint64_t tag, const struct content *c);
+	void *stored_ctx;
 };
 
 int session_new(const struct session_options *o, struct session **ret);
@@ -46,8 +47,7 @@ int session_dir_begin(struct session *s, const struct tree_root *base);
 int session_dir_end(struct session *s, struct span name, const struct inode *ino);
 
 /* Entries of the open directory, ascending by name over all of these calls and those of the
- * directories in it. Nothing is borrowed after the call but @src, which is taken: it is freed when
- * its bytes are stored, or with the session. */
+ * directories in it. Nothing is borrowed after the call but @src, which is taken (content.h). */
 int session_put(struct session *s, struct span name, const struct inode *ino);
 int session_put_file(struct session *s, struct span name, const struct inode *ino,
 		     struct content_source *src);
@@ -60,6 +60,17 @@ int session_link(struct session *s, const struct id128 *link, uint32_t nlink,
 int session_link_file(struct session *s, const struct id128 *link, uint32_t nlink,
 		      const struct inode *ino, struct content_source *src);
 int session_unlink(struct session *s, const struct id128 *link);
+
+/* How many names a link has, that was given with another number before. */
+int session_link_names(struct session *s, const struct id128 *link, uint32_t nlink);
+
+/*
+ * A content whose entry comes later, when things are found in another order than that of names:
+ * options.stored is told of it with @tag, in the order of these calls, at the latest during
+ * session_settle(). What it is told must come back in the inode of an entry.
+ */
+int session_store(struct session *s, uint64_t tag, struct content_source *src);
+int session_settle(struct session *s);
 
 /* What large xattrs become: stores the list and sets @x to it. */
 int session_xattrs(struct session *s, struct span list, struct xattrs *x);
