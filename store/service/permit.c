@@ -5,6 +5,7 @@
 #include "service/permit.h"
 
 #include "base/log.h"
+#include "head/acl.h"
 
 static bool is_in_group(const struct service_caller *who, gid_t gid)
 {
@@ -42,4 +43,21 @@ int permit_repo_owner(struct request *q, const char *name, const struct repo_rec
 	if (q->who->is_owner || q->who->uid == rec->root_uid)
 		return 0;
 	return log_fail(-EPERM, "%s: only the repo's owner may do that", name);
+}
+
+int permit_dir(struct request *q, struct vnode *dir, const struct stat *st, int want)
+{
+	_cleanup_buf_ struct buf acl = { 0 };
+	int r;
+
+	if (q->who->is_owner)
+		return 0;
+	if (!permit_mode(q->who, st->st_mode, st->st_uid, st->st_gid, want))
+		return -EACCES;
+	if (q->who->uid == st->st_uid)
+		return 0;
+	r = view_getxattr(dir, span_str(ACL_ACCESS_XATTR), &q->access, &acl);
+	if (r == -ENODATA)
+		return 0;
+	return r < 0 ? r : -EACCES;
 }

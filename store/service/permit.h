@@ -8,11 +8,11 @@
  */
 #pragma once
 
-#include "format/repo.h"
-#include "service/request.h"
-
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "format/repo.h"
+#include "head/view.h"
+#include "service/request.h"
 
 /* May the caller do @want (R_OK | W_OK | X_OK) by the bits of @mode? */
 bool permit_mode(const struct service_caller *who, mode_t mode, uid_t uid, gid_t gid, int want);
@@ -22,3 +22,6 @@ int permit_repo(struct request *q, const char *name, const struct repo_rec *rec,
 
 /* What only who owns the repo may do; -EPERM. */
 int permit_repo_owner(struct request *q, const char *name, const struct repo_rec *rec);
+
+/* To a directory in a view, whose attributes are @st. -EACCES, without a sentence. */
+int permit_dir(struct request *q, struct vnode *dir, const struct stat *st, int want);

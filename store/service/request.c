@@ -4,12 +4,12 @@
  */
 #include "service/request.h"
 
-#include "base/log.h"
-#include "base/text.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "base/log.h"
+#include "base/text.h"
 
 int request_fail(int r, const char *fmt, ...)
 {
@@ -41,6 +41,23 @@ struct refs_wait request_wait(const struct request *q)
 {
 	return (struct refs_wait){ .may_wait = true,
 				   .deadline = request_deadline(q, REFS_TIMEOUT_MS) };
+}
+
+struct refs_wait request_fresh_wait(const struct request *q)
+{
+	struct refs_wait w = request_wait(q);
+
+	w.fresh = true;
+	return w;
+}
+
+bool request_settles(const struct request *q, struct refs_wait *w, int r)
+{
+	if (!w->fresh || (r != -ETIME && r != -EIO && r != -EHOSTUNREACH))
+		return false;
+	complaint_clear();
+	*w = request_wait(q);
+	return true;
 }
 
 static int wrong_type(const char *field, const char *wanted)
@@ -103,7 +120,8 @@ int request_strings(struct request *q, const char *field, json_t **ret)
 		return 0;
 	if (!json_is_object(j))
 		return wrong_type(field, "an object of strings");
-	json_object_foreach(j, key, value) {
+	json_object_foreach(j, key, value)
+	{
 		if (!json_is_string(value))
 			return wrong_type(field, "an object of strings");
 	}
@@ -121,46 +139,6 @@ int request_bytes(struct request *q, const char *field, struct buf *ret, bool *r
 		return 0;
 	r = json_to_bytes(j, ret);
 	return r == -EINVAL ? wrong_type(field, "a string, or an object with `hex`") : r;
-}
-
-json_t *json_of_bytes(struct span bytes)
-{
-	_cleanup_free_ char *hex = NULL;
-	json_t *j;
-
-	if (bytes.len == 0)
-		return json_string("");
-	if (utf8_is_valid(bytes.data, bytes.len))
-		return json_stringn((const char *)bytes.data, bytes.len);
-	hex = malloc(2 * bytes.len + 1);
-	if (!hex)
-		return NULL;
-	hex_encode(bytes.data, bytes.len, hex);
-	j = json_object();
-	if (json_object_set_new(j, "hex", json_string(hex)) < 0) {
-		json_decref(j);
-		return NULL;
-	}
-	return j;
-}
-
-int json_to_bytes(const json_t *j, struct buf *ret)
-{
-	const json_t *hex = json_object_get(j, "hex");
-	size_t n;
-
-	buf_clear(ret);
-	if (json_is_string(j)) {
-		buf_put(ret, json_string_value(j), json_string_length(j));
-	} else if (json_is_string(hex)) {
-		n = json_string_length(hex);
-		if (n % 2 || (buf_extend(ret, n / 2) &&
-			      hex_decode(json_string_value(hex), n, ret->data) < 0))
-			return -EINVAL;
-	} else {
-		return -EINVAL;
-	}
-	return buf_failed(ret) ? -ENOMEM : 0;
 }
 
 struct answer answer_new(void)
@@ -197,6 +175,23 @@ void answer_text(struct answer *a, const char *key, const char *text)
 void answer_bytes(struct answer *a, const char *key, struct span bytes)
 {
 	answer_json(a, key, json_of_bytes(bytes));
+}
+
+void answer_keyed(struct answer *a, struct span key, struct span bytes)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (utf8_is_valid(key.data, key.len)) {
+		text = strndup((const char *)key.data, key.len);
+	} else {
+		text = malloc(strlen("hex:") + 2 * key.len + 1);
+		if (text)
+			hex_encode(key.data, key.len, stpcpy(text, "hex:"));
+	}
+	if (text)
+		answer_bytes(a, text, bytes);
+	else
+		a->failed = true;
 }
 
 void answer_number(struct answer *a, const char *key, uint64_t n)

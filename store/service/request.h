@@ -2,9 +2,6 @@
 /*
  * A request while it is answered: its fields, its answer's lines, and what it may wait for.
  *
- * Names of files are bytes, and JSON's strings are UTF-8: bytes that are none, in either direction,
- * are an object {"hex": "666f6fff"}.
- *
  * For the files of service/ alone. A request belongs to its thread.
  */
 #pragma once
@@ -13,6 +10,7 @@
 #include "object/access.h"
 #include "object/refs.h"
 #include "object/store.h"
+#include "service/json_bytes.h"
 #include "service/service.h"
 
 enum {
@@ -51,8 +49,21 @@ int request_fail(int r, const char *fmt, ...) _printf_(2, 3);
 /* -ECANCELED once the caller has gone. */
 int request_check(const struct request *q);
 
-struct refs_wait request_wait(const struct request *q);
 struct deadline request_deadline(const struct request *q, int64_t ms);
+struct refs_wait request_wait(const struct request *q);
+
+/*
+ * For looks that must show what another command has just done; when the store does not answer, what
+ * was last known has to do:
+ *
+ *	struct refs_wait w = request_fresh_wait(q);
+ *
+ *	do {
+ *		r = refs_get(..., &w, ...);
+ *	} while (request_settles(q, &w, r));
+ */
+struct refs_wait request_fresh_wait(const struct request *q);
+bool request_settles(const struct request *q, struct refs_wait *w, int r);
 
 /*
  * A line of the answer, or an object in one: keys in the order they were put. What finds no memory
@@ -70,6 +81,8 @@ void answer_json(struct answer *a, const char *key, json_t *value); /* takes */
 void answer_object(struct answer *a, const char *key, struct answer *value); /* takes */
 void answer_text(struct answer *a, const char *key, const char *text); /* NULL: null */
 void answer_bytes(struct answer *a, const char *key, struct span bytes);
+/* Under a key that is bytes as well: "hex:6b6579ff" when it is not UTF-8. */
+void answer_keyed(struct answer *a, struct span key, struct span bytes);
 void answer_number(struct answer *a, const char *key, uint64_t n);
 void answer_bool(struct answer *a, const char *key, bool b);
 void answer_oid(struct answer *a, const char *key, const struct oid *id); /* null id: null */
@@ -77,12 +90,6 @@ void answer_time(struct answer *a, const char *key, int64_t sec, uint32_t nsec);
 
 /* Gives the line to the caller. 0; -EINTR when he wants no more (see request.stopped). */
 int request_answer(struct request *q, struct answer *a);
-
-/* Bytes as a string or {"hex": ...}; NULL without memory. */
-json_t *json_of_bytes(struct span bytes);
-
-/* 0, -EINVAL (neither), -ENOMEM. In place of what @ret held. */
-int json_to_bytes(const json_t *j, struct buf *ret);
 
 /* RFC 3339, in UTC, with nanoseconds. */
 enum {
