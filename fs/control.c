@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Conversations.
+ *
+ *	opened --write--> running --service_run() returns--> ended
+ *	                     '-- closed: cancelled, freed when the thread has ended
+ *
+ * Invariants
+ *  - lines that nobody has read yet are bounded: the thread waits for a reader
+ *  - at most one read waits in a conversation
+ *
+ * Threads: workers open, write, read and release; the conversation's thread runs the request. Each
+ * conversation has a lock, under which nothing else is taken and nothing is answered.
+ */
+#include "control.h"
+
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "notify.h"
+#include "root.h"
+
+enum {
+	CONVERSATIONS_MAX = 64,
+	REQUEST_MAX = 1 << 20,
+	UNREAD_MAX = 256 << 10,
+};
+
+struct conversation {
+	struct list link;
+	struct controls *all; /* borrowed */
+	struct service_caller who;
+	atomic_bool cancelled;
+	pthread_mutex_t lock;
+	pthread_cond_t room; /* something was read, or it is cancelled */
+	/* Guarded by lock. */
+	unsigned refs; /* the handle's, the thread's */
+	bool is_running, is_ended;
+	struct buf request; /* the thread's once it runs */
+	struct buf unread;
+	size_t read_from; /* in unread */
+	/* A read that waits. */
+	fuse_req_t waiting;
+	uint64_t waiting_unique;
+	size_t waiting_len;
+};
+
+struct controls {
+	struct fs *fs; /* borrowed */
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	struct list conversations; /* guarded by lock, as all below */
+	unsigned count;
+	unsigned threads;
+	bool is_ending;
+	struct list texts; /* open `stats` */
+};
+
+/* An open `stats`. */
+struct text {
+	struct list link;
+	struct buf bytes;
+};
+
+/* What a read is answered with, once the lock is let go of. */
+struct delivery {
+	fuse_req_t req; /* NULL: nothing is to be done */
+	struct buf bytes; /* owned */
+};
+
+static void deliver(struct delivery *d)
+{
+	if (d->req)
+		fuse_reply_buf(d->req, (const char *)d->bytes.data, d->bytes.len);
+	buf_release(&d->bytes);
+}
+
+/* Under the lock: up to @len unread bytes. */
+static void take_bytes(struct conversation *v, size_t len, struct buf *ret)
+{
+	size_t n = MIN(len, v->unread.len - v->read_from);
+
+	buf_put(ret, v->unread.data + v->read_from, n);
+	if (buf_failed(ret))
+		return;
+	v->read_from += n;
+	if (v->read_from == v->unread.len) {
+		buf_clear(&v->unread);
+		v->read_from = 0;
+	}
+	pthread_cond_signal(&v->room);
+}
+
+/* Under the lock: what the waiting read can be answered with now, if anything. */
+static struct delivery take_delivery(struct conversation *v)
+{
+	struct delivery d = { 0 };
+
+	if (!v->waiting || (v->unread.len == v->read_from && !v->is_ended))
+		return d;
+	d.req = v->waiting;
+	v->waiting = NULL;
+	take_bytes(v, v->waiting_len, &d.bytes);
+	return d;
+}
+
+static void conversation_unref(struct conversation *v)
+{
+	bool is_last;
+
+	pthread_mutex_lock(&v->lock);
+	is_last = --v->refs == 0;
+	pthread_mutex_unlock(&v->lock);
+	if (!is_last)
+		return;
+	pthread_mutex_lock(&v->all->lock);
+	list_remove(&v->link);
+	v->all->count--;
+	pthread_mutex_unlock(&v->all->lock);
+	buf_release(&v->request);
+	buf_release(&v->unread);
+	pthread_cond_destroy(&v->room);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+/* A line of the answer. */
+static int emit(const char *line, size_t len, void *ctx)
+{
+	struct conversation *v = ctx;
+	struct delivery d;
+
+	/* What the request changed is seen by whoever reads that it has. */
+	notify_wait(v->all->fs->notify);
+	pthread_mutex_lock(&v->lock);
+	while (!v->cancelled && v->unread.len - v->read_from > UNREAD_MAX)
+		pthread_cond_wait(&v->room, &v->lock);
+	if (v->cancelled) {
+		pthread_mutex_unlock(&v->lock);
+		return -ECANCELED;
+	}
+	buf_put(&v->unread, line, len);
+	buf_put_u8(&v->unread, '\n');
+	d = take_delivery(v);
+	pthread_mutex_unlock(&v->lock);
+	deliver(&d);
+	return 0;
+}
+
+static void *converse(void *arg)
+{
+	struct conversation *v = arg;
+	struct controls *all = v->all;
+	struct delivery d;
+
+	pthread_detach(pthread_self());
+	service_run(&all->fs->service, &v->who, (const char *)v->request.data, v->request.len, emit,
+		    v);
+	pthread_mutex_lock(&v->lock);
+	v->is_ended = true;
+	d = take_delivery(v);
+	pthread_mutex_unlock(&v->lock);
+	deliver(&d);
+	conversation_unref(v);
+	pthread_mutex_lock(&all->lock);
+	all->threads--;
+	pthread_cond_signal(&all->ended);
+	pthread_mutex_unlock(&all->lock);
+	return NULL;
+}
+
+static int begin(struct call *c, struct conversation **ret)
+{
+	struct controls *all = c->fs->controls;
+	struct conversation *v = new0(struct conversation, 1);
+
+	if (!v)
+		return -ENOMEM;
+	v->all = all;
+	v->refs = 1;
+	v->who = (struct service_caller){
+		.uid = c->by.uid,
+		.gid = c->by.gid,
+		.is_owner = c->by.uid == 0 || c->by.uid == geteuid(),
+		.cancelled = &v->cancelled,
+	};
+	pthread_mutex_init(&v->lock, NULL);
+	cond_init(&v->room);
+	list_init(&v->link);
+	pthread_mutex_lock(&all->lock);
+	if (all->count < CONVERSATIONS_MAX) {
+		list_append(&all->conversations, &v->link);
+		all->count++;
+		*ret = v;
+		v = NULL;
+	}
+	pthread_mutex_unlock(&all->lock);
+	if (!v)
+		return 0;
+	pthread_cond_destroy(&v->room);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+	return -EMFILE;
+}
+
+static int open_stats(struct call *c, struct fuse_file_info *fi)
+{
+	struct controls *all = c->fs->controls;
+	struct text *t = new0(struct text, 1);
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	r = stats_text(c->fs, &t->bytes);
+	if (r < 0) {
+		buf_release(&t->bytes);
+		free(t);
+		return r;
+	}
+	pthread_mutex_lock(&all->lock);
+	list_append(&all->texts, &t->link);
+	pthread_mutex_unlock(&all->lock);
+	fi->fh = (uint64_t)(uintptr_t)t;
+	return 0;
+}
+
+int control_open(struct call *c)
+{
+	struct fuse_file_info fi = {
+		.direct_io = 1,
+		.nonseekable = c->node == ROOT_CONTROL,
+		.noflush = 1,
+	};
+	struct conversation *v;
+	int r;
+
+	if (c->node == ROOT_STATS) {
+		r = open_stats(c, &fi);
+	} else if (c->node == ROOT_CONTROL) {
+		r = begin(c, &v);
+		if (r == 0)
+			fi.fh = (uint64_t)(uintptr_t)v;
+	} else {
+		return -EISDIR;
+	}
+	if (r == 0 && call_reply_open(c, &fi) < 0)
+		control_release(c->fs, c->node, fi.fh);
+	return r;
+}
+
+static void hang_up(struct conversation *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->cancelled = true;
+	pthread_cond_signal(&v->room);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static void text_free(struct controls *all, struct text *t)
+{
+	pthread_mutex_lock(&all->lock);
+	list_remove(&t->link);
+	pthread_mutex_unlock(&all->lock);
+	buf_release(&t->bytes);
+	free(t);
+}
+
+void control_release(struct fs *fs, uint64_t node, uint64_t handle)
+{
+	struct conversation *v = (struct conversation *)(uintptr_t)handle;
+
+	if (node == ROOT_STATS) {
+		text_free(fs->controls, (struct text *)(uintptr_t)handle);
+		return;
+	}
+	hang_up(v);
+	conversation_unref(v);
+}
+
+int control_write(struct call *c)
+{
+	struct conversation *v = (struct conversation *)(uintptr_t)c->fh;
+	struct controls *all = c->fs->controls;
+	pthread_t t;
+	int r = 0;
+
+	if (c->node != ROOT_CONTROL)
+		return -EPERM;
+	if (c->data.len > REQUEST_MAX)
+		return -EMSGSIZE;
+	pthread_mutex_lock(&v->lock);
+	if (v->is_running)
+		r = -EBUSY;
+	else
+		buf_put(&v->request, c->data.data, c->data.len);
+	if (r == 0 && buf_failed(&v->request))
+		r = -ENOMEM;
+	if (r == 0) {
+		v->is_running = true;
+		v->refs++;
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&all->lock);
+	r = all->is_ending ? -ECANCELED : thread_start(&t, "control", converse, v);
+	if (r == 0)
+		all->threads++;
+	pthread_mutex_unlock(&all->lock);
+	if (r < 0) {
+		conversation_unref(v);
+		return r;
+	}
+	call_reply_written(c, c->data.len);
+	return 0;
+}
+
+static int read_text(struct call *c)
+{
+	const struct text *t = (const struct text *)(uintptr_t)c->fh;
+	size_t off = MIN(c->off, (uint64_t)t->bytes.len);
+
+	call_reply_bytes(c, t->bytes.data + off, MIN(c->len, (uint64_t)(t->bytes.len - off)));
+	return 0;
+}
+
+int control_read(struct call *c)
+{
+	struct conversation *v = (struct conversation *)(uintptr_t)c->fh;
+	struct delivery d = { 0 };
+	int r = 0;
+
+	if (c->node == ROOT_STATS)
+		return read_text(c);
+	pthread_mutex_lock(&v->lock);
+	if (!v->is_running)
+		r = -EINVAL;
+	else if (v->waiting)
+		r = -EBUSY;
+	if (r == 0) {
+		v->waiting = c->req;
+		v->waiting_unique = c->unique;
+		v->waiting_len = c->len;
+		d = take_delivery(v);
+	}
+	pthread_mutex_unlock(&v->lock);
+	/* Answered now or later. */
+	if (r == 0)
+		c->is_answered = true;
+	deliver(&d);
+	return r;
+}
+
+bool control_interrupt(struct controls *s, uint64_t unique)
+{
+	fuse_req_t req = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	list_for_each (v, &s->conversations, struct conversation, link) {
+		pthread_mutex_lock(&v->lock);
+		if (v->waiting && v->waiting_unique == unique) {
+			req = v->waiting;
+			v->waiting = NULL;
+		}
+		pthread_mutex_unlock(&v->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (req)
+		fuse_reply_err(req, EINTR);
+	return !!req;
+}
+
+unsigned controls_count(struct controls *s)
+{
+	WITH_LOCK(&s->lock);
+
+	return s->count;
+}
+
+int controls_new(struct fs *fs, struct controls **ret)
+{
+	struct controls *s = new0(struct controls, 1);
+
+	if (!s)
+		return -ENOMEM;
+	s->fs = fs;
+	pthread_mutex_init(&s->lock, NULL);
+	cond_init(&s->ended);
+	list_init(&s->conversations);
+	list_init(&s->texts);
+	*ret = s;
+	return 0;
+}
+
+void controls_stop(struct controls *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->is_ending = true;
+	list_for_each (v, &s->conversations, struct conversation, link)
+		hang_up(v);
+	while (s->threads > 0)
+		pthread_cond_wait(&s->ended, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void controls_free(struct controls *s)
+{
+	if (!s)
+		return;
+	controls_stop(s);
+	/* Handles that nobody closed. */
+	list_for_each_safe (v, &s->conversations, struct conversation, link)
+		conversation_unref(v);
+	list_for_each_safe (t, &s->texts, struct text, link)
+		text_free(s, t);
+	pthread_cond_destroy(&s->ended);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}

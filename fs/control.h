@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The files of /pfs/.pfs.
+ *
+ * `control`: each open of it is a conversation. One write is one request (JSON); reads then give
+ * the answer as it comes, a line after the other, and 0 at its end. Who may ask for what is decided
+ * by who opened the file. Closing it ends the request.
+ *
+ * `stats`: the mount's numbers as of the open.
+ *
+ * Threads: all functions from any thread. A request runs in a thread of its own.
+ */
+#pragma once
+
+#include "call.h"
+
+struct controls;
+
+int controls_new(struct fs *fs, struct controls **ret);
+
+/* Ends all requests and waits for that; none is taken any more. NULL is fine, and so is a second
+ * time. */
+void controls_stop(struct controls *s);
+void controls_free(struct controls *s);
+DEFINE_CLEANUP(struct controls *, controls_free)
+
+/* Operations on the nodes of both files: as struct op's run(), but that nothing is ever missing. */
+int control_open(struct call *c);
+int control_read(struct call *c);
+int control_write(struct call *c);
+void control_release(struct fs *fs, uint64_t node, uint64_t handle);
+
+/* The reader @unique was sent a signal. False: there is none. */
+bool control_interrupt(struct controls *s, uint64_t unique);
+
+/* Conversations under way. */
+unsigned controls_count(struct controls *s);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A mount: what all of the daemon shares. Everything in it is made before the first request and
+ * freed after the last.
+ *
+ * Locks of fs/ are leaves, under which nothing else is taken: the lane's, files', root's, notify's,
+ * controls' (but for a conversation's). None is held across an answer, a notification, or a call into
+ * store/ that may wait.
+ */
+#pragma once
+
+#include "head/head.h"
+#include "object/store.h"
+#include "options.h"
+#include "service/service.h"
+#include "stats.h"
+
+struct channel;
+struct controls;
+struct files;
+struct keeper;
+struct lane;
+struct notify;
+struct root;
+
+struct fs {
+	const struct mount_options *opts; /* borrowed */
+	struct store *store; /* owned, as all below */
+	struct vnode_table *vnodes;
+	struct heads *heads;
+	struct channel *channel;
+	struct lane *lane;
+	struct notify *notify;
+	struct files *files;
+	struct root *root;
+	struct controls *controls;
+	struct keeper *keeper;
+	struct service service;
+	struct stats stats;
+};

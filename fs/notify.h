@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the kernel is told without having asked: that something it knows is outdated.
+ *
+ * One thread sends, with no lock held, since the kernel may wait for requests of ours before it
+ * takes a notification. So no request may wait here, but for the commit on its slow lane.
+ *
+ * Threads: all functions from any thread.
+ */
+#pragma once
+
+#include "fs.h"
+
+struct notify;
+
+int notify_new(struct fs *fs, struct notify **ret);
+
+/* What is queued is dropped. While requests are still served: what is being sent may wait for some.
+ * NULL is fine, and so is a second time. */
+void notify_stop(struct notify *n);
+void notify_free(struct notify *n);
+DEFINE_CLEANUP(struct notify *, notify_free)
+
+/* The name means something else now, or nothing: it is looked up again before it is used. @parent
+ * is a directory's nodeid. Attributes of the directory are outdated as well. */
+void notify_expire(struct notify *n, uint64_t parent, struct span name);
+
+/* The kernel may write back what it holds of the file, and shall know nothing of it any more. */
+void notify_flush_file(struct notify *n, uint64_t node);
+
+/* The kernel lets go of a file that nobody uses. */
+void notify_forget(struct notify *n, const struct vnode_stale *stale);
+
+/* Waits until all that was queued before has been sent and taken. */
+void notify_wait(struct notify *n);

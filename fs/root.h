@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What is above the views:
+ *
+ *	/pfs			repos			mkdir: a repo
+ *	/pfs/.pfs		control, stats		not listed
+ *	/pfs/R			branches, names		mkdir: a branch; rename: of a branch
+ *	/pfs/R/commits		names, unnamed commits	mkdir: a commit; rmdir: takes a name away
+ *
+ * All this is answered from what is last known of the refs, and the kernel keeps it for a second.
+ * Nodeids here have the high bit set, but for the root's, which is 1.
+ *
+ * A commit is a view of its own under each path that leads to it (R/N, commits/N, an id, a prefix):
+ * the kernel moves a directory that appears twice.
+ *
+ * Threads: all functions from any thread.
+ */
+#pragma once
+
+#include "call.h"
+
+struct root;
+
+int root_new(struct fs *fs, struct root **ret);
+
+/* Lets go of all views; no request may come any more. */
+void root_free(struct root *r);
+DEFINE_CLEANUP(struct root *, root_free)
+
+#define ROOT_NODES   (1ull << 63)
+#define ROOT_TOP     1ull
+#define ROOT_PFS_DIR (ROOT_NODES | 1)
+#define ROOT_CONTROL (ROOT_NODES | 2)
+#define ROOT_STATS   (ROOT_NODES | 3)
+
+/* Is the node one of those? */
+static inline bool root_has(uint64_t node)
+{
+	return node == ROOT_TOP || node & ROOT_NODES;
+}
+
+/* Operations on nodes of the root's: as struct op's run(). */
+int root_lookup(struct call *c, struct access *acc);
+int root_getattr(struct call *c, struct access *acc);
+int root_setattr(struct call *c, struct access *acc);
+int root_getxattr(struct call *c, struct access *acc);
+int root_mkdir(struct call *c, struct access *acc);
+int root_rmdir(struct call *c, struct access *acc);
+int root_rename(struct call *c, struct access *acc);
+int root_opendir(struct call *c, struct access *acc);
+int root_readdir(struct call *c, struct access *acc);
+
+void root_closedir(struct root *r, uint64_t handle);
+void root_forget(struct root *r, uint64_t node, uint64_t n);
+
+/* The node that a view's root directory is in, for "..": 0 if that is not known. */
+uint64_t root_parent(struct root *r, const struct view *view);
+
+/* The head of a branch that the kernel may know something of, with a reference, or NULL. */
+struct view *root_head(struct root *r, const struct id128 *repo, const char *branch);
+
+/* The st_ino of a node of the root's. */
+uint64_t root_node_ino(struct root *r, uint64_t node);
