@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Going past a mount.
+ */
+#include "bypass.h"
+
+#include "cli.h"
+#include "present.h"
+
+void bypass_release(struct bypass *b)
+{
+	client_free(b->store);
+	client_free(b->mount);
+	target_release(&b->target);
+	free(b->repo);
+	free(b->rev);
+	*b = (struct bypass){ 0 };
+}
+
+/* The URL of the store that is mounted. */
+static int store_of_mount(struct client *mount, struct target *ret)
+{
+	json_t *line = NULL;
+	int r = client_ask_one(mount, request_new("info"), &line);
+
+	if (r != 0)
+		return r;
+	ret->store = strdup(field_text(line, "url"));
+	json_decref(line);
+	return ret->store ? 0 : -ENOMEM;
+}
+
+static const char *skip_part(const char *path)
+{
+	path += strcspn(path, "/");
+	return path + strspn(path, "/");
+}
+
+static const char *below_rev(const char *path)
+{
+	path = skip_part(path);
+	if (strncmp(path, "commits/", strlen("commits/")) == 0)
+		path = skip_part(path);
+	return skip_part(path);
+}
+
+int bypass_open(const char *store, const char *arg, enum client_use use, struct bypass *ret)
+{
+	_cleanup_bypass_ struct bypass b = { 0 };
+	_cleanup_target_ struct target direct = { 0 };
+	int r = target_find(store, arg, &b.target);
+
+	if (r < 0)
+		return r;
+	b.repo = target_repo(&b.target);
+	b.rev = target_rev(&b.target);
+	b.path = below_rev((const char *)b.target.path.data);
+	if (!b.repo)
+		return -ENOMEM;
+	if (!*b.repo) {
+		cli_error("`%s` is not REPO/REV", arg);
+		return -EINVAL;
+	}
+	if (b.target.mount) {
+		r = client_open(&b.target, CLIENT_READS, &b.mount);
+		if (r == 0)
+			r = store_of_mount(b.mount, &direct);
+	} else {
+		direct.store = strdup(b.target.store);
+		r = direct.store ? 0 : -ENOMEM;
+	}
+	if (r == 0)
+		r = client_open(&direct, use, &b.store);
+	if (r < 0)
+		return r;
+	*ret = b;
+	b = (struct bypass){ 0 };
+	return 0;
+}
+
+static int take_first(json_t *line, void *ctx)
+{
+	json_t **ret = ctx;
+
+	*ret = json_incref(line);
+	return 1; /* what has changed is not wanted */
+}
+
+json_t *bypass_status(struct bypass *b)
+{
+	_cleanup_target_ struct target t = { 0 };
+	json_t *q, *line = NULL;
+
+	if (!b->mount)
+		return NULL;
+	q = request_new("status");
+	json_object_set_new(q, "path", json_sprintf("%s/%s", b->repo, b->rev ?: ""));
+	client_ask(b->mount, q, take_first, &line);
+	return line;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Options and messages of subcommands.
+ */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *const *c = commands; *c; c++)
+		if (strcmp((*c)->name, name) == 0)
+			return *c;
+	return NULL;
+}
+
+static void message(const char *before, const char *fmt, va_list ap)
+{
+	fflush(stdout);
+	fputs(before, stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+}
+
+void cli_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message("pfs: ", fmt, ap);
+	va_end(ap);
+}
+
+void cli_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	message("", fmt, ap);
+	va_end(ap);
+}
+
+int cli_usage(const struct command *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "pfs %s: ", c->name);
+	va_start(ap, fmt);
+	message("", fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "Try `pfs help %s`.\n", c->name);
+	return EXIT_USAGE;
+}
+
+int cli_option(const struct command *c, int argc, char **argv, const char *letters,
+	       const struct option *longs)
+{
+	char with_colon[32] = ":";
+	int letter;
+
+	strncat(with_colon, letters, sizeof(with_colon) - 2);
+	opterr = 0;
+	letter = getopt_long(argc, argv, with_colon, longs, NULL);
+	switch (letter) {
+	case 'h':
+		fputs(c->help, stdout);
+		exit(cli_finish(EXIT_DONE));
+	case ':':
+		exit(cli_usage(c, "the option `%s` needs a value", argv[optind - 1]));
+	case '?':
+		if (optopt && optopt < OPT_STORE && !strchr(letters, optopt))
+			exit(cli_usage(c, "there is no option `-%c`", optopt));
+		exit(cli_usage(c, "there is no such option, or not so: `%s`", argv[optind - 1]));
+	default:
+		return letter;
+	}
+}
+
+int cli_arguments(const struct command *c, int argc, char **argv, int min, int max,
+		  char ***ret_args)
+{
+	int n = argc - optind;
+
+	if (n < min)
+		exit(cli_usage(c, n == 0 ? "an argument is missing" : "too few arguments"));
+	if (n > max)
+		exit(cli_usage(c, "one argument too many: `%s`", argv[optind + max]));
+	*ret_args = argv + optind;
+	return n;
+}
+
+int cli_finish(int exit_code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return exit_code;
+	cli_error("the output cannot be written: %s", strerror(errno));
+	return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * pfs status
+ */
+#include <stdio.h>
+
+#include "base/text.h"
+#include "client.h"
+#include "commands.h"
+#include "present.h"
+
+/* The answer's lines, kept: the head, what changed, the summary. */
+struct status {
+	json_t *head, *changes, *summary; /* owned */
+};
+
+static int take(json_t *line, void *ctx)
+{
+	struct status *s = ctx;
+
+	if (!s->head)
+		s->head = json_incref(line);
+	else if (json_object_get(line, "summary"))
+		s->summary = json_incref(json_object_get(line, "summary"));
+	else
+		json_array_append(s->changes, line);
+	return 0;
+}
+
+static void print_head(const json_t *h)
+{
+	const char *base = field_text(h, "base");
+
+	printf("%s/%s, ", field_text(h, "repo"), field_text(h, "branch"));
+	if (*base)
+		printf("at commit %s\n", base);
+	else
+		puts("without a commit yet");
+	if (!field_bool(h, "is_mounted"))
+		puts("Not mounted here: uncommitted changes, if any, are where it is.");
+	if (field_bool(h, "is_committing"))
+		puts("A commit is under way.");
+	if (field_bool(h, "is_diverged"))
+		printf("Diverged: the branch has moved on to %s, while changes were made here.\n",
+		       field_text(h, "tip"));
+	else if (field_bool(h, "is_behind"))
+		printf("Behind: the branch has moved on to %s.\n", field_text(h, "tip"));
+}
+
+static void print_status(const struct status *s)
+{
+	size_t n = json_array_size(s->changes);
+
+	print_head(s->head);
+	if (n > 0)
+		puts("Uncommitted:");
+	for (size_t i = 0; i < n; i++) {
+		fputs("  ", stdout);
+		print_difference(json_array_get(s->changes, i), false);
+	}
+	if (n == 0 && field_bool(s->head, "is_mounted"))
+		puts(field_bool(s->head, "is_dirty")
+			     ? "Nothing but times has changed, or nothing here."
+			     : "Nothing is uncommitted.");
+}
+
+static int run(const struct command *self, int argc, char **argv)
+{
+	static const struct option longs[] = { LONG_JSON, LONG_STORE, LONG_HELP, LONG_END };
+	_cleanup_target_ struct target t = { 0 };
+	_cleanup_client_ struct client *c = NULL;
+	struct status s = { .changes = json_array() };
+	const char *store = NULL;
+	bool json = false;
+	json_t *q;
+	char **args;
+	int r, n;
+
+	while ((r = cli_option(self, argc, argv, "h", longs)) >= 0) {
+		if (r == OPT_STORE)
+			store = optarg;
+		else if (r == OPT_JSON)
+			json = true;
+	}
+	n = cli_arguments(self, argc, argv, 0, 1, &args);
+	if (target_find(store, n ? args[0] : NULL, &t) < 0)
+		return EXIT_FAILED;
+	if (t.path.len == 0)
+		return cli_usage(self, "of which repo?");
+	r = client_open(&t, CLIENT_READS, &c);
+	if (r < 0)
+		return EXIT_FAILED;
+	q = request_new("status");
+	request_path(q, "path", &t);
+	r = client_ask(c, q, take, &s);
+	if (r == 0 && json) {
+		json_object_set(s.head, "changes", s.changes);
+		print_json(s.head);
+	} else if (r == 0) {
+		print_status(&s);
+	}
+	if (r == 0 && field_number(s.summary, "hidden") > 0)
+		cli_note("More has changed in directories that you may not read.");
+	json_decref(s.head);
+	json_decref(s.changes);
+	json_decref(s.summary);
+	return client_exit_code(c, r);
+}
+
+const struct command cmd_status = {
+	.name = "status",
+	.summary = "tell what is uncommitted in a branch",
+	.help = "Usage: pfs status [--json] [PATH]\n"
+		"\n"
+		"Tells which commit the branch that PATH is in (the current directory's by "
+		"default) is\n"
+		"at, and what below PATH has changed since, a line each:\n"
+		"\n"
+		"  A  added          M  other content      P  other mode, owner or attributes\n"
+		"  D  removed        T  other type         R  renamed, the same content\n"
+		"\n"
+		"A directory that was added or removed stands for all below it.\n"
+		"\n"
+		"  --json          one JSON value instead of text\n"
+		"  --store STORE   a store that is not mounted\n"
+		"\n"
+		"Example:\n"
+		"  pfs status /pfs/data/main\n",
+	.run = run,
+};

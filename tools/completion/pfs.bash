@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Completion of pfs(1) for bash: commands, their options, and paths, from the current directory and
+# from the root of the mount.
+
+_pfs_commands="init mount umount repo branch commit log status diff show restore import export stats
+	help version"
+
+_pfs_mount_options="state= memory= disk= ro refresh= single_writer threads= max_nodes= placement=off
+	allow_other dev suid noexec nonempty"
+
+# The options of a command.
+_pfs_options() {
+	case $1 in
+	init) echo "--single-writer" ;;
+	mount) echo "-f --foreground -o --options" ;;
+	umount) echo "-l --lazy" ;;
+	repo) echo "--chunk --branch --json --store" ;;
+	branch) echo "--json --store" ;;
+	commit) echo "-m --message -n --name --meta --author --json --store" ;;
+	log) echo "-n --limit --oneline --json --store" ;;
+	diff) echo "--stat --json --store" ;;
+	status | show | stats) echo "--json --store" ;;
+	restore) echo "--json" ;;
+	import)
+		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
+			"-q --quiet --json --store"
+		;;
+	export) echo "--threads -q --quiet --store" ;;
+	esac
+	echo "--help"
+}
+
+# Paths that start as $1 does, directories with a slash: of the current directory, and of the root of
+# each mount.
+_pfs_paths() {
+	local cur=$1 root path
+	local -a roots=("")
+
+	if [[ $cur != [/.]* ]]; then
+		while IFS= read -r root; do
+			roots+=("$root/")
+		done < <(findmnt -rno TARGET -t fuse.pfs 2>/dev/null)
+	fi
+	for root in "${roots[@]}"; do
+		while IFS= read -r path; do
+			[[ -d $path ]] && path+=/
+			COMPREPLY+=("${path#"$root"}")
+		done < <(compgen -f -- "$root$cur")
+	done
+	compopt -o filenames -o nospace 2>/dev/null
+	# A single file is whole.
+	if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} != */ ]]; then
+		compopt +o nospace 2>/dev/null
+	fi
+}
+
+_pfs_words() {
+	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+}
+
+_pfs() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+
+	COMPREPLY=()
+	if [[ $COMP_CWORD -eq 1 ]]; then
+		_pfs_words "$_pfs_commands --help --version" "$cur"
+		return
+	fi
+	case $command:$prev in
+	mount:-o | mount:--options)
+		_pfs_words "$_pfs_mount_options" "${cur##*,}"
+		if [[ $cur == *,* ]]; then
+			COMPREPLY=("${COMPREPLY[@]/#/${cur%,*},}")
+		fi
+		compopt -o nospace 2>/dev/null
+		return
+		;;
+	*:-m | *:-n | *:--message | *:--name | *:--meta | *:--author | *:--limit | *:--chunk | \
+		*:--branch | *:--threads)
+		return
+		;;
+	esac
+	if [[ $cur == -* ]]; then
+		_pfs_words "$(_pfs_options "$command")" "$cur"
+		return
+	fi
+	if [[ $COMP_CWORD -eq 2 ]]; then
+		case $command in
+		help) _pfs_words "$_pfs_commands" "$cur" ;;
+		repo) _pfs_words "list create show set remove" "$cur" ;;
+		branch) _pfs_words "list create rename remove" "$cur" ;;
+		esac
+	fi
+	case $command in
+	help | version) ;;
+	repo) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
+	*) _pfs_paths "$cur" ;;
+	esac
+}
+
+complete -F _pfs pfs

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Showing differences.
+ */
+#include "differences.h"
+
+#include "cli.h"
+#include "present.h"
+
+struct showing {
+	const struct differences_view *view;
+	struct json_list list;
+	json_t *summary; /* owned */
+};
+
+static int show(json_t *line, void *ctx)
+{
+	struct showing *s = ctx;
+	json_t *summary = json_object_get(line, "summary");
+
+	if (summary)
+		s->summary = json_incref(summary);
+	else if (s->view->json)
+		json_list_add(&s->list, line);
+	else
+		print_difference(line, s->view->stat);
+	return 0;
+}
+
+int differences_show(const struct differences_view *v, struct client *c, json_t *request)
+{
+	struct showing s = { .view = v, .list.indent = "  " };
+	uint64_t hidden;
+	int r;
+
+	if (v->stat)
+		json_object_set_new(request, "stat", json_true());
+	if (v->json) {
+		fputs("{", stdout);
+		if (v->commit) {
+			fputs("\n  \"commit\": ", stdout);
+			json_dumpf(v->commit, stdout, JSON_COMPACT);
+			fputs(",", stdout);
+		}
+		fputs("\n  \"changes\": ", stdout);
+	}
+	r = client_ask(c, request, show, &s);
+	if (r != 0) {
+		json_decref(s.summary);
+		return client_exit_code(c, r);
+	}
+	hidden = field_number(s.summary, "hidden");
+	if (v->json) {
+		json_list_end(&s.list);
+		fputs(",\n  \"summary\": ", stdout);
+		json_dumpf(s.summary, stdout, JSON_COMPACT);
+		fputs("\n}\n", stdout);
+	} else if (v->stat) {
+		print_summary(s.summary);
+	}
+	json_decref(s.summary);
+	if (hidden == 0)
+		return EXIT_DONE;
+	cli_error("more differs in directories that you may not read");
+	return EXIT_FAILED;
+}
