@@ -79,6 +79,10 @@ static int put(struct node_sink *sink, struct span canon, const struct entry_hin
 	s->puts++;
 	if (fails_now(s))
 		return s->error;
+	for (uint32_t i = 0; i < count; i++) {
+		if (hints[i].inlined.len > INLINE_MAX)
+			return -EINVAL;
+	}
 	hint_put(&hint, hints, count);
 	n = store(s, canon, buf_span(&hint));
 	*ret_id = n->id;
@@ -123,4 +127,22 @@ void nodestore_forget(struct nodestore *s, const struct oid *id)
 		htab_remove(&s->nodes, &n->link);
 		stored_free(&n->link, NULL);
 	}
+}
+
+int nodestore_set_up(void **state)
+{
+	struct nodestore *s = new0(struct nodestore, 1);
+
+	if (!s)
+		return -1;
+	nodestore_init(s);
+	*state = s;
+	return 0;
+}
+
+int nodestore_tear_down(void **state)
+{
+	nodestore_release(*state);
+	free(*state);
+	return 0;
 }

@@ -30,3 +30,7 @@ struct oid nodestore_add(struct nodestore *s, struct span canon, struct span hin
 
 /* As if the store had never had it. */
 void nodestore_forget(struct nodestore *s, const struct oid *id);
+
+/* For cmocka: *@state is a store of the test's own. */
+int nodestore_set_up(void **state);
+int nodestore_tear_down(void **state);

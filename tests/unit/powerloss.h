@@ -6,7 +6,9 @@
  *
  * What is on the disk for sure is what an fsync or fdatasync that has returned began after. Of all
  * else, each write to a file may be there, or not, or any part of it, whatever came before and
- * after; of what was done to a directory, a first part is there.
+ * after; of what was done to a directory, a first part is there. One thing is trusted to a disk, as
+ * LMDB trusts its meta pages to it: a write within a sector, to a file that syncs each, is there or
+ * not.
  */
 #pragma once
 
@@ -294,13 +296,14 @@ int ftruncate(int fd, off_t size)
 	return r;
 }
 
-static int sync_recorded(int fd, long call)
+/* The disk itself is left out: it would only take its time. */
+static int sync_recorded(int fd)
 {
-	int object, r;
 	uint64_t id = 0;
+	int object;
 
 	if (!tape.is_on)
-		return (int)syscall(call, fd);
+		return 0;
 	pthread_mutex_lock(&tape.lock);
 	object = object_of_fd(fd);
 	if (object >= 0) {
@@ -308,24 +311,22 @@ static int sync_recorded(int fd, long call)
 		tape_add(EVENT_SYNC_BEGIN, (unsigned)object);
 	}
 	pthread_mutex_unlock(&tape.lock);
-	/* Nothing is lost by leaving out the wait for a disk that will not fail. */
-	sched_yield();
-	r = 0;
-	pthread_mutex_lock(&tape.lock);
+	/* Time for others to get in between. */
+	usleep(50);
+	WITH_LOCK(&tape.lock);
 	if (object >= 0)
 		tape_add(EVENT_SYNC_END, (unsigned)object)->note = id;
-	pthread_mutex_unlock(&tape.lock);
-	return r;
+	return 0;
 }
 
 int fsync(int fd)
 {
-	return sync_recorded(fd, SYS_fsync);
+	return sync_recorded(fd);
 }
 
 int fdatasync(int fd)
 {
-	return sync_recorded(fd, SYS_fdatasync);
+	return sync_recorded(fd);
 }
 
 /* What shared libraries call, which know no large files by name. */
@@ -375,7 +376,9 @@ static void tape_free(void)
 {
 	for (size_t i = 0; i < tape.count; i++)
 		free(tape.events[i].data);
-	free(tape.events);
+	free(TAKE_PTR(tape.events));
+	tape.count = tape.room = 0;
+	tape.object_count = 0;
 }
 
 /* Notes something of the test's own between the events. */
@@ -500,10 +503,22 @@ static void image_write(struct image *m, const struct event *e, uint64_t from, u
 	}
 }
 
+static bool is_synced_alone(const struct event *e)
+{
+	return e + 1 < tape.events + tape.count && e[1].kind == EVENT_WRITE_SYNCED &&
+	       e[1].object == e->object;
+}
+
 /* A write that nobody synced. */
 static void image_chance(struct image *m, const struct event *e, struct prng *rnd)
 {
+	enum {
+		SECTOR = 512
+	};
 	uint64_t from = prng_below(rnd, e->len + 1), to = prng_below(rnd, e->len + 1);
+
+	if (is_synced_alone(e) && e->off / SECTOR == (e->off + e->len - 1) / SECTOR)
+		from = to = 0;
 
 	switch (prng_below(rnd, 3)) {
 	case 0:
@@ -526,10 +541,26 @@ static bool is_file_event(const struct event *e)
 	return e->kind == EVENT_WRITE || e->kind == EVENT_ZERO || e->kind == EVENT_SIZE;
 }
 
-static bool is_synced_alone(size_t i, size_t end)
+/*
+ * How many of each directory's changes are there: the durable ones, and of the others any number;
+ * without @rnd all.
+ */
+static void choose_dir_events(size_t end, const size_t *durable, size_t *ret, struct prng *rnd)
 {
-	return i + 1 < end && tape.events[i + 1].kind == EVENT_WRITE_SYNCED &&
-	       tape.events[i + 1].object == tape.events[i].object;
+	static size_t sure[OBJECTS_MAX];
+
+	memset(sure, 0, sizeof(sure));
+	memset(ret, 0, OBJECTS_MAX * sizeof(ret[0]));
+	for (size_t i = 0; i < end; i++) {
+		const struct event *e = &tape.events[i];
+
+		if (!is_dir_event(e))
+			continue;
+		ret[e->object]++;
+		sure[e->object] += i < durable[e->object];
+	}
+	for (unsigned o = 0; rnd && o < tape.object_count; o++)
+		ret[o] = sure[o] + prng_below(rnd, ret[o] - sure[o] + 1);
 }
 
 /*
@@ -538,22 +569,22 @@ static bool is_synced_alone(size_t i, size_t end)
  */
 static struct image *image_make(size_t end, struct prng *rnd)
 {
-	static size_t durable[OBJECTS_MAX], done[OBJECTS_MAX];
+	static size_t durable[OBJECTS_MAX], left[OBJECTS_MAX];
 	struct image *m = new0(struct image, 1);
 
 	assert_non_null(m);
 	find_durable(end, durable);
-	/* Of each directory's changes a first part, the durable ones at least. */
-	for (unsigned o = 0; o < tape.object_count; o++)
-		done[o] = rnd ? durable[o] + prng_below(rnd, end - durable[o] + 1) : end;
+	choose_dir_events(end, durable, left, rnd);
 	for (size_t i = 0; i < end; i++) {
 		const struct event *e = &tape.events[i];
 
-		if (is_dir_event(e) && i < done[e->object])
+		if (is_dir_event(e) && left[e->object] > 0) {
 			image_change_dir(m, e);
+			left[e->object]--;
+		}
 		if (!is_file_event(e))
 			continue;
-		if (!rnd || i < durable[e->object] || is_synced_alone(i, end))
+		if (!rnd || i < durable[e->object] || (i + 1 < end && is_synced_alone(e)))
 			image_write(m, e, 0, e->len);
 		else
 			image_chance(m, e, rnd);

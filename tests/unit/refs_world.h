@@ -41,12 +41,13 @@ static const struct refs_wait FRESH = { true, true, { INT64_MAX, NULL } };
 static const struct refs_wait KNOWN = { true, false, { INT64_MAX, NULL } };
 static const struct refs_wait _unused_ AT_ONCE = { false, false, { INT64_MAX, NULL } };
 
-static inline struct refs *refs_of(struct backend *b, struct index *x, bool read_only)
+static inline struct refs *refs_open(struct backend *b, struct index *x, unsigned refresh_ms,
+				     bool read_only)
 {
 	struct refs_options o = {
 		.backend = b,
 		.index = x,
-		.refresh_ms = REFRESH_MS,
+		.refresh_ms = refresh_ms,
 		.writer = "ann@lab",
 		.read_only = read_only,
 	};
@@ -56,11 +57,16 @@ static inline struct refs *refs_of(struct backend *b, struct index *x, bool read
 	return r;
 }
 
+static inline struct refs *refs_of(struct backend *b, struct index *x)
+{
+	return refs_open(b, x, REFRESH_MS, false);
+}
+
 static inline void machine_open(struct backend *b, struct machine *m)
 {
 	m->dir = scratch_make();
 	assert_ok(index_open(m->dir.fd, &WORLD_STORE, 1 << 20, &m->index));
-	m->refs = refs_of(b, m->index, false);
+	m->refs = refs_of(b, m->index);
 }
 
 static inline void machine_close(struct machine *m)
@@ -74,7 +80,7 @@ static inline void machine_close(struct machine *m)
 static inline _unused_ void machine_restart(struct backend *b, struct machine *m)
 {
 	refs_free(m->refs);
-	m->refs = refs_of(b, m->index, false);
+	m->refs = refs_of(b, m->index);
 }
 
 static inline void repo_make(struct refs *r, const char *name, struct id128 *ret_id)

@@ -8,7 +8,7 @@
 
 static const uint8_t counter_key[] = { 0, 0, 0, 0, 'c' };
 
-void model_release(struct model *m)
+void tablemodel_release(struct model *m)
 {
 	for (size_t i = 0; i < m->count; i++) {
 		buf_release(&m->records[i].key);
@@ -18,7 +18,7 @@ void model_release(struct model *m)
 	*m = (struct model){ 0 };
 }
 
-size_t model_find(const struct model *m, struct span key)
+size_t tablemodel_find(const struct model *m, struct span key)
 {
 	size_t lo = 0, hi = m->count;
 
@@ -33,17 +33,17 @@ size_t model_find(const struct model *m, struct span key)
 	return lo;
 }
 
-const struct model_record *model_get(const struct model *m, struct span key)
+const struct model_record *tablemodel_get(const struct model *m, struct span key)
 {
-	size_t i = model_find(m, key);
+	size_t i = tablemodel_find(m, key);
 
 	return i < m->count && span_equal(buf_span(&m->records[i].key), key) ? &m->records[i]
 									     : NULL;
 }
 
-void model_put(struct model *m, struct span key, struct span value)
+void tablemodel_put(struct model *m, struct span key, struct span value)
 {
-	size_t i = model_find(m, key);
+	size_t i = tablemodel_find(m, key);
 
 	if (i == m->count || !span_equal(buf_span(&m->records[i].key), key)) {
 		if (m->count == m->room) {
@@ -72,9 +72,9 @@ static void remove_range(struct model *m, size_t first, size_t end)
 	m->count -= end - first;
 }
 
-void model_delete(struct model *m, struct span key)
+void tablemodel_delete(struct model *m, struct span key)
 {
-	size_t i = model_find(m, key);
+	size_t i = tablemodel_find(m, key);
 
 	if (i < m->count && span_equal(buf_span(&m->records[i].key), key))
 		remove_range(m, i, i + 1);
@@ -86,42 +86,42 @@ static bool begins_with(struct span key, struct span prefix)
 	       (prefix.len == 0 || memcmp(key.data, prefix.data, prefix.len) == 0);
 }
 
-void model_drop(struct model *m, uint32_t layer)
+void tablemodel_drop(struct model *m, uint32_t layer)
 {
 	uint32_t be = htobe32(layer);
 	struct span prefix = span_of(&be, sizeof(be));
-	size_t first = model_find(m, prefix), end = first;
+	size_t first = tablemodel_find(m, prefix), end = first;
 
 	while (end < m->count && begins_with(buf_span(&m->records[end].key), prefix))
 		end++;
 	remove_range(m, first, end);
 }
 
-void model_apply(struct model *m, struct span batch)
+void tablemodel_apply(struct model *m, struct span batch)
 {
 	struct cursor c = cursor_of(batch);
 	struct batch_op op;
 
 	while (batch_next(&c, &op)) {
 		if (op.kind == BATCH_PUT)
-			model_put(m, op.key, op.value);
+			tablemodel_put(m, op.key, op.value);
 		else if (op.kind == BATCH_DELETE)
-			model_delete(m, op.key);
+			tablemodel_delete(m, op.key);
 		else
-			model_drop(m, op.layer);
+			tablemodel_drop(m, op.layer);
 	}
 	assert_true(cursor_at_end(&c));
 }
 
-const struct model_record *model_next(const struct model *m, struct span prefix, struct span from)
+const struct model_record *tablemodel_next(const struct model *m, struct span prefix, struct span from)
 {
-	size_t i = MAX(model_find(m, prefix), model_find(m, from));
+	size_t i = MAX(tablemodel_find(m, prefix), tablemodel_find(m, from));
 
 	return i < m->count && begins_with(buf_span(&m->records[i].key), prefix) ? &m->records[i]
 										 : NULL;
 }
 
-const struct model_record *model_prev(const struct model *m, struct span prefix, struct span from)
+const struct model_record *tablemodel_prev(const struct model *m, struct span prefix, struct span from)
 {
 	for (size_t i = m->count; i-- > 0;) {
 		struct span key = buf_span(&m->records[i].key);
@@ -187,15 +187,15 @@ void assert_lookups_agree(struct table *t, const struct model *m, struct prng *r
 		if (m->count > 0 && prng_below(rnd, 2) == 0)
 			k = prefix = buf_span(&m->records[prng_below(rnd, m->count)].key);
 		prefix.len = prng_below(rnd, 3) == 0 ? prng_below(rnd, k.len + 1) : MIN(k.len, 5ul);
-		want = model_get(m, k);
+		want = tablemodel_get(m, k);
 		r = table_get(t, k, &value);
 		assert_int_equal(r, want ? 0 : -ENOENT);
 		if (want)
 			assert_true(span_equal(buf_span(&value), buf_span(&want->value)));
 		r = table_next(t, prefix, k, &key, &value);
-		assert_record(r, &key, &value, model_next(m, prefix, k));
+		assert_record(r, &key, &value, tablemodel_next(m, prefix, k));
 		r = table_prev(t, prefix, k, &key, &value);
-		assert_record(r, &key, &value, model_prev(m, prefix, k));
+		assert_record(r, &key, &value, tablemodel_prev(m, prefix, k));
 	}
 }
 

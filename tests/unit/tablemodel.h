@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "head/batch.h"
+#include "state/batch.h"
 #include "prng.h"
 
 struct model_record {
@@ -16,17 +16,17 @@ struct model {
 	size_t count, room;
 };
 
-void model_release(struct model *m);
-void model_put(struct model *m, struct span key, struct span value);
-void model_delete(struct model *m, struct span key);
-void model_drop(struct model *m, uint32_t layer);
-void model_apply(struct model *m, struct span batch);
+void tablemodel_release(struct model *m);
+void tablemodel_put(struct model *m, struct span key, struct span value);
+void tablemodel_delete(struct model *m, struct span key);
+void tablemodel_drop(struct model *m, uint32_t layer);
+void tablemodel_apply(struct model *m, struct span batch);
 
 /* The first record not below @key. */
-size_t model_find(const struct model *m, struct span key);
-const struct model_record *model_get(const struct model *m, struct span key);
-const struct model_record *model_next(const struct model *m, struct span prefix, struct span from);
-const struct model_record *model_prev(const struct model *m, struct span prefix, struct span from);
+size_t tablemodel_find(const struct model *m, struct span key);
+const struct model_record *tablemodel_get(const struct model *m, struct span key);
+const struct model_record *tablemodel_next(const struct model *m, struct span prefix, struct span from);
+const struct model_record *tablemodel_prev(const struct model *m, struct span prefix, struct span from);
 
 /* The table has exactly what the model has, seen by going through it either way. */
 void assert_table_is(struct table *t, const struct model *m);

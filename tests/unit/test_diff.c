@@ -6,24 +6,6 @@
 #include "tree/diff.h"
 #include "treemodel.h"
 
-static int set_up(void **state)
-{
-	struct nodestore *s = new0(struct nodestore, 1);
-
-	if (!s)
-		return -1;
-	nodestore_init(s);
-	*state = s;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	nodestore_release(*state);
-	free(*state);
-	return 0;
-}
-
 static void fill(struct dir_model *m, struct prng *rnd, enum key_style style, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -240,7 +222,7 @@ static void an_error_below_ends_the_diff(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, nodestore_set_up, nodestore_tear_down)
 		T(differences_are_those_of_the_entries),
 		T(a_few_changes_are_found_wherever_they_are),
 		T(what_is_equal_is_not_read),

@@ -826,6 +826,12 @@ static void places_of_cached_objects_are_kept_until_dropped(void **state)
 	assert_ok(index_cached_walk(w->index, count_cached, &sum));
 	assert_int_equal(sum, N * (N - 1) / 2);
 
+	moved = e[1];
+	moved.place.file = 77777;
+	assert_ok(index_cached_add(w->index, &moved, 1));
+	assert_ok(index_cached_get(w->index, OID_CHUNK, &e[1].id, &p));
+	assert_int_equal(p.file, 1);
+
 	/* One that lies elsewhere by now stays. */
 	moved = e[2];
 	moved.place.file = 99999;

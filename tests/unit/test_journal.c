@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "head/journal_file.h"
+#include "state/journal_file.h"
 #include "otherboot.h"
 #include "prng.h"
 #include "scratch.h"
@@ -85,7 +85,7 @@ static int append_bytes(struct stand *s, uint32_t number, size_t len, uint64_t *
 	assert_non_null(p);
 	memset(p, 'x', b.len);
 	memcpy(p, &number, sizeof(number));
-	return journal_append(s->journal, buf_span(&b), false, ret_seq);
+	return journal_append(s->journal, buf_span(&b), ret_seq);
 }
 
 /* Appends a record that holds @number; its own number. */
@@ -306,6 +306,33 @@ static void files_are_used_again_and_their_former_records_are_not(void **state)
 	assert_true(most <= 6);
 }
 
+/* Or somebody who puts bytes into a record could make one up for the file's next use. */
+static void each_use_of_a_file_has_a_salt_of_its_own(void **state)
+{
+	enum {
+		SALT_AT = 48
+	};
+	struct stand *s = *state;
+	uint64_t salts[20];
+
+	for (unsigned round = 0; round < ARRAY_SIZE(salts); round++) {
+		uint64_t first = journal_last(s->journal), last = 0;
+		size_t end;
+		int fd;
+
+		while (last < first + 600)
+			last = append(s, 1);
+		assert_ok(journal_sync(s->journal, last));
+		journal_release(s->journal, last);
+		fd = open_file(s, &end);
+		assert_ok(pread_all(fd, &salts[round], sizeof(salts[0]), SALT_AT));
+		close(fd);
+	}
+	/* The file was taken every other time or so. */
+	for (unsigned i = 3; i < ARRAY_SIZE(salts); i++)
+		assert_true(salts[i] != salts[i - 3]);
+}
+
 static void a_record_larger_than_a_file_fits(void **state)
 {
 	struct stand *s = *state;
@@ -428,7 +455,7 @@ static void whatever_happens_what_counts_is_a_prefix(void **state)
 		case 10 ... 12:
 			boot_again();
 			x->count = x->durable;
-			/* fall through */
+			__attribute__((fallthrough));
 		case 13 ... 15:
 			reopen(s);
 			assert_as_expected(s, x);
@@ -468,6 +495,8 @@ int main(void)
 						make, drop),
 		cmocka_unit_test_setup_teardown(
 			files_are_used_again_and_their_former_records_are_not, make, drop),
+		cmocka_unit_test_setup_teardown(each_use_of_a_file_has_a_salt_of_its_own, make,
+						drop),
 		cmocka_unit_test_setup_teardown(a_record_larger_than_a_file_fits, make, drop),
 		cmocka_unit_test_setup_teardown(files_in_reserve_are_made_in_the_background, make,
 						drop),

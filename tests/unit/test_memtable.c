@@ -3,7 +3,7 @@
  * The ordered map in memory.
  */
 #include "check.h"
-#include "head/memtable.h"
+#include "state/memtable.h"
 #include "tablemodel.h"
 
 static int make(void **state)
@@ -190,26 +190,26 @@ static void it_is_a_sorted_array_whatever_is_done_to_it(void **state)
 		prng_fill(&rnd, value, len);
 		if (prng_below(&rnd, 3) == 0) {
 			memtable_remove(m, key);
-			model_delete(&want, key);
+			tablemodel_delete(&want, key);
 		} else {
 			if (!memtable_has_reserve(m, 1, key.len + len))
 				assert_ok(memtable_reserve(m, 1, key.len + len));
 			memtable_put(m, key, span_of(value, len));
-			model_put(&want, key, span_of(value, len));
+			tablemodel_put(&want, key, span_of(value, len));
 		}
 		if (prng_below(&rnd, 5000) == 0) {
 			memtable_remove_prefix(m, span_of(&layer, sizeof(layer)));
-			model_drop(&want, be32toh(layer));
+			tablemodel_drop(&want, be32toh(layer));
 		}
 		if (prng_below(&rnd, 20000) == 0) {
 			memtable_reset(m);
-			model_release(&want);
+			tablemodel_release(&want);
 		}
 		if (i % 1000 == 0)
 			assert_same(m, &want);
 	}
 	assert_same(m, &want);
-	model_release(&want);
+	tablemodel_release(&want);
 }
 
 int main(void)

@@ -93,7 +93,7 @@ static void somebody_commits(const char *key, void *ctx)
 /* Refs that go by way of a meddler. */
 static struct refs *meddled_refs(struct world *w, struct meddler *m)
 {
-	return refs_of(&m->base, w->here.index, false);
+	return refs_of(&m->base, w->here.index);
 }
 
 static void a_commit_that_comes_while_the_repo_goes_keeps_it(void **state)
@@ -170,7 +170,8 @@ static void a_change_needs_a_valid_name_a_commit_and_leave_to_write(void **state
 {
 	struct world *w = *state;
 	struct oid c = commit_make(w, NULL, NULL), gone = sample_oid(&w->random), now;
-	struct refs *r = w->here.refs, *reader = refs_of(w->backend, w->here.index, true);
+	struct refs *r = w->here.refs,
+		    *reader = refs_open(w->backend, w->here.index, REFRESH_MS, true);
 	struct repo_rec rec = { .default_branch = "main", .chunk = CHUNK_PARAMS_DEFAULT };
 
 	assert_int_equal(refs_create_branch(r, &w->repo, "a b", &c, NULL), -EINVAL);

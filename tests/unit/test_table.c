@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
-#include "head/journal.h"
+#include "state/journal.h"
 #include "scratch.h"
 #include "tablemodel.h"
 
@@ -56,7 +56,7 @@ static int drop(void **state)
 	struct stand *s = *state;
 
 	table_free(s->table);
-	model_release(&s->model);
+	tablemodel_release(&s->model);
 	scratch_remove(&s->dir);
 	free(s);
 	return 0;
@@ -313,7 +313,7 @@ static void it_is_a_sorted_array_over_restarts_and_checkpoints(void **state)
 	for (unsigned i = 0; i < 100000; i++) {
 		batch_source_next(&s->source, &b);
 		assert_ok(table_apply(s->table, &b));
-		model_apply(&s->model, buf_span(&b.bytes));
+		tablemodel_apply(&s->model, buf_span(&b.bytes));
 		switch (prng_below(&rnd, 2000)) {
 		case 0:
 		case 1:
@@ -409,7 +409,7 @@ static void nothing_that_was_applied_is_undone_by_kill_9(void **state)
 		assert_in_range(got, report->applied, report->applied + 1);
 		while (s->source.next < (uint64_t)got) {
 			batch_source_next(&s->source, &b);
-			model_apply(&s->model, buf_span(&b.bytes));
+			tablemodel_apply(&s->model, buf_span(&b.bytes));
 		}
 		if (round % 5 == 0)
 			assert_table_is(s->table, &s->model);

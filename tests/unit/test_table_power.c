@@ -3,7 +3,8 @@
  * The table and staging when the power goes: what was synced is there, what is there is a prefix,
  * and no record refers to bytes that are not.
  */
-#include "head/staging.h"
+#include "state/journal.h"
+#include "state/staging.h"
 #include "powerloss.h"
 #include "tablemodel.h"
 
@@ -35,6 +36,9 @@ struct world {
 	struct slot slots[SLOTS];
 	struct buf batches[BATCHES]; /* as they were applied */
 	size_t count;
+	atomic_uint_fast64_t applied;
+	atomic_bool is_done;
+	unsigned boot; /* in which all this was recorded */
 };
 
 static struct world world;
@@ -157,7 +161,28 @@ static void apply(struct world *w, const struct table_batch *b)
 	w->count++;
 	tape_note(NOTE_BEGUN, w->count);
 	assert_ok(table_apply(w->table, b));
+	w->applied = w->count;
 	tape_note(NOTE_APPLIED, w->count);
+}
+
+static void sync_world(struct world *w)
+{
+	uint64_t applied = w->applied;
+
+	assert_ok(table_sync(w->table));
+	tape_note(NOTE_SYNCED, applied);
+}
+
+/* Syncs while the others go on. */
+static void *sync_all_the_time(void *arg)
+{
+	struct world *w = arg;
+
+	while (!w->is_done) {
+		sync_world(w);
+		usleep(300);
+	}
+	return NULL;
 }
 
 /* One change of a slot, in a batch with others. */
@@ -203,15 +228,13 @@ static void work(struct world *w)
 		batch_source_next(&source, &b);
 		change_slot(w, &b, &rnd);
 		switch (prng_below(&rnd, 100)) {
-		case 0 ... 4:
-			assert_ok(table_sync(w->table));
-			tape_note(NOTE_SYNCED, w->count);
+		case 0:
+			sync_world(w);
 			break;
-		case 5:
+		case 1:
 			assert_ok(table_checkpoint(w->table));
-			tape_note(NOTE_SYNCED, w->count);
 			break;
-		case 6:
+		case 2:
 			staging_cut(w->staging);
 			break;
 		}
@@ -221,10 +244,15 @@ static void work(struct world *w)
 static int record(void **state)
 {
 	struct scratch dir = scratch_make();
+	pthread_t syncer;
 
+	world.boot = boot_number;
 	tape_start(dir.fd);
 	open_world(&world, dir.fd);
+	assert_ok(thread_start(&syncer, "sync", sync_all_the_time, &world));
 	work(&world);
+	world.is_done = true;
+	pthread_join(syncer, NULL);
 	close_world(&world);
 	tape_stop();
 	scratch_remove(&dir);
@@ -267,9 +295,9 @@ static void check_table(struct world *w, uint64_t count)
 	struct model m = { 0 };
 
 	for (uint64_t i = 0; i < count; i++)
-		model_apply(&m, buf_span(&world.batches[i]));
+		tablemodel_apply(&m, buf_span(&world.batches[i]));
 	assert_table_is(w->table, &m);
-	model_release(&m);
+	tablemodel_release(&m);
 }
 
 static void check_image(size_t end, struct prng *rnd, uint64_t at_least)
@@ -301,12 +329,29 @@ static void check_image(size_t end, struct prng *rnd, uint64_t at_least)
 	scratch_remove(&dir);
 }
 
+/* A moment: anywhere, while all is young, or right after space was given back. */
+static size_t random_moment(struct prng *rnd)
+{
+	size_t end = 1 + prng_below(rnd, tape.count);
+
+	switch (prng_below(rnd, 8)) {
+	case 0:
+		return 1 + prng_below(rnd, tape.count / 30);
+	case 1 ... 3:
+		while (end < tape.count && tape.events[end - 1].kind != EVENT_ZERO &&
+		       tape.events[end - 1].kind != EVENT_UNLINK)
+			end++;
+		break;
+	}
+	return end;
+}
+
 static void when_the_power_goes_what_was_synced_is_there_and_the_rest_is_a_prefix(void **state)
 {
 	struct prng rnd = { 2 };
 
 	for (unsigned i = 0; i < IMAGES; i++) {
-		size_t end = 1 + prng_below(&rnd, tape.count);
+		size_t end = random_moment(&rnd);
 
 		boot_again();
 		check_image(end, &rnd, noted(NOTE_SYNCED, end));
@@ -317,21 +362,108 @@ static void when_the_process_dies_everything_that_was_applied_is_there(void **st
 {
 	struct prng rnd = { 3 };
 
-	boot_number = 1;
+	boot_number = world.boot;
 	for (unsigned i = 0; i < KILLS; i++) {
-		size_t end = 1 + prng_below(&rnd, tape.count);
+		size_t end = random_moment(&rnd);
 
 		check_image(end, NULL, noted(NOTE_APPLIED, end));
 	}
 }
 
+/* The journal alone, which makes its files when it needs them */
+
+struct log_world {
+	uint64_t next; /* what the next record holds */
+	struct journal *journal;
+};
+
+static int replay(void *ctx, struct span record)
+{
+	struct log_world *w = ctx;
+	struct cursor c = cursor_of(record);
+
+	assert_int_equal(rd_u64(&c), ++w->next);
+	return 0;
+}
+
+static void open_log(struct log_world *w, int dirfd)
+{
+	struct journal_options o = {
+		.dirfd = dirfd, .file_size = JOURNAL_FILE_MIN, .replay = replay, .ctx = w
+	};
+
+	w->next = 0;
+	assert_ok(journal_open(&o, &w->journal));
+}
+
+static void append(struct log_world *w, struct prng *rnd)
+{
+	uint8_t bytes[3000] = { 0 };
+	uint64_t number = htole64(++w->next), seq;
+
+	memcpy(bytes, &number, sizeof(number));
+	tape_note(NOTE_BEGUN, w->next);
+	assert_ok(journal_append(w->journal, span_of(bytes, 8 + prng_below(rnd, 2900)), &seq));
+	tape_note(NOTE_APPLIED, w->next);
+	if (prng_below(rnd, 20) == 0) {
+		assert_ok(journal_sync(w->journal, seq));
+		tape_note(NOTE_SYNCED, w->next);
+	}
+}
+
+static int record_log(void **state)
+{
+	struct scratch dir = scratch_make();
+	struct log_world w;
+	struct prng rnd = { 4 };
+
+	tape_start(dir.fd);
+	open_log(&w, dir.fd);
+	for (unsigned i = 0; i < 600; i++)
+		append(&w, &rnd);
+	journal_free(w.journal);
+	tape_stop();
+	scratch_remove(&dir);
+	return 0;
+}
+
+static int forget_log(void **state)
+{
+	tape_free();
+	return 0;
+}
+
+static void files_of_the_journal_are_there_before_markers_in_them(void **state)
+{
+	struct prng rnd = { 5 };
+
+	for (unsigned i = 0; i < IMAGES; i++) {
+		size_t end = 1 + prng_below(&rnd, tape.count);
+		struct image *m = image_make(end, &rnd);
+		struct scratch dir = scratch_make();
+		struct log_world w;
+
+		boot_again();
+		image_write_dir(m, 0, dir.fd);
+		image_free(m);
+		open_log(&w, dir.fd);
+		assert_in_range(w.next, noted(NOTE_SYNCED, end), noted(NOTE_BEGUN, end));
+		journal_free(w.journal);
+		scratch_remove(&dir);
+	}
+}
+
 int main(void)
 {
+	const struct CMUnitTest log_tests[] = {
+		cmocka_unit_test(files_of_the_journal_are_there_before_markers_in_them),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			when_the_power_goes_what_was_synced_is_there_and_the_rest_is_a_prefix),
 		cmocka_unit_test(when_the_process_dies_everything_that_was_applied_is_there),
 	};
 
-	return cmocka_run_group_tests(tests, record, forget);
+	return cmocka_run_group_tests(log_tests, record_log, forget_log) +
+	       cmocka_run_group_tests(tests, record, forget);
 }

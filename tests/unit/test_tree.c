@@ -5,24 +5,6 @@
 #include "check.h"
 #include "treemodel.h"
 
-static int set_up(void **state)
-{
-	struct nodestore *s = new0(struct nodestore, 1);
-
-	if (!s)
-		return -1;
-	nodestore_init(s);
-	*state = s;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	nodestore_release(*state);
-	free(*state);
-	return 0;
-}
-
 static void fill(struct dir_model *m, enum key_style style, size_t n)
 {
 	struct prng rnd = { 21 };
@@ -429,7 +411,7 @@ static void a_tree_of_more_paths_than_atoms_is_read_as_any_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, nodestore_set_up, nodestore_tear_down)
 		T(a_key_is_found_or_the_next_behind_it),
 		T(an_ordinal_is_a_place),
 		T(a_byte_lies_in_its_extent),

@@ -137,12 +137,19 @@ void dir_model_copy(const struct dir_model *m, struct dir_model *ret)
 		memcpy(ret->names, m->names, m->count * sizeof(*m->names));
 }
 
+struct tree_edit *edit_of(struct nodestore *s, enum tree_kind kind, const struct tree_root *base)
+{
+	struct tree_edit *e;
+
+	assert_int_equal(tree_edit_new(kind, &s->source, &s->sink, base, &e), 0);
+	return e;
+}
+
 struct tree_root dir_build(struct nodestore *s, const struct dir_model *m)
 {
-	_cleanup_(tree_edit_freep) struct tree_edit *e = NULL;
+	_cleanup_(tree_edit_freep) struct tree_edit *e = edit_of(s, TREE_DIR, NULL);
 	struct tree_root root;
 
-	assert_int_equal(tree_edit_new(TREE_DIR, &s->source, &s->sink, NULL, &e), 0);
 	for (size_t i = 0; i < m->count; i++) {
 		struct dirent_rec d = named_dirent(&m->names[i]);
 
@@ -276,10 +283,9 @@ void extent_model_put(struct extent_model *m, const struct extent_rec *x)
 
 struct tree_root extents_build(struct nodestore *s, const struct extent_model *m)
 {
-	_cleanup_(tree_edit_freep) struct tree_edit *e = NULL;
+	_cleanup_(tree_edit_freep) struct tree_edit *e = edit_of(s, TREE_EXTENTS, NULL);
 	struct tree_root root;
 
-	assert_int_equal(tree_edit_new(TREE_EXTENTS, &s->source, &s->sink, NULL, &e), 0);
 	for (size_t i = 0; i < m->count; i++)
 		assert_int_equal(extents_edit_put(e, &m->x[i]), 0);
 	assert_int_equal(tree_edit_finish(e, &root), 0);

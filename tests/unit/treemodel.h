@@ -44,6 +44,9 @@ void dir_model_remove(struct dir_model *m, struct span key);
 void dir_model_copy(const struct dir_model *m, struct dir_model *ret);
 size_t dir_model_find(const struct dir_model *m, struct span key, bool *ret_equal);
 
+/* An editor that must be had. */
+struct tree_edit *edit_of(struct nodestore *s, enum tree_kind kind, const struct tree_root *base);
+
 struct tree_root dir_build(struct nodestore *s, const struct dir_model *m);
 
 /* The tree is what a bulk build gives, and reads as the model does, hints included. */

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pfs mount, pfs umount, mount.pfs."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import PFS, can_mount, mounted
+
+pytestmark = can_mount
+
+
+def daemons(state):
+    """Processes that have the state directory's lock open."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == str(state / "lock"):
+                    found.append(int(pid))
+                    break
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_mount_returns_when_it_serves_and_umount_when_it_has_ended(shell, mount):
+    os.mkdir(mount / "R")
+    assert len(daemons(mount.state)) == 1
+    mount.stop()
+    assert not mounted(mount.path) and daemons(mount.state) == []
+    mount.start()
+    assert os.listdir(mount.path) == ["R"]
+
+
+def test_what_is_uncommitted_is_there_after_a_remount(mount, repo):
+    (repo / "f").write_text("kept")
+    mount.stop()
+    mount.start()
+    assert (repo / "f").read_text() == "kept"
+
+
+def test_a_mount_in_the_foreground_stays_until_it_is_unmounted(shell, store):
+    (shell.home / "mnt").mkdir()
+    p = subprocess.Popen([PFS, "mount", "-f", "-o", f"state={shell.home}/st", str(store),
+                          str(shell.home / "mnt")], env=shell.environment)
+    wait_for(lambda: mounted(shell.home / "mnt"))
+    assert p.poll() is None
+    shell.ok("umount", shell.home / "mnt")
+    assert p.wait(5) == 0
+
+
+def test_a_signal_ends_a_mount_in_the_foreground(shell, store):
+    (shell.home / "mnt").mkdir()
+    p = subprocess.Popen([PFS, "mount", "-f", "-o", f"state={shell.home}/st", str(store),
+                          str(shell.home / "mnt")], env=shell.environment)
+    wait_for(lambda: mounted(shell.home / "mnt") and os.path.exists(shell.home / "mnt/.pfs/stats"))
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(10) == 0 and not mounted(shell.home / "mnt")
+
+
+@pytest.mark.parametrize("options, word", [
+    ("colour=blue", "colour"), ("memory=lots", "memory"), ("memory", "memory"), ("memory=1", "memory"),
+    ("threads=1000", "threads"), ("ro=1", "ro"),
+])
+def test_a_misspelt_mount_option_is_named(shell, store, options, word):
+    (shell.home / "mnt").mkdir()
+    assert word in shell.fails(2, "mount", "-o", options, store, shell.home / "mnt")
+    assert not mounted(shell.home / "mnt")
+
+
+def test_mount_points_that_cannot_be(shell, store):
+    assert "nowhere" in shell.fails(1, "mount", store, shell.home / "nowhere")
+    (shell.home / "file").write_text("x")
+    assert "file" in shell.fails(1, "mount", store, shell.home / "file")
+    (shell.home / "full").mkdir()
+    (shell.home / "full/file").write_text("x")
+    assert "full" in shell.fails(1, "mount", store, shell.home / "full")
+
+
+def test_a_place_cannot_be_mounted_on_twice(shell, mount):
+    shell.fails(1, "mount", "-o", f"state={shell.home}/other", mount.store, mount.path)
+    assert os.path.exists(mount / ".pfs/stats")
+
+
+def test_a_state_directory_serves_one_mount(shell, mount):
+    (shell.home / "mnt2").mkdir()
+    err = shell.fails(1, "mount", "-o", f"state={mount.state}", mount.store, shell.home / "mnt2")
+    assert "in use" in err
+
+
+def test_a_store_that_is_not_there_cannot_be_mounted(shell):
+    (shell.home / "mnt").mkdir()
+    assert "none" in shell.fails(1, "mount", "-o", f"state={shell.home}/st", shell.home / "none",
+                                 shell.home / "mnt")
+
+
+def test_umount_of_what_is_not_mounted(shell):
+    shell.fails(1, "umount", shell.home)
+    shell.fails(1, "umount", shell.home / "none")
+    assert "no pfs" in shell.fails(1, "umount", "/proc")
+
+
+def test_a_busy_mount_is_not_unmounted_but_detached_when_asked(shell, mount, repo):
+    (repo / "f").write_text("x")
+    with open(repo / "f") as f:
+        assert "in use" in shell.fails(1, "umount", mount.path)
+        assert mounted(mount.path)
+        shell.ok("umount", "-l", mount.path)
+        assert not mounted(mount.path)
+        assert f.read() == "x"
+    wait_for(lambda: daemons(mount.state) == [])
+
+
+def test_a_dead_mount_is_said_and_taken_away(shell, mount, repo):
+    (repo / "f").write_text("kept")
+    (pid,) = daemons(mount.state)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: daemons(mount.state) == [])
+    assert "has ended" in shell.fails(1, "log", repo)
+    shell.ok("umount", mount.path)
+    assert not mounted(mount.path)
+    mount.start()
+    assert (repo / "f").read_text() == "kept"
+
+
+def test_a_dead_mount_is_mounted_over(shell, mount, repo):
+    (pid,) = daemons(mount.state)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: daemons(mount.state) == [])
+    mount.start()
+    assert os.listdir(mount.path) == ["R"]
+
+
+def test_a_mount_by_name_takes_place_and_options_from_the_configuration(shell, store):
+    (shell.home / "mnt").mkdir()
+    (shell.home / "config/pfs").mkdir(parents=True)
+    (shell.home / "config/pfs/config").write_text(
+        f"[store lab]\nurl = {store}\nmount = {shell.home}/mnt\noptions = state={shell.home}/st,ro\n")
+    shell.ok("mount", "lab")
+    try:
+        with pytest.raises(OSError):
+            os.mkdir(shell.home / "mnt/R")
+    finally:
+        shell.ok("umount", shell.home / "mnt")
+
+
+def helper(shell, *words):
+    link = shell.home / "mount.pfs"
+    if not link.exists():
+        os.symlink(subprocess.run(["which", PFS], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout.strip(), link)
+    return subprocess.run([str(link), *map(str, words)], stderr=subprocess.PIPE, text=True,
+                          env=shell.environment, timeout=60)
+
+
+def test_mount_pfs_is_called_as_mount8_does(shell, store):
+    at = shell.home / "mnt"
+    at.mkdir()
+    assert helper(shell, store, at, "-o", f"rw,_netdev,nofail,noatime,state={shell.home}/st").returncode == 0
+    assert os.path.exists(at / ".pfs/stats")
+    shell.ok("umount", at)
+    assert helper(shell, "-f", store, at).returncode == 0 and not mounted(at)
+    assert helper(shell, store).returncode == 1
+    done = helper(shell, shell.home / "none", at, "-o", f"state={shell.home}/st")
+    assert done.returncode == 32 and "none" in done.stderr
+
+
+def test_a_bind_mount_of_a_part_leads_to_the_same_daemon(shell, mount, repo):
+    (repo / "f").write_text("1")
+    shell.ok("commit", repo)
+    part = shell.home / "part"
+    part.mkdir()
+    subprocess.run(["mount", "--bind", str(repo), str(part)], check=True)
+    try:
+        assert len(shell.json("log", "--json", part / "f")) == 1
+        assert shell.json("status", "--json", cwd=part)["branch"] == "main"
+    finally:
+        subprocess.run(["umount", str(part)], check=True)
+
+
+def test_ctrl_c_ends_a_waiting_command_at_once(shell, mount, repo):
+    for i in range(2000):
+        (repo / str(i)).write_bytes(os.urandom(2000))
+    p = subprocess.Popen([PFS, "commit", str(repo)], env=shell.environment)
+    time.sleep(0.05)
+    begin = time.monotonic()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(5) in (-signal.SIGINT, 0)
+    assert time.monotonic() - begin < 1
+    assert len(os.listdir(repo)) == 2000

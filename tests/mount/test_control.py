@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""/pfs/.pfs: the statistics and the conversation that the command has with the daemon."""
+
+import errno
+import json
+import os
+import re
+import time
+
+import pytest
+from conftest import as_user, commit
+from test_namespace import fails
+
+
+def ask(mount, **request):
+    fd = os.open(mount / ".pfs/control", os.O_RDWR)
+    try:
+        os.write(fd, json.dumps(request).encode())
+        answer = b""
+        while True:
+            part = os.read(fd, 65536)
+            if not part:
+                break
+            answer += part
+    finally:
+        os.close(fd)
+    return [json.loads(line) for line in answer.decode().splitlines()]
+
+
+def test_a_request_is_answered_to_its_end(mount, repo):
+    (repo / "f").write_text("x")
+    commit(mount, "one")
+    lines = ask(mount, verb="log", path="R/main")
+    assert lines[-1] == {"ok": True}
+    assert len(lines) == 2
+
+
+def test_a_wrong_request_is_told_so(mount):
+    [line] = ask(mount, verb="no such verb")
+    assert "error" in line and line["error"]["errno"] > 0 and line["error"]["message"]
+    fd = os.open(mount / ".pfs/control", os.O_RDWR)
+    os.write(fd, b"this is not JSON")
+    assert b"error" in os.read(fd, 65536)
+    os.close(fd)
+
+
+def test_one_write_is_one_request(mount):
+    fd = os.open(mount / ".pfs/control", os.O_RDWR)
+    fails(errno.EINVAL, os.read, fd, 10)
+    os.write(fd, b'{"verb": "stats"}')
+    fails(errno.EBUSY, os.write, fd, b'{"verb": "stats"}')
+    os.close(fd)
+
+
+def test_closing_ends_the_conversation(mount, repo):
+    before = mount.stats()["pfs_conversations"]
+    for _ in range(50):
+        fd = os.open(mount / ".pfs/control", os.O_RDWR)
+        os.write(fd, b'{"verb": "stats"}')
+        os.close(fd)
+    end = time.monotonic() + 10
+    while mount.stats()["pfs_conversations"] > before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert mount.stats()["pfs_conversations"] == before
+
+
+def test_conversations_are_bounded(mount):
+    fds = []
+    try:
+        with pytest.raises(OSError) as caught:
+            for _ in range(1000):
+                fds.append(os.open(mount / ".pfs/control", os.O_RDWR))
+        assert caught.value.errno == errno.EMFILE
+        assert len(fds) >= 16
+    finally:
+        for fd in fds:
+            os.close(fd)
+    assert ask(mount, verb="stats")[-1] == {"ok": True}
+
+
+def test_everybody_may_ask(mount):
+    code = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+os.write(fd, b'{"verb": "stats"}')
+print(len(os.read(fd, 1 << 20)) > 0)
+"""
+    assert as_user(1234, code, mount / ".pfs/control") == "True"
+
+
+def test_what_a_request_changes_is_seen_at_once(mount, repo):
+    (repo / "f").write_text("one")
+    commit(mount, "one")
+    (repo / "f").write_text("two")
+    assert (repo / "f").read_text() == "two"
+    assert not os.path.exists(repo / "g")
+    lines = ask(mount, verb="restore", path="R/main/f", **{"from": "R/one/f"})
+    if "error" in lines[-1] and "restore" in lines[-1]["error"]["message"]:
+        return
+    assert lines[-1] == {"ok": True}
+    assert (repo / "f").read_text() == "one"
+
+
+def test_the_statistics_are_prometheus_text(mount, repo):
+    (repo / "f").write_text("x" * 1000)
+    text = (mount / ".pfs/stats").read_text()
+    typed = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert kind in ("counter", "gauge")
+            assert kind == "gauge" or name.endswith("_total")
+            typed.add(name)
+        elif not line.startswith("#"):
+            m = re.fullmatch(r'(pfs_[a-z_]+)(\{op="[a-z_]+"\})? (\d+)', line)
+            assert m and m.group(1) in typed, line
+    numbers = mount.stats()
+    assert numbers["pfs_written_bytes_total"] == 1000
+    assert numbers['pfs_requests_total{op="create"}'] == 1
+    assert numbers["pfs_dirty_heads"] == 1
+    fails(errno.EACCES, lambda: as_user_write(mount))
+
+
+def as_user_write(mount):
+    fd = os.open(mount / ".pfs/stats", os.O_WRONLY)
+    try:
+        os.write(fd, b"x")
+    except PermissionError as e:
+        raise OSError(errno.EACCES, "") from e
+    finally:
+        os.close(fd)
+
+
+def test_a_reader_that_waits_can_be_interrupted(mount):
+    fd = os.open(mount / ".pfs/control", os.O_RDWR)
+    os.write(fd, b'{"verb": "stats"}')
+    while os.read(fd, 65536):
+        pass
+    os.close(fd)
