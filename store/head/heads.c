@@ -11,21 +11,32 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "head/base.h"
 #include "head/commit.h"
 
+enum {
+	LOCK_WAIT_MS = 2000,
+	LOCK_POLL_MS = 5,
+};
+
+/* A process that was just killed may not have ended yet, so the lock gets a moment. */
 static int lock_state(int dirfd)
 {
+	struct deadline dl = deadline_in_ms(LOCK_WAIT_MS);
 	_cleanup_close_ int fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return log_errno(-errno, "the state directory's lock cannot be opened");
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			       ? log_fail(-EBUSY, "the state directory is in use by another mount")
-			       : log_errno(-errno, "the state directory cannot be locked");
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return log_errno(-errno, "the state directory cannot be locked");
+		if (deadline_check(&dl) < 0)
+			return log_fail(-EBUSY, "the state directory is in use by another mount");
+		usleep(LOCK_POLL_MS * 1000);
+	}
 	return TAKE_FD(fd);
 }
 
@@ -314,12 +325,10 @@ static struct refs_wait wait_of(const struct access *acc)
 	return (struct refs_wait){ .may_wait = acc->may_wait, .deadline = acc->deadline };
 }
 
-/* The head of a branch by its identity, or NULL. */
-static struct head *find_head(struct heads *hs, const struct id128 *repo,
-			      const struct id128 *branch)
+/* Under the heads' lock: the head of a branch by its identity, or NULL. */
+static struct head *find_locked(struct heads *hs, const struct id128 *repo,
+				const struct id128 *branch)
 {
-	WITH_LOCK(&hs->lock);
-
 	list_for_each (h, &hs->heads, struct head, link)
 		if (!h->is_removed && id128_equal(&h->view.repo, repo) &&
 		    id128_equal(&h->branch, branch))
@@ -327,19 +336,30 @@ static struct head *find_head(struct heads *hs, const struct id128 *repo,
 	return NULL;
 }
 
-static struct head *add_head(struct heads *hs, struct head *h)
+static struct head *find_head(struct heads *hs, const struct id128 *repo,
+			      const struct id128 *branch)
 {
-	struct head *there = find_head(hs, &h->view.repo, &h->branch);
-
-	if (there) {
-		head_free(h);
-		return there;
-	}
 	WITH_LOCK(&hs->lock);
 
-	h->id = hs->counters.next_head++;
-	list_append(&hs->heads, &h->link);
-	return h;
+	return find_locked(hs, repo, branch);
+}
+
+/* Takes @h: the head that there is now, which may be one that somebody else has just added. */
+static struct head *add_head(struct heads *hs, struct head *h)
+{
+	struct head *there;
+
+	pthread_mutex_lock(&hs->lock);
+	there = find_locked(hs, &h->view.repo, &h->branch);
+	if (!there) {
+		h->id = hs->counters.next_head++;
+		list_append(&hs->heads, &h->link);
+	}
+	pthread_mutex_unlock(&hs->lock);
+	if (!there)
+		return h;
+	head_free(h);
+	return there;
 }
 
 static int load_base(struct head *h, const struct repo_rec *repo, const struct ref *ref,

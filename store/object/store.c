@@ -353,6 +353,8 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 	r = backend_open(url, &backend, &s->backend);
 	if (r < 0)
 		return r;
+	if (o->layer)
+		s->backend = o->layer(s->backend);
 	r = load_format(s, s->state_fd, &object);
 	if (r == 0)
 		r = judge_format(&s->format, s->backend->url, s->read_only);

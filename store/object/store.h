@@ -25,6 +25,8 @@ struct store_options {
 	uint64_t cache_bytes; /* on disk; 0: none */
 	unsigned refresh_ms; /* 0: 2000 */
 	unsigned threads; /* workers for hashing and compression; 0: one a processor */
+	/* Puts a layer over the backend, as one that injects faults; takes @inner. NULL: none. */
+	struct backend *(*layer)(struct backend *inner);
 };
 
 struct store {

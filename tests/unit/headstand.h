@@ -20,11 +20,16 @@ struct headstand {
 	struct view *head; /* of r/main; a reference */
 	struct vnode *root;
 	uint64_t disk_bytes;
+	struct backend *(*layer)(struct backend *inner); /* over the backend, from the next
+							  * opening on */
 };
 
 static inline void stand_open(struct headstand *s)
 {
-	struct store_options so = { .state_dir = s->state, .memory_bytes = 32 << 20, .threads = 2 };
+	struct store_options so = { .state_dir = s->state,
+				    .memory_bytes = 32 << 20,
+				    .threads = 2,
+				    .layer = s->layer };
 	struct heads_options ho = { .disk_bytes = s->disk_bytes };
 
 	assert_ok(store_open(s->url, &so, &s->store));
