@@ -34,8 +34,9 @@ struct transfer_options {
  * unless @keep. Sparse files stay sparse; hard links within @src stay links; owners, modes, times
  * in ns, xattrs and ACLs are taken along. Unchanged files cost their reading.
  *
- * 0 and the commit's id; *@ret_is_new false: the tree was like that already. -EBUSY: the branch moved
- * meanwhile (the commit stands; its id is given). -ENOENT, -ENOTDIR (src or path), -EBADMSG (the tar stream).
+ * 0 and the commit's id; *@ret_is_new false: the tree was like that already. -EBUSY: the branch
+ * moved meanwhile (the commit stands; its id is given). -ENOENT, -ENOTDIR (src or path), -EBADMSG
+ * (the tar stream).
  */
 struct import_request {
 	const char *src;
@@ -51,10 +52,10 @@ int transfer_import(struct store *s, const struct import_request *req,
 		    const struct transfer_options *o, struct oid *ret_id, bool *ret_is_new);
 
 /*
- * Writes @path of the commit (object @commit) to @dest ("-": a tar stream on @fd). A destination that
- * holds a part of it from an earlier, stopped export of the same is completed: files that are
- * there whole (size and mtime as they should be) are left; a file appears under its name when it is whole.
- * Other things in @dest stay. Owners are set as far as the user may.
+ * Writes @path of the commit (object @commit) to @dest ("-": a tar stream on @fd). A destination
+ * that holds a part of it from an earlier, stopped export of the same is completed: files that are
+ * there whole (size and mtime as they should be) are left; a file appears under its name when it is
+ * whole. Other things in @dest stay. Owners are set as far as the user may.
  *
  * 0, -ENOENT (path), -ENOTDIR, -EEXIST (something in the way of another type), -ENOSPC, ...
  */
