@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "index/index.h"
 
-/* What is left to do when a commit has been acknowledged. */
+/* What is left to do when a commit has been acknowledged; heads_free() waits for it. */
 struct aftermath {
 	struct job job;
-	struct store *store;
+	struct heads *heads; /* borrowed */
 	struct session *session; /* owned */
 };
 
@@ -21,15 +21,19 @@ static void aftermath_run(struct job *j)
 {
 	struct aftermath *a = container_of(j, struct aftermath, job);
 	struct deadline dl = deadline_in_ms(60 * 1000);
+	struct heads *hs = a->heads;
 
 	packer_tell_index(session_packer(a->session));
 	session_free(a->session);
 	/* A segment that is not published now is published after the next commit. */
-	index_publish(a->store->index, a->store->backend, false, &dl);
+	index_publish(hs->store->index, hs->store->backend, false, &dl);
 	free(a);
+	WITH_LOCK(&hs->lock);
+	if (--hs->aftermaths == 0)
+		pthread_cond_broadcast(&hs->settled);
 }
 
-static void aftermath(struct store *store, struct session *session)
+static void aftermath(struct heads *hs, struct session *session)
 {
 	struct aftermath *a = new0(struct aftermath, 1);
 
@@ -37,8 +41,11 @@ static void aftermath(struct store *store, struct session *session)
 		session_free(session);
 		return;
 	}
-	*a = (struct aftermath){ .job.run = aftermath_run, .store = store, .session = session };
-	pool_submit(store->pool, &a->job);
+	*a = (struct aftermath){ .job.run = aftermath_run, .heads = hs, .session = session };
+	pthread_mutex_lock(&hs->lock);
+	hs->aftermaths++;
+	pthread_mutex_unlock(&hs->lock);
+	pool_submit(hs->store->pool, &a->job);
 }
 
 static int note_move(const struct refs_move *m, void *ctx)
@@ -188,7 +195,7 @@ static int commit_frozen(struct head *h, const struct commit_request *req, struc
 	if (r == 0)
 		r = publish_snapshot(h, s, &snap, req, acc, ret_id, ret_is_new);
 	if (r == 0)
-		aftermath(h->view.store, TAKE_PTR(s));
+		aftermath(h->heads, TAKE_PTR(s));
 	return r;
 }
 
@@ -281,7 +288,6 @@ int head_commit(struct view *head, const struct commit_request *req, struct acce
 	WITH_LOCK(&h->commit_lock);
 
 	set_committing(h, true);
-	acc->is_at_hand = false;
 	r = commit_locked(h, req, acc, ret_id, ret_is_new);
 	set_committing(h, false);
 	return r;

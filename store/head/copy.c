@@ -55,7 +55,7 @@ static int share_locked(struct vnode *n, const struct extent *x, struct access *
 	if (r == 0)
 		r = attr_kill_priv(&c, n, &f, &list);
 	if (r == 0)
-		r = extents_set(&c, n->ino, x, &freed);
+		r = extents_set(&c, n->ino, x, 1, &freed);
 	if (r == 0) {
 		if (x->source == EXTENT_HOLE)
 			has = 0;

@@ -188,6 +188,7 @@ void view_prefetch(struct vnode *n, uint64_t off, size_t len, struct access *acc
 	if (r == 0 && s.source == EXTENT_CONTENT && s.content.inlined.len == 0)
 		c = s.content;
 	pthread_mutex_unlock(&n->view->lock);
+	access_may_fetch(acc);
 	if (c.size > 0)
 		content_prefetch(reader, &c, s.content_off, MIN(len, (size_t)s.len), acc);
 }

@@ -12,7 +12,7 @@ struct data_lock {
 };
 struct data_lock data_lock(struct vnode *n, struct live_file *file, bool is_exclusive);
 void data_unlock(struct data_lock *l);
-#define _cleanup_data_ _cleanup_(data_unlock)
+#define _cleanup_data_ _unused_ _cleanup_(data_unlock)
 
 /* Under view->lock: how many bytes of [@off, @end) are data, holes and what is beyond the end not
  * counted. */

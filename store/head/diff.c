@@ -191,7 +191,8 @@ static int content_id(struct view *v, uint64_t ino, const struct file *f, struct
 	return r;
 }
 
-/* Is all below a directory as its base tree has it? (It was moved here, or its attributes changed.) */
+/* Is all below a directory as its base tree has it? (It was moved here, or its attributes changed.)
+ */
 static bool is_untouched(struct view *v, uint64_t ino, const struct file *f)
 {
 	struct layers layers;
@@ -416,13 +417,11 @@ int view_diff(struct vnode *a, struct vnode *b, struct access *acc, diff_fn fn, 
 	r = WITH_ACCESS(acc, side_locked(a, acc, &x));
 	if (r == 0)
 		r = WITH_ACCESS(acc, side_locked(b, acc, &y));
-	acc->is_at_hand = false;
 	if (r == 0)
 		r = push(&d, &x, &y);
 	while (r == 0 && d.count > 0) {
 		struct level *l = &d.levels[d.count - 1];
 
-		acc->is_at_hand = false;
 		r = next_name(l, &name);
 		if (r == 0)
 			level_release(&d.levels[--d.count]);

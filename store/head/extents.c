@@ -207,25 +207,22 @@ static struct extent part(const struct extent *x, uint64_t from, uint64_t to)
 	return p;
 }
 
-/* Takes a range out of one extent that it touches; what is left goes into the change. */
-static int carve_one(struct change *c, uint64_t ino, const struct extent *x, uint64_t from,
-		     uint64_t to, struct freed_list *freed)
+/*
+ * What a change gives back of the staged bytes of @x when [@from, @to) is taken out of it.
+ * @rewritten: an own file in which the bytes of that range have just been written anew, in their
+ * old place.
+ */
+static int give_back(struct staging *st, const struct extent *x, uint64_t from, uint64_t to,
+		     uint32_t rewritten, struct freed_list *freed)
 {
-	struct staging *st = c->head->heads->staging;
-	struct record_key k = key_extent(c->layer, ino, x->off);
 	uint64_t end = x->off + x->len;
-	struct extent left = part(x, x->off, from), right = part(x, to, end);
-	int r = 0;
+	struct extent left = part(x, x->off, from), gone = part(x, from, to),
+		      right = part(x, to, end);
+	int r;
 
-	if (left.len > 0)
-		put_extent(c, ino, &left);
-	else
-		table_batch_delete(&c->batch, key_span(&k));
-	if (right.len > 0)
-		put_extent(c, ino, &right);
-	if (x->source != EXTENT_STAGED)
-		return 0;
-
+	if (!staging_is_slab(st, x->place.file))
+		return x->place.file == rewritten ? 0
+						  : freed_add(freed, gone.place, gone.len, false);
 	/* The parts hold their blocks before the whole gives them back. */
 	r = freed_add(freed, x->place, x->len, false);
 	if (r == 0 && left.len > 0 && (r = freed_add(freed, left.place, left.len, true)) == 0)
@@ -235,8 +232,27 @@ static int carve_one(struct change *c, uint64_t ino, const struct extent *x, uin
 	return r;
 }
 
-int extents_carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len,
-		  struct freed_list *freed)
+/* Takes a range out of one extent that it touches; what is left goes into the change. */
+static int carve_one(struct change *c, uint64_t ino, const struct extent *x, uint64_t from,
+		     uint64_t to, uint32_t rewritten, struct freed_list *freed)
+{
+	struct record_key k = key_extent(c->layer, ino, x->off);
+	uint64_t end = x->off + x->len;
+	struct extent left = part(x, x->off, from), right = part(x, to, end);
+
+	if (left.len > 0)
+		put_extent(c, ino, &left);
+	else
+		table_batch_delete(&c->batch, key_span(&k));
+	if (right.len > 0)
+		put_extent(c, ino, &right);
+	return x->source == EXTENT_STAGED
+		       ? give_back(c->head->heads->staging, x, from, to, rewritten, freed)
+		       : 0;
+}
+
+static int carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len, uint32_t rewritten,
+		 struct freed_list *freed)
 {
 	uint64_t end = off + len;
 	struct extent x;
@@ -249,12 +265,19 @@ int extents_carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len,
 			return 0;
 		if (r < 0)
 			return r;
-		r = carve_one(c, ino, &x, MAX(x.off, off), MIN(x.off + x.len, end), freed);
+		r = carve_one(c, ino, &x, MAX(x.off, off), MIN(x.off + x.len, end), rewritten,
+			      freed);
 		if (r < 0)
 			return r;
 		at = x.off + x.len;
 	}
 	return 0;
+}
+
+int extents_carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len,
+		  struct freed_list *freed)
+{
+	return carve(c, ino, off, len, 0, freed);
 }
 
 /* Does @x go on where @before ends (or within it), in what it refers to as in the file? */
@@ -276,29 +299,29 @@ static bool continues(const struct extent *before, const struct extent *x)
 	}
 }
 
-int extents_set(struct change *c, uint64_t ino, const struct extent *x, struct freed_list *freed)
+int extents_set(struct change *c, uint64_t ino, const struct extent *x, unsigned count,
+		struct freed_list *freed)
 {
-	uint64_t end = x->off + x->len;
-	struct extent before;
+	uint64_t from = x[0].off, end = x[count - 1].off + x[count - 1].len;
+	struct extent first = x[0], before;
 	int r;
 
-	r = extent_before(c->head, c->layer, ino, x->off, &before);
+	r = extent_before(c->head, c->layer, ino, from, &before);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (r == 0 && continues(&before, x)) {
-		uint64_t before_end = before.off + before.len;
-
-		if (end <= before_end)
+	if (r == 0 && continues(&before, &first)) {
+		from = before.off + before.len;
+		if (end <= from)
 			return 0;
-		r = extents_carve(c, ino, before_end, end - before_end, freed);
-		if (r < 0)
-			return r;
-		before.len = end - before.off;
-		put_extent(c, ino, &before);
-		return 0;
+		before.len = MAX(from, first.off + first.len) - before.off;
+		first = before;
 	}
-	r = extents_carve(c, ino, x->off, x->len, freed);
-	if (r == 0)
-		put_extent(c, ino, x);
-	return r;
+	/* In one go: the change's own puts are not seen by its look-ups. */
+	r = carve(c, ino, from, end - from, x->source == EXTENT_STAGED ? x->place.file : 0, freed);
+	if (r < 0)
+		return r;
+	put_extent(c, ino, &first);
+	for (unsigned i = 1; i < count; i++)
+		put_extent(c, ino, &x[i]);
+	return 0;
 }

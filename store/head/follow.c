@@ -2,9 +2,9 @@
 /*
  * A clean head follows its branch to commits of other mounts.
  *
- * The base is exchanged at one instant. Then what differs between the old and the new one is said to
- * the client, as far down as it has directories in its hands: nobody else can have cached anything.
- * Files that are in the way by their type, or gone, lose their vnode.
+ * The base is exchanged at one instant. Then what differs between the old and the new one is said
+ * to the client, as far down as it has directories in its hands: nobody else can have cached
+ * anything. Files that are in the way by their type, or gone, lose their vnode.
  */
 #include "head/base.h"
 #include "tree/diff.h"
@@ -156,14 +156,27 @@ static int compare_links(struct following *f, const struct tree_root *was,
 	return r;
 }
 
+/* Under the view's lock: is nothing of it uncommitted, or about to be? */
+static bool is_clean(const struct head *h)
+{
+	return !h->top && !h->frozen.count && !h->opens && !h->is_removed;
+}
+
+/* Worth a look at all? */
+static bool may_move(struct head *h, const struct oid *target)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return is_clean(h) && !oid_equal(&h->view.base.id, target);
+}
+
 /* Exchanges the base if the head may move: 1, 0. Then @base is the old one. */
 static int move(struct head *h, struct base *base)
 {
 	WITH_WRLOCK(&h->gate);
 	WITH_LOCK(&h->view.lock);
 
-	if (h->top || h->frozen.count || h->opens || h->is_removed ||
-	    oid_equal(&h->view.base.id, &base->id))
+	if (!is_clean(h) || oid_equal(&h->view.base.id, &base->id))
 		return 0;
 	view_swap_base(&h->view, base);
 	return 1;
@@ -190,7 +203,6 @@ static int follow_locked(struct head *h, const struct oid *target, struct access
 		vnode_unref(h->view.vnodes, root);
 		return r;
 	}
-	acc->is_at_hand = false;
 	r = push(&f, root, &base.root.dir, &h->view.base.root.dir);
 	while (f.count > 0) {
 		struct pair p = f.pairs[--f.count];
@@ -212,7 +224,7 @@ int head_follow(struct view *head, const struct oid *target, struct access *acc)
 
 	if (oid_is_null(target) || pthread_mutex_trylock(&h->commit_lock) != 0)
 		return 0;
-	r = follow_locked(h, target, acc);
+	r = may_move(h, target) ? follow_locked(h, target, acc) : 0;
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

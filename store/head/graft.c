@@ -3,8 +3,8 @@
  * Putting trees of commits into a head by reference, and taking trees out of one.
  *
  * A directory is grafted by its root: a new inode whose base tree is the commit's. Only where hard
- * links lie below, the names that lead to them are made the head's own, with new link ids: a link id
- * stands for one file of one history.
+ * links lie below, the names that lead to them are made the head's own, with new link ids: a link
+ * id stands for one file of one history.
  */
 #include "head/named.h"
 
@@ -302,74 +302,114 @@ static int drop_attempt(struct vnode *dir, struct span name, struct access *acc)
 	return r;
 }
 
-/* The first name in a directory. */
-static int first_name(const struct dir_item *e, void *ctx)
-{
-	struct buf *name = ctx;
+/* A directory that is being emptied; a chain of them, the innermost first. */
+struct level {
+	struct level *up;
+	struct vnode *dir; /* a reference */
+	struct dir_handle *handle;
+	uint64_t pos; /* behind what is gone */
+	struct buf name; /* of what is to go next */
+};
 
-	buf_put(name, e->name.data, e->name.len);
+static void level_pop(struct level **levels)
+{
+	struct level *l = *levels;
+
+	*levels = l->up;
+	view_closedir(l->handle);
+	vnode_unref(l->dir->view->vnodes, l->dir);
+	buf_release(&l->name);
+	free(l);
+}
+
+static void levels_free(struct level **levels)
+{
+	while (*levels)
+		level_pop(levels);
+}
+
+static int level_push(struct level **levels, struct vnode *dir, struct access *acc)
+{
+	struct level *l = new0(struct level, 1);
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	r = view_opendir(dir, acc, &l->handle);
+	if (r < 0) {
+		free(l);
+		return r;
+	}
+	vnode_ref(dir->view->vnodes, dir);
+	l->dir = dir;
+	l->up = *levels;
+	*levels = l;
+	return 0;
+}
+
+static int take_name(const struct dir_item *e, void *ctx)
+{
+	struct level *l = ctx;
+
+	buf_put(&l->name, e->name.data, e->name.len);
+	l->pos = e->next_pos;
 	return 1;
 }
 
-static int first_in(struct vnode *dir, struct access *acc, struct buf *ret)
+/* 1: there is one more name; 0. */
+static int level_next(struct level *l, struct access *acc)
 {
-	struct dir_handle *h;
-	int r = view_opendir(dir, acc, &h);
+	int r;
 
-	if (r < 0)
-		return r;
-	buf_clear(ret);
-	r = view_readdir(h, 0, false, acc, first_name, ret);
-	view_closedir(h);
-	if (r == 0 && buf_failed(ret))
+	buf_clear(&l->name);
+	r = view_readdir(l->handle, l->pos, false, acc, take_name, l);
+	if (r == 0 && buf_failed(&l->name))
 		r = -ENOMEM;
-	return r < 0 ? r : ret->len > 0;
+	return r < 0 ? r : l->name.len > 0;
 }
 
-/* Empties @top depth first, without recursion: from the top down to the first thing that can go. */
+/* Removes what the innermost level names, or goes into it. */
+static int remove_next(struct level **levels, struct access *acc)
+{
+	struct vnode *dir = (*levels)->dir, *n;
+	struct span name = buf_span(&(*levels)->name);
+	struct stat st;
+	int r = view_lookup(dir, name, acc, &n, &st);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (n->type != FT_DIR) {
+		r = view_unlink(dir, name, acc);
+	} else {
+		r = WITH_ACCESS(acc, is_plain(n, acc));
+		if (r > 0)
+			r = WITH_ACCESS(acc, drop_attempt(dir, name, acc));
+		else if (r == 0)
+			r = view_rmdir(dir, name, acc);
+		if (r == -ENOTEMPTY)
+			r = level_push(levels, n, acc);
+	}
+	vnode_unref(dir->view->vnodes, n);
+	return r;
+}
+
+/* Empties @top depth first, without recursion. */
 static int empty_dir(struct vnode *top, struct access *acc)
 {
-	struct vnode_table *t = top->view->vnodes;
+	_cleanup_(levels_free) struct level *levels = NULL;
+	int r = level_push(&levels, top, acc);
 
-	for (;;) {
-		_cleanup_buf_ struct buf name = { 0 };
-		struct vnode *at = top, *next;
-		struct stat st;
-		int r;
-
-		vnode_ref(t, at);
-		for (;;) {
-			r = first_in(at, acc, &name);
-			if (r <= 0)
-				break;
-			r = view_lookup(at, buf_span(&name), acc, &next, &st);
-			if (r < 0)
-				break;
-			if (next->type != FT_DIR) {
-				vnode_unref(t, next);
-				r = view_unlink(at, buf_span(&name), acc);
-			} else {
-				r = WITH_ACCESS(acc, is_plain(next, acc));
-				if (r > 0)
-					r = WITH_ACCESS(acc,
-							drop_attempt(at, buf_span(&name), acc));
-				else if (r == 0)
-					r = view_rmdir(at, buf_span(&name), acc);
-				if (r == -ENOTEMPTY) {
-					vnode_unref(t, at);
-					at = next;
-					continue;
-				}
-				vnode_unref(t, next);
-			}
-			if (r < 0)
-				break;
+	while (r == 0 && levels) {
+		r = level_next(levels, acc);
+		if (r > 0) {
+			r = remove_next(&levels, acc);
+		} else if (r == 0) {
+			level_pop(&levels);
+			if (levels)
+				r = view_rmdir(levels->dir, buf_span(&levels->name), acc);
 		}
-		next = at;
-		vnode_unref(t, at);
-		if (r < 0 || next == top)
-			return r;
 	}
+	return r;
 }
 
 int head_remove_tree(struct vnode *dir, struct span name, struct access *acc)

@@ -5,8 +5,8 @@
  *	          first change                freeze                     published
  *	clean ------------------> dirty ------------------> committing ------------> clean or dirty
  *	                           ^                             |
- *	                              '------- failed --------------'  (what was frozen stays, and the
- *	                                                                next commit takes it along)
+ *	                              '------- failed --------------'  (what was frozen stays, and
+ *the next commit takes it along)
  *
  * All heads of a mount share one state directory: table, staging, cache. One process holds it.
  */
@@ -31,7 +31,8 @@ struct heads_options {
 	/*
 	 * A clean head has moved to a commit of another mount, in which @name in the directory @dir
 	 * (a vnode's id) means something else; @vnode: what the client knew under it, 0 if nothing.
-	 * Without a @dir (0) it is the content of @vnode alone. What is cached of either is outdated. Called with no lock held. NULL: nobody caches.
+	 * Without a @dir (0) it is the content of @vnode alone. What is cached of either is
+	 * outdated. Called with no lock held. NULL: nobody caches.
 	 */
 	void (*outdated)(struct view *head, uint64_t dir, struct span name, uint64_t vnode,
 			 void *ctx);

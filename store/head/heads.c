@@ -272,6 +272,7 @@ int heads_open(const struct heads_options *o, struct heads **ret)
 	hs->vnodes = o->vnodes;
 	hs->lock_fd = -1;
 	pthread_mutex_init(&hs->lock, NULL);
+	pthread_cond_init(&hs->settled, NULL);
 	list_init(&hs->heads);
 
 	r = lock_state(fd);
@@ -310,12 +311,17 @@ void heads_free(struct heads *hs)
 {
 	if (!hs)
 		return;
+	pthread_mutex_lock(&hs->lock);
+	while (hs->aftermaths > 0)
+		pthread_cond_wait(&hs->settled, &hs->lock);
+	pthread_mutex_unlock(&hs->lock);
 	table_free(hs->table);
 	staging_free(hs->staging);
 	list_for_each_safe (h, &hs->heads, struct head, link)
 		head_free(h);
 	if (hs->lock_fd >= 0)
 		close(hs->lock_fd);
+	pthread_cond_destroy(&hs->settled);
 	pthread_mutex_destroy(&hs->lock);
 	free(hs);
 }

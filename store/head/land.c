@@ -3,10 +3,10 @@
  * Landing: the commit that was made of a head's frozen layers becomes its base.
  *
  * What the top has of files that came up from a frozen layer lay on that layer; it now lies on what
- * the commit has of them. Which those are is known (head->lifted); what the commit has is looked up by
- * the path that the frozen layers say, before the lock is taken, again and again until nothing new
- * has come up. Then all of it is one change: the base, the records of the top, and the end of the
- * frozen layers. Files without a name that lie in them are moved up first.
+ * the commit has of them. Which those are is known (head->lifted); what the commit has is looked up
+ * by the path that the frozen layers say, before the lock is taken, again and again until nothing
+ * new has come up. Then all of it is one change: the base, the records of the top, and the end of
+ * the frozen layers. Files without a name that lie in them are moved up first.
  */
 #include "base/log.h"
 #include "head/base.h"
@@ -137,7 +137,6 @@ static int resolve_lifted(struct landing *l)
 	} else {
 		return -ENOMEM;
 	}
-	l->acc->is_at_hand = false;
 	for (size_t i = 0; i < n; i++) {
 		struct landed x = { .ino = inos[i] };
 		int r = resolve(l, inos[i], &x.inode);
@@ -385,22 +384,42 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
 	return 0;
 }
 
+static uint32_t top_of(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return h->top;
+}
+
+static int note_each(struct head *h, const uint64_t *inos, size_t n)
+{
+	int r = 0;
+
+	WITH_LOCK(&h->view.lock);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = note_lifted(h, inos[i]);
+	return r;
+}
+
+/* Of what was lifted before a restart nobody has kept a list; what is lifted meanwhile is noted as
+ * ever. */
 int note_all_lifted(struct head *h)
 {
-	struct record_key prefix = key_prefix(h->top, 'i');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	const uint32_t top = top_of(h);
+	struct record_key prefix = key_prefix(top, 'i');
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 }, inos = { 0 };
 	int r = -ENOENT;
 
 	buf_put(&from, prefix.b, prefix.len);
-	h->lifted_count = 0;
-	while (h->top && (r = table_next(h->heads->table, key_span(&prefix), buf_span(&from), &key,
-					 &value)) == 0) {
+	while (top && (r = table_next(h->heads->table, key_span(&prefix), buf_span(&from), &key,
+				      &value)) == 0) {
 		uint64_t ino = key_u64_at(buf_span(&key), KEY_OBJECT);
 		_cleanup_file_ struct file f = { 0 };
 
 		r = load_from(h, &h->frozen, ino, &f);
 		if (r == 0)
-			r = note_lifted(h, ino);
+			buf_put(&inos, &ino, sizeof(ino));
 		if (r < 0 && r != -ENOENT)
 			return r;
 		buf_clear(&from);
@@ -409,5 +428,7 @@ int note_all_lifted(struct head *h)
 		if (buf_failed(&from))
 			return -ENOMEM;
 	}
-	return r == -ENOENT ? 0 : r;
+	if (r != -ENOENT || buf_failed(&inos))
+		return r == -ENOENT ? -ENOMEM : r;
+	return note_each(h, (const uint64_t *)(const void *)inos.data, inos.len / sizeof(uint64_t));
 }

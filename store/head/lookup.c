@@ -244,7 +244,8 @@ static int learn_root(struct view *v, struct vnode *dir, const struct tree_root 
 
 int dir_root(struct view *v, struct vnode *dir, struct access *acc, struct tree_root *ret)
 {
-	/* The nearest known one above first, then down again: no recursion, however deep the path. */
+	/* The nearest known one above first, then down again: no recursion, however deep the path.
+	 */
 	for (;;) {
 		struct vnode *d = dir;
 		struct tree_root root;

@@ -30,13 +30,13 @@
 #include "base/thread.h"
 #include "head/head.h"
 #include "head/record.h"
-#include "state/table.h"
 #include "object/reader.h"
 #include "object/store.h"
+#include "state/table.h"
 
 enum {
-	FROZEN_MAX =
-		RECORD_FROZEN_MAX, /* more failed commits than that are first made up for (commit.c) */
+	FROZEN_MAX = RECORD_FROZEN_MAX, /* more failed commits than that are first made up for
+					   (commit.c) */
 	LAYERS_MAX = FROZEN_MAX + 1,
 };
 
@@ -106,6 +106,9 @@ struct heads {
 	pthread_mutex_t lock; /* rank 45: may be taken under a view's lock */
 	struct counters_rec counters; /* guarded by lock */
 	struct list heads; /* guarded by lock */
+	/* Guarded by lock: what is still done in the store's pool for commits that have returned. */
+	unsigned aftermaths;
+	pthread_cond_t settled; /* there is none */
 };
 
 /* What is known of a directory in use. */
@@ -141,6 +144,7 @@ static inline struct head *head_of(struct view *v)
 			access_at_hand(acc);                             \
 			_r = (attempt);                                  \
 		} while (_r == -EAGAIN && (_r = access_wait(acc)) == 0); \
+		access_may_fetch(acc);                                   \
 		_r;                                                      \
 	})
 
@@ -151,6 +155,7 @@ static inline struct head *head_of(struct view *v)
 			access_at_hand(acc);                             \
 			_r = (attempt);                                  \
 		} while (_r == -EAGAIN && (_r = access_wait(acc)) == 0); \
+		access_may_fetch(acc);                                   \
 		_r;                                                      \
 	})
 
@@ -312,8 +317,11 @@ void freed_end(struct freed_list *l, struct staging *s, bool was_applied);
 /* Takes [@off, @off + @len) out of the top's extents, splitting those at the edges. */
 int extents_carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len,
 		  struct freed_list *freed);
-/* Makes @x what shows in its range: carves, and joins it with one before that it continues. */
-int extents_set(struct change *c, uint64_t ino, const struct extent *x, struct freed_list *freed);
+/* Makes the @count extents @x, each beginning where the one before ends, what shows in their range:
+ * carves, and joins the first with one before that it continues. Once a change and file: it looks
+ * at what was there before the change. */
+int extents_set(struct change *c, uint64_t ino, const struct extent *x, unsigned count,
+		struct freed_list *freed);
 
 /* The extent of @layer that holds @off, or begins next after it; -ENOENT. */
 int extent_at(struct head *h, uint32_t layer, uint64_t ino, uint64_t off, struct extent *ret);

@@ -375,7 +375,6 @@ int head_pack(struct head *h, struct session *s, struct access *acc, struct snap
 	_cleanup_file_ struct file root = { 0 };
 	int r;
 
-	acc->is_at_hand = false;
 	r = load_from(h, &w.layers, root_ino(&h->view), &root);
 	if (r == -ENOENT) {
 		/* Nothing has changed below: only a commit of an unborn branch comes here. */

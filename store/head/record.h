@@ -28,8 +28,8 @@
 
 #include "base/buf.h"
 #include "format/entry.h"
-#include "state/staging.h"
 #include "object/refs.h"
+#include "state/staging.h"
 
 enum {
 	RECORD_KEY_MAX = 4 + 1 + 8 + FILE_NAME_MAX + 8,

@@ -28,7 +28,7 @@ static int carve_hole(struct change *c, struct vnode *n, struct file *f, uint64_
 		return f->rec.has_extents ? extents_carve(c, n->ino, off, end - off, freed) : 0;
 	}
 	f->rec.has_extents = true;
-	return extents_set(c, n->ino, &x, freed);
+	return extents_set(c, n->ino, &x, 1, freed);
 }
 
 static int reshape_locked(struct vnode *n, struct reshaping *s, struct access *acc)

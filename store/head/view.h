@@ -156,9 +156,9 @@ void view_closedir(struct dir_handle *h);
 
 /*
  * Entries after the position @pos (0: from the start; ordinals of the directory the handle was
- * opened on come first, then names made since, by age). @fn gets each with the position behind it; a
- * positive result stops and that entry was not taken. With @want_stat, attributes are filled in and
- * a vnode is passed along, which @fn must pin if it keeps the id.
+ * opened on come first, then names made since, by age). @fn gets each with the position behind it;
+ * a positive result stops and that entry was not taken. With @want_stat, attributes are filled in
+ * and a vnode is passed along, which @fn must pin if it keeps the id.
  *
  * Whatever happens meanwhile, a name nobody touches comes exactly once. 0 or an error; what @fn got
  * before -EAGAIN stays given (the caller goes on from the last position).

@@ -66,8 +66,9 @@ struct writing {
 	struct span data;
 	bool is_append, kill_priv;
 	/* decided under the lock */
-	uint32_t own_file; /* 0: slabs */
-	bool is_new_file;
+	uint32_t own_file; /* of the file; 0: none */
+	bool is_new_file; /* it is to have one */
+	bool in_slab;
 	struct stage_place tail; /* room at the end of the extent before */
 	uint64_t tail_room;
 	/* where it went */
@@ -104,9 +105,10 @@ static int decide(struct writing *w, struct access *acc)
 	w->own_file = f.rec.own_file;
 	if (w->own_file && !staging_has(h->heads->staging, w->own_file))
 		w->own_file = 0;
-	w->is_new_file = !w->own_file && end > STAGE_SMALL_MAX;
+	w->in_slab = end > STAGE_FILE_END || (!w->own_file && end <= STAGE_SMALL_MAX);
+	w->is_new_file = !w->own_file && !w->in_slab;
 	w->tail_room = 0;
-	if (w->own_file || w->is_new_file || !f.rec.has_extents || w->off == 0)
+	if (!w->in_slab || !f.rec.has_extents || w->off == 0)
 		return 0;
 	r = extent_at(h, c.layer, w->n->ino, w->off - 1, &x);
 	if (r < 0)
@@ -155,7 +157,7 @@ static int stage(struct writing *w)
 	w->fresh_len = 0;
 	if (w->is_new_file)
 		r = staging_file_new(st, &w->own_file);
-	if (r < 0 || !w->own_file)
+	if (r < 0 || w->in_slab)
 		return r < 0 ? r : stage_in_slab(w, st);
 	return put_bytes(w, (struct stage_place){ w->own_file, w->off }, 0, w->data.len);
 }
@@ -193,8 +195,8 @@ static int record_write(struct writing *w, struct access *acc)
 		r = change_file(&c, w->n, &f);
 	if (r == 0 && w->kill_priv)
 		r = attr_kill_priv(&c, w->n, &f, &list);
-	for (unsigned i = 0; r == 0 && i < w->count; i++)
-		r = extents_set(&c, w->n->ino, &w->parts[i], &freed);
+	if (r == 0)
+		r = extents_set(&c, w->n->ino, w->parts, w->count, &freed);
 	if (r == 0) {
 		f.rec.data += w->data.len - had;
 		f.rec.size = MAX(f.rec.size, end);

@@ -59,6 +59,12 @@ static inline void access_at_hand(struct access *a)
 	a->want.set = false;
 }
 
+/* From here on the calling thread holds no lock that a fetch could keep others waiting for. */
+static inline void access_may_fetch(struct access *a)
+{
+	a->is_at_hand = false;
+}
+
 /*
  * Gets what the last -EAGAIN wanted, and lets the access block from now on unless it is set at
  * hand again. 0: run it again. -EAGAIN: it would have to wait, and must not; or nothing was wanted

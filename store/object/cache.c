@@ -334,7 +334,8 @@ bool cache_append(struct cache *c, const struct cache_item *items, size_t n)
 	if (r == 0)
 		r = add_entries(f, e, n);
 	pthread_mutex_unlock(&c->lock);
-	/* The file's table has it before the index does: nothing is known that cannot be dropped. */
+	/* The file's table has it before the index does: nothing is known that cannot be dropped.
+	 */
 	if (r == 0)
 		r = index_cached_put(c->index, e, n);
 

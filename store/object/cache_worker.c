@@ -75,8 +75,8 @@ static void rescue(struct cache *c, const struct cache_file *f, const struct ind
 	}
 }
 
-/* Removes the oldest file that is sealed. Called with the lock held, which is given up. False: there
- * is none. */
+/* Removes the oldest file that is sealed. Called with the lock held, which is given up. False:
+ * there is none. */
 static bool evict(struct cache *c)
 {
 	_cleanup_free_ struct index_cached *e = NULL;

@@ -258,25 +258,32 @@ static int verdict_of(struct reader *r, const struct wanted *w)
 	return v && v->until_ns > now_ns() ? v->result : 0;
 }
 
+/* Whoever asks gets the sentence for complaint(); it is logged when it @is_news. */
+static int say(const struct wanted *w, int result, const struct loc *at, bool is_news)
+{
+	const char *state = result == -EBADMSG ? "is damaged" : "is missing";
+	bool was_quiet = log_set_quiet(true);
+	char hex[OID_HEX];
+
+	if (is_news)
+		log_set_quiet(was_quiet);
+	oid_hex(w->id, hex);
+	if (at->state == LOC_AT)
+		log_fail(result, "%s %s %s, in %s at %u", kind_name(w->kind), hex, state,
+			 pack_key(&at->pack).s, at->offset);
+	else
+		log_fail(result, "%s %s %s", kind_name(w->kind), hex, state);
+	log_set_quiet(was_quiet);
+	return result;
+}
+
 /* @at: where it should have been; LOC_NONE: nobody knows. */
 static int give_up(struct reader *r, const struct wanted *w, const struct loc *at, bool is_damaged)
 {
 	int result = is_damaged ? -EBADMSG : -ENOENT;
-	char hex[OID_HEX];
 
 	r->counts.bad++;
-	if (!note_verdict(r, w, result))
-		return result;
-	oid_hex(w->id, hex);
-	if (at->state != LOC_AT)
-		log_error("%s %s is missing: no pack has it", kind_name(w->kind), hex);
-	else if (is_damaged)
-		log_error("%s %s is damaged, in %s at %u", kind_name(w->kind), hex,
-			  pack_key(&at->pack).s, at->offset);
-	else
-		log_error("%s %s is missing: it should be in %s at %u", kind_name(w->kind), hex,
-			  pack_key(&at->pack).s, at->offset);
-	return result;
+	return say(w, result, at, note_verdict(r, w, result));
 }
 
 int reader_fetch(struct reader *r, const struct wanted *w, bool at_once, bool quiet,
@@ -288,7 +295,7 @@ int reader_fetch(struct reader *r, const struct wanted *w, bool at_once, bool qu
 
 	e = verdict_of(r, w);
 	if (e < 0)
-		return e;
+		return say(w, e, &tried, false);
 	if (is_hinted) {
 		e = try_place(r, w, &tried, at_once, dl, &is_damaged, ret, ret_item);
 		if (!is_misled(e))

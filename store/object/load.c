@@ -137,19 +137,24 @@ static void taking_release(struct taking *t)
 	free(t->own);
 }
 
-/* The window that holds the pack's byte @off. */
+/* The window that holds the pack's byte @off: the last one that was taken, or the next. */
 static int next_window(struct taking *t, uint64_t off, struct span *ret)
 {
 	uint64_t number = off / WINDOW_SIZE, skip = off % WINDOW_SIZE;
+	uint64_t nth = number - t->at->offset / WINDOW_SIZE;
 	struct window *w;
 	int r;
 
-	if (t->window_count == WINDOWS_MAX)
-		return -EBADMSG;
-	r = windows_get(t->loader->windows, &t->at->pack, number, t->at_once, t->dl, &w);
-	if (r < 0)
-		return r;
-	t->windows[t->window_count++] = w;
+	if (nth < t->window_count) {
+		w = t->windows[nth];
+	} else {
+		if (t->window_count == WINDOWS_MAX)
+			return -EBADMSG;
+		r = windows_get(t->loader->windows, &t->at->pack, number, t->at_once, t->dl, &w);
+		if (r < 0)
+			return r;
+		t->windows[t->window_count++] = w;
+	}
 	t->has_end = w->len < WINDOW_SIZE;
 	*ret = skip < w->len ? span_of(w->bytes + skip, w->len - skip) : (struct span){ 0 };
 	return 0;

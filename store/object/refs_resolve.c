@@ -64,7 +64,7 @@ static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *
 	struct key prefix = commit_prefix(repo);
 	int e;
 
-	strcat(prefix.s, digits);
+	strncat(prefix.s, digits, sizeof(prefix.s) - 1 - strlen(prefix.s));
 	e = facts_get(r->facts, FINDING_COMMITS, prefix.s, w, &f);
 	if (e < 0)
 		return e;

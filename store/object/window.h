@@ -31,8 +31,8 @@ int windows_new(struct backend *backend, uint64_t budget,
 void windows_free(struct windows *w);
 DEFINE_CLEANUP(struct windows *, windows_free)
 
-/* The @number-th window of @pack. With @at_once only one that is here: else -EAGAIN. -ENOENT: no such
- * pack; or the backend's errors. */
+/* The @number-th window of @pack. With @at_once only one that is here: else -EAGAIN. -ENOENT: no
+ * such pack; or the backend's errors. */
 int windows_get(struct windows *w, const struct id128 *pack, uint64_t number, bool at_once,
 		const struct deadline *dl, struct window **ret);
 void window_unref(struct window *w);

@@ -370,6 +370,15 @@ static struct model_file *draw_file(struct doing *d, struct spot *s, char name[3
 	return e && e->file->type == FT_REG ? e->file : NULL;
 }
 
+/* A number below @n, mostly one that others hit too: extents are to meet at their edges. */
+static uint64_t draw_edge(struct doing *d, uint64_t n)
+{
+	static const unsigned steps[] = { 1, 700, 4096, 4096 };
+	unsigned step = steps[prng_below(&d->m->prng, ARRAY_SIZE(steps))];
+
+	return prng_below(&d->m->prng, n) / step * step;
+}
+
 static size_t draw_len(struct doing *d)
 {
 	static const size_t max[] = { 100, 5000, 70000, 200000 };
@@ -377,7 +386,7 @@ static size_t draw_len(struct doing *d)
 
 	if (d->m->big_files && prng_below(&d->m->prng, 30) == 0)
 		m = 1500000;
-	return 1 + prng_below(&d->m->prng, m);
+	return MAX(draw_edge(d, m), (uint64_t)1);
 }
 
 static void do_write(struct doing *d)
@@ -386,7 +395,7 @@ static void do_write(struct doing *d)
 	char name[32];
 	struct model_file *f = draw_file(d, &s, name);
 	size_t len = draw_len(d);
-	uint64_t off = prng_below(&d->m->prng, 3) ? prng_below(&d->m->prng, 60000) : 0;
+	uint64_t off = prng_below(&d->m->prng, 3) ? draw_edge(d, 60000) : 0;
 	bool append = prng_below(&d->m->prng, 3) == 0;
 	uint8_t *bytes = malloc(len);
 
@@ -439,7 +448,7 @@ static void do_punch(struct doing *d)
 	struct spot s;
 	char name[32];
 	struct model_file *f = draw_file(d, &s, name);
-	uint64_t off = prng_below(&d->m->prng, 60000);
+	uint64_t off = draw_edge(d, 60000);
 	size_t len = draw_len(d);
 
 	if (f) {
@@ -463,8 +472,8 @@ static void do_copy(struct doing *d)
 	struct spot a, b;
 	char from[32], to[32];
 	struct model_file *x = draw_file(d, &a, from), *y = draw_file(d, &b, to);
-	uint64_t from_off = prng_below(&d->m->prng, 2) ? prng_below(&d->m->prng, 70000) : 0;
-	uint64_t to_off = prng_below(&d->m->prng, 2) ? prng_below(&d->m->prng, 70000) : 0;
+	uint64_t from_off = prng_below(&d->m->prng, 2) ? draw_edge(d, 70000) : 0;
+	uint64_t to_off = prng_below(&d->m->prng, 2) ? draw_edge(d, 70000) : 0;
 	size_t len = draw_len(d);
 	size_t n = x && from_off < x->size ? MIN(len, x->size - from_off) : 0;
 

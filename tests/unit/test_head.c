@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The head alone, without a kernel: what was done shows, is kept, and is what a commit has.
+ * PFS_LONG=1: 10^5 operations of the model.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -210,6 +211,29 @@ static void nothing_changed_is_no_commit(void **state)
 	stand_remove(&s);
 }
 
+/* The first piece fills up the block of what is before it, the second lies elsewhere; what was
+ * there reaches under both. */
+static void a_write_in_two_pieces_covers_what_was_there(void **state)
+{
+	static uint8_t bytes[10000];
+	struct headstand s = stand_make();
+	struct vnode *v = make(&s, s.root, "f", S_IFREG | 0644);
+	static uint8_t got[20000];
+
+	memset(bytes, 1, sizeof(bytes));
+	assert_ok(view_open(v, O_RDWR, &s.acc));
+	put_bytes(&s, v, 0, bytes, 100);
+	put_bytes(&s, v, 3000, bytes, 3000);
+	memset(bytes, 2, sizeof(bytes));
+	put_bytes(&s, v, 100, bytes, 10000);
+	assert_int_equal(view_read(v, 0, sizeof(got), got, &s.acc), 10100);
+	for (unsigned i = 0; i < 10100; i++)
+		assert_int_equal(got[i], i < 100 ? 1 : 2);
+	view_close(v);
+	vnode_unref(s.vnodes, v);
+	stand_remove(&s);
+}
+
 static void random_steps(uint64_t seed, unsigned steps, unsigned check_every, bool commits,
 			 bool remounts)
 {
@@ -254,6 +278,8 @@ static void random_operations_agree_with_commits_between(void **state)
 static void random_operations_agree_with_remounts_between(void **state)
 {
 	random_steps(4, 3000, 100, true, true);
+	for (uint64_t seed = 100; getenv("PFS_LONG") && seed < 120; seed++)
+		random_steps(seed, 5000, 200, true, true);
 }
 
 /* Does operations until it is killed; how many have returned stands in shared memory. */
@@ -320,6 +346,7 @@ int main(void)
 		cmocka_unit_test(hard_links_share_their_bytes_through_commits),
 		cmocka_unit_test(a_renamed_directory_takes_its_contents_along_by_reference),
 		cmocka_unit_test(nothing_changed_is_no_commit),
+		cmocka_unit_test(a_write_in_two_pieces_covers_what_was_there),
 		cmocka_unit_test(random_operations_agree_with_a_model),
 		cmocka_unit_test(random_operations_agree_with_commits_between),
 		cmocka_unit_test(random_operations_agree_with_remounts_between),
