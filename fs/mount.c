@@ -25,8 +25,10 @@
 #include "control.h"
 #include "files.h"
 #include "follow.h"
+#include "guardian.h"
 #include "keeper.h"
 #include "lane.h"
+#include "mapped.h"
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
@@ -36,6 +38,7 @@ enum {
 	THREADS_MIN = 2,
 	THREADS_MAX = 8,
 	ARENAS_MAX = 4, /* of malloc: each keeps its own free memory */
+	MAPPED_SHARE = 4, /* of the memory budget */
 };
 
 /* What the main thread waits for. */
@@ -46,8 +49,10 @@ struct events {
 struct mount {
 	struct fs fs;
 	struct events events;
+	struct mapped *mapped; /* owned */
 	char *state_dir; /* owned */
 	bool is_mounted;
+	pid_t guardian; /* below 1: none */
 };
 
 static void tell(int fd)
@@ -124,11 +129,20 @@ static void close_events(struct events *e)
 /* Staged data and cache may take half of what is free, if nothing else is said. */
 static uint64_t disk_budget(const struct mount *m)
 {
+	_cleanup_free_ char *dir = strdup(m->state_dir);
 	struct statvfs st;
 
 	if (m->fs.opts->disk_bytes)
 		return m->fs.opts->disk_bytes;
-	if (statvfs(m->state_dir, &st) < 0)
+	/* It may have to be made yet. */
+	while (dir && statvfs(dir, &st) < 0) {
+		char *slash = strrchr(dir, '/');
+
+		if (!slash)
+			return GiB;
+		slash[slash == dir && slash[1]] = '\0';
+	}
+	if (!dir)
 		return GiB;
 	return MAX((uint64_t)st.f_bavail * st.f_frsize / 2, (uint64_t)GiB);
 }
@@ -272,6 +286,8 @@ static int begin(struct mount *m)
 
 	r = open_events(&m->events);
 	if (r == 0)
+		r = mapped_new(m->fs.opts->memory_bytes / MAPPED_SHARE, &m->mapped);
+	if (r == 0)
 		r = open_store(m);
 	if (r == 0)
 		r = open_parts(m);
@@ -285,6 +301,7 @@ static int begin(struct mount *m)
 		return log_fail(-EIO, "%s: the mount ended before it began",
 				m->fs.opts->mount_point);
 	mountpoint_tune(m->fs.opts);
+	m->guardian = guardian_start(m->fs.opts->mount_point);
 	r = keeper_new(&m->fs, &m->fs.keeper);
 	if (r == 0)
 		follow_start(&m->fs);
@@ -318,7 +335,9 @@ static void end(struct mount *m, bool is_detached)
 	heads_free(fs->heads);
 	vnode_table_free(fs->vnodes);
 	store_free(fs->store);
+	mapped_free(m->mapped);
 	close_events(&m->events);
+	guardian_stop(m->guardian);
 	free(m->state_dir);
 }
 
