@@ -287,7 +287,7 @@ static int file_put_begin(struct backend *b, const char *key, struct backend_put
 	if (r < 0)
 		return r;
 	p->base.backend = b;
-	strcpy(p->key, key);
+	memcpy(p->key, key, strlen(key) + 1);
 	*ret = &TAKE_PTR(p)->base;
 	return 0;
 }

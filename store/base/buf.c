@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { CAP_FIRST = 64 };
+enum {
+	CAP_FIRST = 64
+};
 
 void buf_release(struct buf *b)
 {

@@ -8,10 +8,10 @@
  */
 #pragma once
 
+#include <endian.h>
+
 #include "base/defs.h"
 #include "base/random.h"
-
-#include <endian.h>
 
 struct cursor {
 	const uint8_t *p;

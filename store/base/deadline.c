@@ -4,7 +4,10 @@
  */
 #include "base/deadline.h"
 
-enum { NS_PER_S = 1000000000, NS_PER_MS = 1000000 };
+enum {
+	NS_PER_S = 1000000000,
+	NS_PER_MS = 1000000
+};
 
 int64_t now_ns(void)
 {

@@ -4,10 +4,10 @@
  */
 #pragma once
 
-#include "base/defs.h"
-
 #include <stdatomic.h>
 #include <time.h>
+
+#include "base/defs.h"
 
 struct deadline {
 	int64_t at_ns; /* CLOCK_MONOTONIC; INT64_MAX: never */

@@ -25,25 +25,26 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define MIN(a, b)              \
-	({                     \
+#define MIN(a, b)                   \
+	({                          \
 		typeof(a) _a = (a); \
 		typeof(b) _b = (b); \
-		_a < _b ? _a : _b; \
+		_a < _b ? _a : _b;  \
 	})
-#define MAX(a, b)              \
-	({                     \
+#define MAX(a, b)                   \
+	({                          \
 		typeof(a) _a = (a); \
 		typeof(b) _b = (b); \
-		_a > _b ? _a : _b; \
+		_a > _b ? _a : _b;  \
 	})
 
-#define CLAMP(x, lo, hi)             \
-	({                           \
-		typeof(x) _x = (x);  \
-		typeof(x) _lo = (lo); \
-		typeof(x) _hi = (hi); \
-		_x < _lo ? _lo : _x > _hi ? _hi : _x; \
+#define CLAMP(x, lo, hi)                  \
+	({                                \
+		typeof(x) _x = (x);       \
+		typeof(x) _lo = (lo);     \
+		typeof(x) _hi = (hi);     \
+		_x = _x < _lo ? _lo : _x; \
+		(_x > _hi) ? _hi : _x;    \
 	})
 
 #define ALIGN_UP(x, a)	   (((x) + ((typeof(x))(a)-1)) & ~((typeof(x))(a)-1))
@@ -57,27 +58,27 @@
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Moves a pointer (or a descriptor) out of a variable that a cleanup attribute guards. */
-#define TAKE_PTR(p)              \
-	({                       \
+#define TAKE_PTR(p)                    \
+	({                             \
 		typeof(p) *_pp = &(p); \
-		typeof(p) _v = *_pp; \
-		*_pp = NULL;     \
-		_v;              \
+		typeof(p) _v = *_pp;   \
+		*_pp = NULL;           \
+		_v;                    \
 	})
-#define TAKE_FD(fd)              \
-	({                       \
+#define TAKE_FD(fd)               \
+	({                        \
 		int *_fp = &(fd); \
-		int _v = *_fp;   \
-		*_fp = -1;       \
-		_v;              \
+		int _v = *_fp;    \
+		*_fp = -1;        \
+		_v;               \
 	})
 
 /* Defines the function that _cleanup_() wants for objects that @func frees. */
-#define DEFINE_CLEANUP(type, func)                       \
-	static inline _unused_ void func##p(type *p)     \
-	{                                                \
-		if (*p)                                  \
-			func(*p);                        \
+#define DEFINE_CLEANUP(type, func)                   \
+	static inline _unused_ void func##p(type *p) \
+	{                                            \
+		if (*p)                              \
+			func(*p);                    \
 	}
 
 #define new0(t, n) ((t *)calloc((n), sizeof(t)))

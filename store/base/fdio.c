@@ -4,15 +4,15 @@
  */
 #include "base/fdio.h"
 
-#include "base/random.h"
-#include "base/text.h"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/random.h"
+#include "base/text.h"
 
 ssize_t pread_upto(int fd, void *buf, size_t len, uint64_t off)
 {

@@ -4,10 +4,10 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/buf.h"
 #include "base/defs.h"
-
-#include <sys/types.h>
 
 static inline void closep(int *fd)
 {

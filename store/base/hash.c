@@ -4,9 +4,9 @@
  */
 #include "base/hash.h"
 
-#include "base/random.h"
-
 #include <pthread.h>
+
+#include "base/random.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -4,7 +4,9 @@
  */
 #include "base/htab.h"
 
-enum { BUCKETS_FIRST = 16 };
+enum {
+	BUCKETS_FIRST = 16
+};
 
 static void grow(struct htab *t, size_t n)
 {

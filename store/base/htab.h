@@ -50,8 +50,8 @@ static inline struct hnode *htab_bucket(const struct htab *t, uint64_t hash)
 	return t->buckets ? t->buckets[hash & t->mask] : NULL;
 }
 
-#define htab_for_each(n, t, h)                                                     \
-	for (struct hnode *n = htab_bucket((t), (h)); n; n = n->next)              \
+#define htab_for_each(n, t, h)                                        \
+	for (struct hnode *n = htab_bucket((t), (h)); n; n = n->next) \
 		if (n->hash == (h))
 
 /* Visits every element; @fn may free it when the table is released right after. */

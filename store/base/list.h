@@ -52,13 +52,13 @@ static inline void list_remove(struct list *n)
 #define list_first(head, type, member) \
 	(list_is_empty(head) ? NULL : list_entry((head)->next, type, member))
 
-#define list_for_each(var, head, type, member)                           \
-	for (type *var = list_entry((head)->next, type, member);         \
-	     &var->member != (head); var = list_entry(var->member.next, type, member))
+#define list_for_each(var, head, type, member)                                           \
+	for (type *var = list_entry((head)->next, type, member); &var->member != (head); \
+	     var = list_entry(var->member.next, type, member))
 
 /* As list_for_each(), and the current element may be removed. */
-#define list_for_each_safe(var, head, type, member)                                       \
-	for (type *var = list_entry((head)->next, type, member),                          \
-		  *var##_next = list_entry(var->member.next, type, member);               \
-	     &var->member != (head);                                                      \
+#define list_for_each_safe(var, head, type, member)                         \
+	for (type *var = list_entry((head)->next, type, member),            \
+		  *var##_next = list_entry(var->member.next, type, member); \
+	     &var->member != (head);                                        \
 	     var = var##_next, var##_next = list_entry(var->member.next, type, member))

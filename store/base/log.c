@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { LINE_MAX_LEN = 4096 };
+enum {
+	LINE_MAX_LEN = 4096
+};
 
 static atomic_int max_level = LOG_LEVEL_INFO;
 static const char *_Atomic program = "pfs";
@@ -62,6 +64,11 @@ void log_line(enum log_level level, const char *fmt, ...)
 	emit(level, text);
 }
 
+const char *errno_text(int r)
+{
+	return r == -EBADMSG ? "it is damaged" : strerrordesc_np(-r) ?: "unknown error";
+}
+
 int log_errno(int r, const char *fmt, ...)
 {
 	char text[LINE_MAX_LEN];
@@ -70,7 +77,7 @@ int log_errno(int r, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	snprintf(last, sizeof(last), "%.3900s: %s", text, strerrordesc_np(-r) ?: "unknown error");
+	snprintf(last, sizeof(last), "%.3900s: %s", text, errno_text(r));
 	emit(LOG_LEVEL_ERROR, last);
 	return r;
 }

@@ -30,16 +30,19 @@ bool log_set_quiet(bool quiet);
 
 void log_line(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 
-/* Logs "MESSAGE: strerror(-r)" as an error and returns @r, which is negative. */
+/* Logs "MESSAGE: errno_text(r)" as an error and returns @r, which is negative. */
 int log_errno(int r, const char *fmt, ...) _printf_(2, 3);
 
-/* The same without strerror: for a sentence that says it all. */
+/* The same without the errno: for a sentence that says it all. */
 int log_fail(int r, const char *fmt, ...) _printf_(2, 3);
 
 #define log_error(...)	 log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)	 log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* What -errno means, in a few words: as strerror, but -EBADMSG is damage here. */
+const char *errno_text(int r);
 
 /* The sentence of this thread's last log_errno() or log_fail() since complaint_clear(); "" for
  * none. Valid until the thread's next. */

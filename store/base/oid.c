@@ -5,13 +5,15 @@
  */
 #include "base/oid.h"
 
-#include "base/hash.h"
-#include "base/text.h"
-
 #include <openssl/evp.h>
 #include <pthread.h>
 
-enum { TAG_LEN = 8 };
+#include "base/hash.h"
+#include "base/text.h"
+
+enum {
+	TAG_LEN = 8
+};
 
 static const char tags[][TAG_LEN + 1] = {
 	[OID_CHUNK] = "pfschunk",

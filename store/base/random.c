@@ -4,9 +4,9 @@
  */
 #include "base/random.h"
 
-#include "base/text.h"
-
 #include <sys/random.h>
+
+#include "base/text.h"
 
 void random_bytes(void *buf, size_t len)
 {

@@ -4,10 +4,10 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "base/deadline.h"
 #include "base/defs.h"
-
-#include <pthread.h>
 
 /* A condition whose timed waits take CLOCK_MONOTONIC. */
 void cond_init(pthread_cond_t *c);
@@ -30,8 +30,7 @@ static inline void unlock_mutexp(pthread_mutex_t **m)
 	if (*m)
 		pthread_mutex_unlock(*m);
 }
-#define WITH_LOCK(m) \
-	_cleanup_unlock_ _unused_ pthread_mutex_t *_held = (pthread_mutex_lock(m), (m))
+#define WITH_LOCK(m) _cleanup_unlock_ _unused_ pthread_mutex_t *_held = (pthread_mutex_lock(m), (m))
 
 #define _cleanup_rwunlock_ _cleanup_(unlock_rwlockp)
 static inline void unlock_rwlockp(pthread_rwlock_t **l)

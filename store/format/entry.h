@@ -13,7 +13,8 @@
 struct dirent_rec {
 	struct span name;
 	bool has_link;
-	struct id128 link; /* with has_link: the inode is in the links tree, only type is set here */
+	struct id128
+		link; /* with has_link: the inode is in the links tree, only type is set here */
 	struct inode inode;
 };
 

@@ -94,7 +94,8 @@ static bool travels_inline(const struct entry_hint *h)
 
 /*
  * The pack table while it is being made. It grows where it will stay, in the hint part; @slots is a
- * hash table of places in it, plus one. Packs mostly come in runs, so the last place is tried first.
+ * hash table of places in it, plus one. Packs mostly come in runs, so the last place is tried
+ * first.
  */
 struct pack_table {
 	struct buf *b;

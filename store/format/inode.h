@@ -5,12 +5,12 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "format/limits.h"
 #include "format/loc.h"
-
-#include <sys/stat.h>
 
 enum file_type {
 	FT_REG = 1,
@@ -88,7 +88,8 @@ struct inode {
 	};
 };
 
-/* The wire form from `flags` on, without the type. Locations and inlined bytes are no part of it. */
+/* The wire form from `flags` on, without the type. Locations and inlined bytes are no part of it.
+ */
 void inode_put(struct buf *b, const struct inode *ino);
 
 /*
@@ -110,9 +111,9 @@ bool inode_equal_but_times(const struct inode *a, const struct inode *b);
 /* The extents tree of a content of kind CONTENT_EXTENTS. */
 static inline struct tree_root content_root(const struct content *c)
 {
-	return (struct tree_root){
-		.id = c->id, .loc = c->loc, .sum = { .bytes = c->size, .data = c->data }
-	};
+	return (struct tree_root){ .id = c->id,
+				   .loc = c->loc,
+				   .sum = { .bytes = c->size, .data = c->data } };
 }
 
 /* S_IFREG and so on, and back (0 for a type there is not). */

@@ -6,9 +6,9 @@
  */
 #pragma once
 
-#include "format/entry.h"
-
 #include <stdatomic.h>
+
+#include "format/entry.h"
 
 enum tree_kind {
 	TREE_DIR = 1,

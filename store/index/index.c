@@ -4,10 +4,9 @@
  *
  *	data.mdb lock.mdb	the LMDB environment (env.c)
  *	segments/		fetched segments (segments.c)
- *	identity		whose index it is, of which boot, and how data.mdb looked when it was
- *				closed in good order
- *	opening			locked while an index is being opened or closed
- *	users			locked shared by each process that has it open
+ *	identity		whose index it is, of which boot, and how data.mdb looked when it
+ *was closed in good order opening			locked while an index is being opened or
+ *closed users			locked shared by each process that has it open
  *
  * The environment is not synced, so after another boot it may be anything; and LMDB trusts what it
  * reads. So whoever comes while nobody else uses it looks at it first: another store's, another

@@ -146,7 +146,7 @@ int index_object_list(struct index *x, const char *prefix, backend_list_fn fn, v
 				return r;
 		}
 		if (n > 0)
-			strcpy(after, batch[n - 1].key);
+			memcpy(after, batch[n - 1].key, strlen(batch[n - 1].key) + 1);
 	} while (n > 0);
 	return 0;
 }

@@ -53,12 +53,17 @@ int verb_branches(struct request *q)
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	_cleanup_names_ struct names names = { 0 };
 	const char *repo;
-	int r = find_repo(q, R_OK | X_OK, &repo, &rec);
+	int r = find_repo(q, R_OK | X_OK, &repo, &rec), damaged = 0;
 
 	if (r == 0)
 		r = names_of_refs(q, &rec.id, REF_BRANCH, &names);
-	for (size_t i = 0; r == 0 && i < names.count; i++)
+	for (size_t i = 0; r == 0 && i < names.count; i++) {
 		r = answer_branch(q, repo, &rec, names.items[i]);
+		if (r < 0)
+			r = names_pass_over(names.items[i], r, &damaged);
+	}
+	if (r == 0)
+		r = damaged;
 	return r < 0 ? request_fail(r, "%s: the branches cannot be listed", repo) : 0;
 }
 
@@ -74,7 +79,7 @@ int verb_names(struct request *q)
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	_cleanup_names_ struct names names = { 0 };
 	const char *repo;
-	int r = find_repo(q, R_OK | X_OK, &repo, &rec);
+	int r = find_repo(q, R_OK | X_OK, &repo, &rec), damaged = 0;
 
 	if (r == 0)
 		r = names_of_refs(q, &rec.id, REF_NAME, &names);
@@ -85,16 +90,17 @@ int verb_names(struct request *q)
 
 		r = refs_get(q->service->store->refs, &rec.id, REF_NAME, names.items[i], &w, &ref,
 			     NULL);
-		if (r == -ENOENT) {
-			r = 0;
+		if (r < 0) {
+			r = r == -ENOENT ? 0 : names_pass_over(names.items[i], r, &damaged);
 			continue;
 		}
 		answer_text(&a, "repo", repo);
 		answer_text(&a, "name", names.items[i]);
 		answer_oid(&a, "commit", &ref.target);
-		if (r == 0)
-			r = request_answer(q, &a);
+		r = request_answer(q, &a);
 	}
+	if (r == 0)
+		r = damaged;
 	return r < 0 ? request_fail(r, "%s: the names cannot be listed", repo) : 0;
 }
 

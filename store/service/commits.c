@@ -39,8 +39,10 @@ static int load_commit(struct request *q, const struct id128 *repo, const struct
 	r = refs_commit(q->service->store->refs, repo, id, &w, &l.object);
 	if (r == 0)
 		r = commit_read(buf_span(&l.object), id, &l.commit);
+	if (r == -ENOENT)
+		return log_fail(-EIO, "the commit %s is missing", oid_hex(id, hex));
 	if (r < 0)
-		return request_fail(r, "the commit %.12s cannot be read", oid_hex(id, hex));
+		return request_fail(r, "the commit %s cannot be read", oid_hex(id, hex));
 	*ret = l;
 	l = (struct loaded){ 0 };
 	return 0;
@@ -108,10 +110,11 @@ static int read_wish(struct request *q, struct wish *w)
 	w->meta = new0(struct commit_meta, json_object_size(meta) + 1);
 	if (!w->meta || buf_failed(&w->author) || buf_failed(&w->message))
 		return -ENOMEM;
-	json_object_foreach(meta, key, value) w->meta[w->meta_count++] = (struct commit_meta){
-		.key = span_str(key),
-		.value = span_of(json_string_value(value), json_string_length(value)),
-	};
+	json_object_foreach (meta, key, value)
+		w->meta[w->meta_count++] = (struct commit_meta){
+			.key = span_str(key),
+			.value = span_of(json_string_value(value), json_string_length(value)),
+		};
 	return 0;
 }
 

@@ -77,6 +77,16 @@ int names_of_commits(struct request *q, const struct id128 *repo, struct names *
 	return r;
 }
 
+int names_pass_over(const char *name, int r, int *first)
+{
+	if (r != -EBADMSG && r != -ENOTSUP)
+		return r;
+	if (*first == 0)
+		*first = log_fail(-EBADMSG, "the record of `%s` %s", name,
+				  r == -EBADMSG ? "is damaged" : "is of a newer version");
+	return 0;
+}
+
 int names_refuse(const char *name)
 {
 	return log_fail(
@@ -110,7 +120,8 @@ int name_map_load(struct request *q, const struct id128 *repo, struct name_map *
 
 		r = refs_get(q->service->store->refs, repo, REF_NAME, m.names.items[i], &w, &ref,
 			     NULL);
-		if (r == -ENOENT)
+		/* A damaged one is complained of by who asks for it. */
+		if (r == -ENOENT || r == -EBADMSG || r == -ENOTSUP)
 			continue;
 		if (r < 0)
 			return r;

@@ -22,6 +22,11 @@ int names_of_refs(struct request *q, const struct id128 *repo, enum ref_kind kin
 		  struct names *ret);
 int names_of_commits(struct request *q, const struct id128 *repo, struct names *ret);
 
+/* A record that cannot be read, with the error @r, does not keep a list from telling of the others:
+ * 0 then, and what the list is to fail with in the end, with a complaint that names the first such,
+ * is put into @first. Any other error is returned. */
+int names_pass_over(const char *name, int r, int *first);
+
 /* -EINVAL with the sentence that says what a name may be. */
 int names_refuse(const char *name);
 

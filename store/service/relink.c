@@ -3,9 +3,9 @@
  * Hard links of what is restored.
  *
  * Every name of a file with several, on either side, has two numbers: of the file it means in the
- * commit, and in the head. When names that have the same number in the head are apart in the commit,
- * all but the first get a file of their own; then, when names that have the same number in the
- * commit are apart in the head, all but the first are made names of the first one's file.
+ * commit, and in the head. When names that have the same number in the head are apart in the
+ * commit, each gets a file of its own; then, when names that have the same number in the commit are
+ * apart in the head, all but the first are made names of the first one's file.
  */
 #include "service/restore.h"
 
@@ -163,21 +163,22 @@ static int give_own_file(struct relinking *x, struct linked *l)
 	return r;
 }
 
+/* When names of one file of the head are apart in the commit, what it is now may be what any of
+ * them should be: each starts anew. */
 static int part(struct relinking *x)
 {
-	uint64_t head = 0, commit = 0;
 	int r = 0;
 
 	qsort(x->items, x->count, sizeof(*x->items), by_head);
-	for (size_t i = 0; r == 0 && i < x->count; i++) {
-		struct linked *l = &x->items[i];
+	for (size_t i = 0, end; r == 0 && i < x->count; i = end) {
+		uint64_t head = x->items[i].ino[1];
 
-		if (l->ino[1] != head) {
-			head = l->ino[1];
-			commit = l->ino[0];
-		} else if (l->ino[0] != commit) {
-			r = give_own_file(x, l);
-		}
+		for (end = i + 1; end < x->count && x->items[end].ino[1] == head;)
+			end++;
+		if (x->items[i].ino[0] == x->items[end - 1].ino[0])
+			continue;
+		for (size_t k = i; r == 0 && k < end; k++)
+			r = give_own_file(x, &x->items[k]);
 	}
 	return r;
 }

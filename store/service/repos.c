@@ -52,7 +52,7 @@ int verb_repos(struct request *q)
 {
 	_cleanup_names_ struct names names = { 0 };
 	const char *only;
-	int r = request_optional_string(q, "repo", &only);
+	int r = request_optional_string(q, "repo", &only), damaged = 0;
 
 	if (r == 0)
 		r = only ? names_add(only, &names) : names_of_repos(q, &names);
@@ -68,7 +68,11 @@ int verb_repos(struct request *q)
 			r = answer_repo(q, names.items[i], &rec);
 		else if (r == -ENOENT && !only)
 			r = 0; /* it went meanwhile */
+		else if (r < 0 && !only)
+			r = names_pass_over(names.items[i], r, &damaged);
 	}
+	if (r == 0)
+		r = damaged;
 	return r < 0 ? request_fail(r, "the repos cannot be listed") : 0;
 }
 
@@ -271,8 +275,7 @@ static int apply_config(struct repo_rec *rec, void *ctx)
 		r = read_mode(c->q, &rec->root_mode);
 	if (r < 0)
 		return r;
-	json_object_foreach(c->set, key, value)
-	{
+	json_object_foreach (c->set, key, value) {
 		if (rec->setting_count == UINT16_MAX)
 			return -E2BIG;
 		r = set_one(rec, key, json_string_value(value));
@@ -322,8 +325,7 @@ int verb_repo_config(struct request *q)
 		return r;
 	if (c.set && !json_is_object(c.set))
 		return log_fail(-EINVAL, "the request's field `set` is not an object");
-	json_object_foreach(c.set, key, value)
-	{
+	json_object_foreach (c.set, key, value) {
 		if (!json_is_string(value) && !json_is_null(value))
 			return log_fail(-EINVAL, "the setting `%s` is not a string", key);
 	}

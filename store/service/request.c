@@ -13,15 +13,19 @@
 
 int request_fail(int r, const char *fmt, ...)
 {
-	char text[512];
+	bool is_of_object = r == -EBADMSG || r == -EIO;
+	char text[512], below[512];
 	va_list ap;
 
-	if (complaint()[0])
+	if (complaint()[0] && !is_of_object)
 		return r;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return log_errno(r, "%s", text);
+	if (!complaint()[0])
+		return log_errno(r, "%s", text);
+	snprintf(below, sizeof(below), "%s", complaint());
+	return log_fail(r, "%s: %s", text, below);
 }
 
 int request_check(const struct request *q)
@@ -120,8 +124,7 @@ int request_strings(struct request *q, const char *field, json_t **ret)
 		return 0;
 	if (!json_is_object(j))
 		return wrong_type(field, "an object of strings");
-	json_object_foreach(j, key, value)
-	{
+	json_object_foreach (j, key, value) {
 		if (!json_is_string(value))
 			return wrong_type(field, "an object of strings");
 	}
@@ -186,7 +189,7 @@ void answer_keyed(struct answer *a, struct span key, struct span bytes)
 	} else {
 		text = malloc(strlen("hex:") + 2 * key.len + 1);
 		if (text)
-			hex_encode(key.data, key.len, stpcpy(text, "hex:"));
+			hex_encode(key.data, key.len, mempcpy(text, "hex:", strlen("hex:")));
 	}
 	if (text)
 		answer_bytes(a, text, bytes);

@@ -43,7 +43,8 @@ int request_strings(struct request *q, const char *field, json_t **ret);
 /* A string or {"hex": ...}, into @ret; *@ret_has says whether the field is there. */
 int request_bytes(struct request *q, const char *field, struct buf *ret, bool *ret_has);
 
-/* Says what went wrong, unless what is below has said it better. Returns @r. */
+/* Says what went wrong, unless what is below has said it better; of a damaged or missing object
+ * both are said. Returns @r. */
 int request_fail(int r, const char *fmt, ...) _printf_(2, 3);
 
 /* -ECANCELED once the caller has gone. */

@@ -67,8 +67,7 @@ static int answer_end(struct request *q, int r)
 	error = answer_new();
 	answer_number(&error, "errno", (uint64_t)-r);
 	answer_text(&error, "name", strerrorname_np(-r) ?: "unknown");
-	answer_text(&error, "message",
-		    complaint()[0] ? complaint() : strerrordesc_np(-r) ?: "unknown error");
+	answer_text(&error, "message", complaint()[0] ? complaint() : errno_text(r));
 	if (q->is_diverged)
 		answer_bool(&error, "diverged", true);
 	answer_object(&a, "error", &error);
@@ -94,5 +93,8 @@ int service_run(const struct service *s, const struct service_caller *who, const
 	access_release(&q.access);
 	json_decref(q.fields);
 	log_set_quiet(was_quiet);
+	/* Who looks after the store is told as well, and not just who asked. */
+	if (s->heads && (r == -EBADMSG || r == -EIO))
+		log_error("%s", complaint());
 	return q.stopped;
 }

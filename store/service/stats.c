@@ -105,7 +105,7 @@ static int count_pack(const char *key, uint64_t size, void *ctx)
 	if (at >= SAMPLE_MAX)
 		at = random_u64() % s->packs;
 	if (at < SAMPLE_MAX && strlen(key) <= KEY_MAX) {
-		strcpy(s->sample[at].key, key);
+		memcpy(s->sample[at].key, key, strlen(key) + 1);
 		s->sample[at].size = size;
 	}
 	return request_check(s->q);
@@ -166,6 +166,7 @@ static uint64_t unique_bytes(struct pack_sum *s)
 
 struct commit_sum {
 	uint64_t commits, bytes; /* bytes: as if each commit were a copy */
+	uint64_t damaged; /* commits and repos' records */
 };
 
 static int count_commits(struct request *q, const char *repo, struct commit_sum *sum)
@@ -189,10 +190,19 @@ static int count_commits(struct request *q, const char *repo, struct commit_sum 
 			r = refs_commit(refs, &rec.id, &id, &w, &object);
 		if (r == 0)
 			r = commit_read(buf_span(&object), &id, &c);
+		if (r == -EBADMSG || r == -ENOTSUP || r == -ENOENT) {
+			sum->damaged++;
+			r = 0;
+			continue;
+		}
 		if (r < 0)
 			return r;
 		sum->commits++;
 		sum->bytes = add_sat(sum->bytes, c.root.dir.sum.bytes);
+	}
+	if (r == -EBADMSG || r == -ENOTSUP) {
+		sum->damaged++;
+		r = 0;
 	}
 	return r == -ENOENT ? 0 : r;
 }
@@ -226,6 +236,7 @@ static int put_store(struct request *q, struct answer *a)
 	answer_number(&s, "unique_bytes", unique);
 	answer_number(&s, "commit_bytes", commits.bytes);
 	answer_bool(&s, "is_estimate", packs->packs > SAMPLE_MAX);
+	answer_number(&s, "damaged", commits.damaged);
 	answer_object(a, "store", &s);
 	return r;
 }
@@ -237,9 +248,9 @@ static int put_store(struct request *q, struct answer *a)
  *
  * One line: {reader: {...}, index: {...}, cached_bytes, heads?: {...}, mount?: what the daemon
  * adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
- * before compression, commit_bytes: of all commits as if each were a copy, is_estimate}}. So
- * unique_bytes / stored_bytes is how well things compress, commit_bytes / unique_bytes how much is
- * shared.
+ * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
+ *how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
+ *well things compress, commit_bytes / unique_bytes how much is shared.
  */
 int verb_stats(struct request *q)
 {

@@ -47,9 +47,9 @@ DEFINE_CLEANUP(struct journal *, journal_free)
 int journal_append(struct journal *j, struct span record, uint64_t *ret_seq);
 
 /*
- * Makes all records written so far durable, then a marker for those up to @covers, all of whose data
- * the caller has made durable. 0; -ENOSPC or -ENOMEM (no marker could be written: nothing else is
- * wrong); -EIO, after which the journal must not be written any more.
+ * Makes all records written so far durable, then a marker for those up to @covers, all of whose
+ * data the caller has made durable. 0; -ENOSPC or -ENOMEM (no marker could be written: nothing else
+ * is wrong); -EIO, after which the journal must not be written any more.
  */
 int journal_sync(struct journal *j, uint64_t covers);
 

@@ -25,9 +25,9 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "index/index.h"
 #include "state/batch.h"
 #include "state/lmdbstore_env.h"
-#include "index/index.h"
 
 #define HEADS	  "heads"
 #define HEADS_NEW "heads.new"

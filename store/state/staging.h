@@ -25,6 +25,9 @@ enum {
 	STAGE_SMALL_MAX = 1 << 20, /* files up to here lie in slabs */
 };
 
+/* What is beyond lies in slabs too: the local filesystem may have smaller files than ours. */
+#define STAGE_FILE_END (1ull << 40)
+
 /* A place in a staging file. */
 struct stage_place {
 	uint32_t file;

@@ -3,8 +3,8 @@
  * The levels of a tree that is being written, from its entries in order or from whole subtrees.
  *
  * Each level has at most one open node; a node that ends goes to the sink and becomes an entry of
- * the level above. Whoever gives every entry gets the tree that FORMAT.md, section 7.2 says; whoever
- * gives a subtree whole must know that it would come out just so (see tree/edit.c).
+ * the level above. Whoever gives every entry gets the tree that FORMAT.md, section 7.2 says;
+ * whoever gives a subtree whole must know that it would come out just so (see tree/edit.c).
  */
 #pragma once
 

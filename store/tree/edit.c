@@ -11,8 +11,8 @@
  *    the size of what follows, or the end of the tree. So either the base's next entry follows in
  *    the result as well, or nothing does ("settled").
  *
- * Where it is not so, the cursor goes down into the node, and its entries are treated likewise. Once
- * the result ends a node where the base begins one, the cursor goes up again ("rejoined").
+ * Where it is not so, the cursor goes down into the node, and its entries are treated likewise.
+ * Once the result ends a node where the base begins one, the cursor goes up again ("rejoined").
  *
  * A hole at the end of the result is held back, since the next may join it; while it is, nothing is
  * even.

@@ -214,7 +214,8 @@ static int seek_sum(struct tree_cursor *c, const struct tree_root *root, uint64_
 	for (;;) {
 		const struct node *n = tree_leaf(c);
 
-		/* Below the node's sum, which is the sum of its entries and what its parent says. */
+		/* Below the node's sum, which is the sum of its entries and what its parent says.
+		 */
 		c->path[c->depth - 1].i = entry_at(n, &at, by_bytes);
 		if (n->level == 0)
 			break;

@@ -33,14 +33,14 @@ enum {
 /* Where a file's bytes come from: staged data over a base, a local file, a tar stream. */
 struct content_source {
 	uint64_t size;
-	/* What most of it may be taken from, if that is known before: its tree is edited rather than
-	 * built anew. NULL: the first such that is met in time. */
+	/* What most of it may be taken from, if that is known before: its tree is edited rather
+	 * than built anew. NULL: the first such that is met in time. */
 	const struct content *base;
 	/* What lies at @off < size. 0 or -errno. */
 	int (*piece)(struct content_source *s, uint64_t off, struct piece *ret);
 	/* All of [@off, @off + @len), whatever the pieces. Offsets of both calls ascend, but for
-	 * ways back of at most CONTENT_LOOK_AHEAD; without PIECE_CONTENT no byte is read twice. 0 or
-	 * -errno. */
+	 * ways back of at most CONTENT_LOOK_AHEAD; without PIECE_CONTENT no byte is read twice. 0
+	 * or -errno. */
 	int (*read)(struct content_source *s, uint64_t off, size_t len, void *buf);
 	/* The bytes at @off are that chunk now; NULL: nobody wants to know. */
 	void (*stored)(struct content_source *s, uint64_t off, const struct batch_chunk *chunk);
@@ -54,8 +54,8 @@ struct content_options {
 	struct packer *packer; /* borrowed, as all here */
 	struct chunk_params params;
 	struct access *access; /* for what the store has; may wait */
-	/* The batch of small chunks that is being filled, shared with other builds: replaced when it
-	 * is full and submitted. NULL: none. */
+	/* The batch of small chunks that is being filled, shared with other builds: replaced when
+	 * it is full and submitted. NULL: none. */
 	struct batch **open;
 };
 

@@ -117,7 +117,8 @@ static int look(struct runs *r, uint64_t off, bool *ret_is_hole, uint64_t *ret_l
 	return 0;
 }
 
-/* The hole of whole blocks that begins at @off (a block's start): its end; @off if there is none. */
+/* The hole of whole blocks that begins at @off (a block's start): its end; @off if there is none.
+ */
 static int hole_end(struct runs *r, uint64_t off, uint64_t *ret)
 {
 	uint64_t at = off, size = r->src->size;

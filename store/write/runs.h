@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A content source as runs: stretches of new data, holes in whole blocks (FORMAT.md, section 8.3), and
- * single chunks that the store has.
+ * A content source as runs: stretches of new data, holes in whole blocks (FORMAT.md, section 8.3),
+ * and single chunks that the store has.
  *
  * Threads: the builder's alone.
  */
@@ -13,7 +13,8 @@
 enum run_kind {
 	RUN_DATA, /* to be read and cut: as far as runs_data() says */
 	RUN_HOLE,
-	RUN_STORED, /* a chunk of a content, which would be cut just so if all were cut from scratch */
+	RUN_STORED, /* a chunk of a content, which would be cut just so if all were cut from scratch
+		     */
 };
 
 struct run {
@@ -22,8 +23,8 @@ struct run {
 	/* RUN_STORED */
 	struct oid id;
 	struct loc loc;
-	/* Of the tree that runs_settle_base() names: then it may be several chunks, id and loc being
-	 * the first one's. */
+	/* Of the tree that runs_settle_base() names: then it may be several chunks, id and loc
+	 * being the first one's. */
 	bool is_base;
 	uint64_t content_off; /* there */
 };

@@ -26,10 +26,9 @@ struct headstand {
 
 static inline void stand_open(struct headstand *s)
 {
-	struct store_options so = { .state_dir = s->state,
-				    .memory_bytes = 32 << 20,
-				    .threads = 2,
-				    .layer = s->layer };
+	struct store_options so = {
+		.state_dir = s->state, .memory_bytes = 32 << 20, .threads = 2, .layer = s->layer
+	};
 	struct heads_options ho = { .disk_bytes = s->disk_bytes };
 
 	assert_ok(store_open(s->url, &so, &s->store));

@@ -113,7 +113,8 @@ void tablemodel_apply(struct model *m, struct span batch)
 	assert_true(cursor_at_end(&c));
 }
 
-const struct model_record *tablemodel_next(const struct model *m, struct span prefix, struct span from)
+const struct model_record *tablemodel_next(const struct model *m, struct span prefix,
+					   struct span from)
 {
 	size_t i = MAX(tablemodel_find(m, prefix), tablemodel_find(m, from));
 
@@ -121,7 +122,8 @@ const struct model_record *tablemodel_next(const struct model *m, struct span pr
 										 : NULL;
 }
 
-const struct model_record *tablemodel_prev(const struct model *m, struct span prefix, struct span from)
+const struct model_record *tablemodel_prev(const struct model *m, struct span prefix,
+					   struct span from)
 {
 	for (size_t i = m->count; i-- > 0;) {
 		struct span key = buf_span(&m->records[i].key);

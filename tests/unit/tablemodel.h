@@ -4,8 +4,8 @@
  */
 #pragma once
 
-#include "state/batch.h"
 #include "prng.h"
+#include "state/batch.h"
 
 struct model_record {
 	struct buf key, value;
@@ -25,8 +25,10 @@ void tablemodel_apply(struct model *m, struct span batch);
 /* The first record not below @key. */
 size_t tablemodel_find(const struct model *m, struct span key);
 const struct model_record *tablemodel_get(const struct model *m, struct span key);
-const struct model_record *tablemodel_next(const struct model *m, struct span prefix, struct span from);
-const struct model_record *tablemodel_prev(const struct model *m, struct span prefix, struct span from);
+const struct model_record *tablemodel_next(const struct model *m, struct span prefix,
+					   struct span from);
+const struct model_record *tablemodel_prev(const struct model *m, struct span prefix,
+					   struct span from);
 
 /* The table has exactly what the model has, seen by going through it either way. */
 void assert_table_is(struct table *t, const struct model *m);

@@ -216,8 +216,8 @@ static void bench_close(struct bench *b)
 }
 
 /*
- * The rules of FORMAT.md, section 8, once more and plainly: a file's blocks, which of them are holes,
- * and the runs between, each cut from its start.
+ * The rules of FORMAT.md, section 8, once more and plainly: a file's blocks, which of them are
+ * holes, and the runs between, each cut from its start.
  */
 struct model {
 	uint8_t *bytes, *is_data; /* of each byte */

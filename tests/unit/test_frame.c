@@ -180,7 +180,8 @@ static void a_header_that_is_not_all_there_says_how_much_it_needs(void **state)
 
 static int read_header(struct span bytes)
 {
-	/* A changed count may want more bytes, which are there as a pack's other frames would be. */
+	/* A changed count may want more bytes, which are there as a pack's other frames would be.
+	 */
 	_cleanup_free_ uint8_t *longer = calloc(1, FRAME_HEADER_SIZE(UINT16_MAX));
 	struct frame f;
 	size_t need;

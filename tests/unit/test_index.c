@@ -203,7 +203,8 @@ static void an_index_of_another_boot_is_dropped_but_for_its_segments(void **stat
 	index_free(w->index);
 	w->index = NULL;
 
-	/* The boot's id follows magic, version and the store's id; the checksum is the last thing. */
+	/* The boot's id follows magic, version and the store's id; the checksum is the last thing.
+	 */
 	assert_ok(read_file(w->dir.fd, "identity", 1000, &identity));
 	identity.data[4 + 4 + 16] ^= 1;
 	identity.len -= 8;

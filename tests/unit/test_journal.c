@@ -7,10 +7,10 @@
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "state/journal_file.h"
 #include "otherboot.h"
 #include "prng.h"
 #include "scratch.h"
+#include "state/journal_file.h"
 
 enum {
 	NUMBERS_MAX = 1 << 20

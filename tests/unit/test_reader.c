@@ -114,6 +114,45 @@ static void small_frames_come_by_the_window(void **state)
 	assert_in_range(counts_of(w).calls[FAULT_GET], 2, windows);
 }
 
+static void a_frame_reads_wherever_a_window_cuts_its_header(void **state)
+{
+	enum {
+		CUTS = 80,
+		N = 30,
+		LEN = 1000,
+		WINDOW = 256 << 10
+	};
+	struct world *w = *state;
+	struct oid ids[CUTS];
+	uint64_t first[CUTS];
+	uint64_t n = 0;
+
+	for (uint32_t cut = 0; cut < CUTS; cut++) {
+		/* What does not compress, and with its header ends just before the window does. */
+		uint32_t end = (uint32_t)(w->pack->bytes.len + FRAME_HEADER_SIZE(1));
+
+		n |= 1;
+		chunk_add(w, n, ALIGN_UP(end + cut + 8, (uint32_t)WINDOW) - end - cut);
+		made_pack_cut(w->pack);
+		assert_int_equal((w->pack->bytes.len + cut) % WINDOW, 0);
+		first[cut] = ++n;
+		ids[cut] = chunk_add(w, n++, LEN);
+		for (unsigned i = 1; i < N; i++)
+			chunk_add(w, n++, LEN);
+		made_pack_cut(w->pack);
+	}
+	pack_store(w);
+	for (uint32_t cut = 0; cut < CUTS; cut++) {
+		struct loc at = made_pack_loc(w->pack, cut * (N + 1) + 1);
+
+		assert_int_equal((at.offset + cut) % WINDOW, 0);
+		at.frame_len = cut % 2 ? at.frame_len : 0;
+		assert_ok(chunk_read(w, first[cut], LEN, &ids[cut], &at, NULL));
+	}
+	/* None had to be looked for elsewhere. */
+	assert_int_equal(stats_of(w).refetches_by_index, 0);
+}
+
 static void a_large_chunk_is_one_get_of_its_frame(void **state)
 {
 	enum {
@@ -1000,6 +1039,7 @@ int main(void)
 		TEST(the_empty_chunk_needs_no_store),
 		TEST(a_frame_is_taken_apart_once_for_all_its_items),
 		TEST(small_frames_come_by_the_window),
+		TEST(a_frame_reads_wherever_a_window_cuts_its_header),
 		TEST(a_large_chunk_is_one_get_of_its_frame),
 		TEST(a_wrong_hint_costs_a_look_and_no_more),
 		TEST(without_hint_and_index_the_footers_lead_there),

@@ -400,7 +400,8 @@ static int take(void *ctx, uint64_t tag, const struct content *c)
 
 	t->tags[t->count] = tag;
 	t->contents[t->count] = *c;
-	memcpy(t->inlined[t->count], c->inlined.data, c->inlined.len);
+	if (c->inlined.len > 0)
+		memcpy(t->inlined[t->count], c->inlined.data, c->inlined.len);
 	t->contents[t->count].inlined.data = t->inlined[t->count];
 	t->count++;
 	return t->error;

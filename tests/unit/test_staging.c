@@ -10,10 +10,10 @@
 
 #include "base/log.h"
 #include "base/thread.h"
-#include "state/blockmap.h"
-#include "state/staging.h"
 #include "prng.h"
 #include "scratch.h"
+#include "state/blockmap.h"
+#include "state/staging.h"
 
 enum {
 	B = STAGE_BLOCK

@@ -12,8 +12,8 @@
 
 #include "base/log.h"
 #include "base/thread.h"
-#include "state/journal.h"
 #include "scratch.h"
+#include "state/journal.h"
 #include "tablemodel.h"
 
 enum {

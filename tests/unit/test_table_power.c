@@ -3,9 +3,9 @@
  * The table and staging when the power goes: what was synced is there, what is there is a prefix,
  * and no record refers to bytes that are not.
  */
+#include "powerloss.h"
 #include "state/journal.h"
 #include "state/staging.h"
-#include "powerloss.h"
 #include "tablemodel.h"
 
 enum {
