@@ -78,6 +78,7 @@ static ssize_t send_init_reply(struct channel *s, struct iovec *parts)
 		.minor = MIN(out.minor, s->features.minor),
 		.expire_only = s->offered2 & ABI_INIT2_EXPIRE_ONLY,
 		.prune = s->features.minor >= ABI_PRUNE_SINCE,
+		.close_writes = s->features.minor >= ABI_CLOSE_WRITES_SINCE,
 		.killpriv = out.flags & FUSE_HANDLE_KILLPRIV_V2,
 	};
 	n = loop_send(s->fd, patched, ARRAY_SIZE(patched));

@@ -59,6 +59,7 @@ struct channel_features {
 	unsigned minor; /* of the protocol */
 	bool expire_only; /* names can be expired rather than invalidated */
 	bool prune; /* inodes can be let go of by number */
+	bool close_writes; /* what a mapping holds is written at close, without FLUSH */
 	bool killpriv; /* it says when setuid and the like must go */
 };
 const struct channel_features *channel_features(const struct channel *s);

@@ -321,8 +321,15 @@ static int read_text(struct call *c)
 {
 	const struct text *t = (const struct text *)(uintptr_t)c->fh;
 	size_t off = MIN(c->off, (uint64_t)t->bytes.len);
+	size_t len = MIN(c->len, (uint64_t)(t->bytes.len - off));
+	uint8_t *out = call_memory(c, MAX(len, (size_t)1));
 
-	call_reply_bytes(c, t->bytes.data + off, MIN(c->len, (uint64_t)(t->bytes.len - off)));
+	if (!out)
+		return -ENOMEM;
+	/* The text may be closed as soon as the answer is out, before its sender has returned. */
+	if (len > 0)
+		memcpy(out, t->bytes.data + off, len);
+	call_reply_bytes(c, out, len);
 	return 0;
 }
 

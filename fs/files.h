@@ -16,8 +16,8 @@ struct open_file {
 	struct list link;
 	struct vnode *vnode; /* open, as view_open() says */
 	int flags;
-	/* Of a sequential reader: where it is, what it will be spared the wait for. Several requests
-	 * of one reader may be under way, so these are about right at best. */
+	/* Of a sequential reader: where it is, what it will be spared the wait for. Several
+	 * requests of one reader may be under way, so these are about right at best. */
 	atomic_uint_fast64_t read_to, fetched_to;
 	atomic_uint_fast32_t window;
 };

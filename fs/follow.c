@@ -9,21 +9,47 @@
 #include "object/refs.h"
 #include "root.h"
 
+/* Takes the reference to @head. */
+static void follow(struct fs *fs, struct view *head, const struct oid *target)
+{
+	struct access acc;
+
+	access_init(&acc, fs->store->reader, true);
+	acc.deadline = lane_deadline(PATIENCE_META);
+	/* What does not succeed now is tried again by follow_again(). */
+	head_follow(head, target, &acc);
+	access_release(&acc);
+	view_unref(head);
+}
+
 /* In refs' thread. */
 static void on_moved(const struct id128 *repo, const char *branch, const struct ref *now, void *ctx)
 {
 	struct fs *fs = ctx;
 	struct view *head = root_head(fs->root, repo, branch);
-	struct access acc;
 
-	if (!head)
-		return;
-	access_init(&acc, fs->store->reader, true);
-	acc.deadline = lane_deadline(PATIENCE_META);
-	/* What does not succeed now is tried again when the head is next clean and looked at. */
-	head_follow(head, &now->target, &acc);
-	access_release(&acc);
-	view_unref(head);
+	if (head)
+		follow(fs, head, &now->target);
+}
+
+void follow_again(struct fs *fs)
+{
+	_cleanup_free_ struct root_head *heads = NULL;
+	size_t n = root_heads(fs->root, &heads);
+	/* What is known is enough. */
+	const struct refs_wait w = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_ref_ struct ref tip = { 0 };
+		struct etag tag;
+		int r = refs_get(fs->store->refs, &heads[i].repo, REF_BRANCH, heads[i].branch, &w,
+				 &tip, &tag);
+
+		if (r == 0)
+			follow(fs, heads[i].view, &tip.target);
+		else
+			view_unref(heads[i].view);
+	}
 }
 
 void follow_start(struct fs *fs)

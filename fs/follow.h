@@ -15,5 +15,8 @@ void follow_start(struct fs *fs);
 /* No more is told; waits for what is under way. */
 void follow_stop(struct fs *fs);
 
+/* Has heads move that could not when they were told: they had changes, or files open. */
+void follow_again(struct fs *fs);
+
 /* For struct heads_options: what a move has outdated. */
 void follow_outdated(struct view *head, uint64_t dir, struct span name, uint64_t vnode, void *ctx);

@@ -4,8 +4,8 @@
  * freed after the last.
  *
  * Locks of fs/ are leaves, under which nothing else is taken: the lane's, files', root's, notify's,
- * controls' (but for a conversation's). None is held across an answer, a notification, or a call into
- * store/ that may wait.
+ * controls' (but for a conversation's). None is held across an answer, a notification, or a call
+ * into store/ that may wait.
  */
 #pragma once
 

@@ -5,28 +5,19 @@
  *  - Each file that was visited costs the kernel a kilobyte and us a vnode, and on a machine with
  *    much memory the kernel forgets none by itself: beyond a number, the oldest closed ones are
  *    given back.
- *  - What is mapped (the index, the heads' table) is not ours to count as cache and yet counts as
- *    ours: beyond a share of the budget its pages are let go of; the kernel still has them.
+ *  - Heads that are behind and have become clean follow their branches.
  *  - The disk cache gets what staged data leaves of the budget.
  */
 #include "keeper.h"
 
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "base/fdio.h"
-#include "base/log.h"
 #include "base/thread.h"
+#include "follow.h"
 #include "notify.h"
 #include "object/cache.h"
 
 enum {
 	LOOK_MS = 1000,
 	SWEEP_BATCH = 1024,
-	MAPPED_SHARE = 4, /* of the memory budget */
 };
 
 struct keeper {
@@ -39,67 +30,31 @@ struct keeper {
 	struct vnode_stale *stale; /* the thread's: SWEEP_BATCH of them; owned */
 };
 
-struct resident resident_now(void)
+static bool is_ending(struct keeper *k)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), size, all, shared;
-	struct resident r = { 0 };
-	char text[128];
-	ssize_t n;
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	WITH_LOCK(&k->lock);
 
-	if (fd < 0)
-		return r;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return r;
-	text[n] = '\0';
-	if (sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64, &size, &all, &shared) == 3)
-		r = (struct resident){ all * page, shared * page };
-	return r;
+	return k->is_ending;
 }
 
-/* Up to a batch of nodes; how many. */
-static size_t sweep(struct keeper *k)
+/* As many nodes as are too many. The kernel need not let go of any: what is left then is looked at
+ * again next time. */
+static void sweep(struct keeper *k)
 {
 	struct fs *fs = k->fs;
-	size_t n;
+	uint64_t count = vnode_count(fs->vnodes), max = fs->opts->max_nodes;
+	uint64_t left = count > max ? count - max : 0;
 
-	if (vnode_count(fs->vnodes) <= fs->opts->max_nodes)
-		return 0;
-	n = vnode_sweep(fs->vnodes, k->stale, SWEEP_BATCH);
-	for (size_t i = 0; i < n; i++)
-		notify_forget(fs->notify, &k->stale[i]);
-	notify_wait(fs->notify);
-	return n;
-}
+	while (left > 0) {
+		size_t n = vnode_sweep(fs->vnodes, k->stale, MIN(left, (uint64_t)SWEEP_BATCH));
 
-/* Files mapped to be read only, and shared: nothing is lost with their pages. */
-static void drop_mapped(void)
-{
-	FILE *f = fopen("/proc/self/maps", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t cap = 0;
-
-	if (!f)
-		return;
-	while (getline(&line, &cap, f) > 0) {
-		uintptr_t from, to;
-		uint64_t inode;
-		char mode[5];
-
-		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %" SCNu64, &from, &to, mode,
-			   &inode) == 4 &&
-		    strcmp(mode, "r--s") == 0 && inode)
-			madvise((void *)from, to - from, MADV_DONTNEED);
+		for (size_t i = 0; i < n; i++)
+			notify_forget(fs->notify, &k->stale[i]);
+		notify_wait(fs->notify);
+		if (n == 0 || is_ending(k))
+			return;
+		left -= n;
 	}
-	fclose(f);
-}
-
-static void keep_mapped(struct fs *fs)
-{
-	if (resident_now().files > fs->opts->memory_bytes / MAPPED_SHARE)
-		drop_mapped();
 }
 
 static void keep_disk(struct fs *fs)
@@ -129,10 +84,9 @@ static void *work(void *arg)
 	struct keeper *k = arg;
 
 	while (wait_to_look(k)) {
-		while (sweep(k) == SWEEP_BATCH)
-			;
-		keep_mapped(k->fs);
+		sweep(k);
 		keep_disk(k->fs);
+		follow_again(k->fs);
 	}
 	return NULL;
 }

@@ -13,6 +13,11 @@ enum {
 	ABI_PRUNE_SINCE = 45, /* minor version */
 };
 
+/* On close, dirty pages are written whether FLUSH is implemented or not: Linux 5.9. */
+enum {
+	ABI_CLOSE_WRITES_SINCE = 32,
+};
+
 struct abi_prune_out {
 	uint32_t count;
 	uint32_t padding;

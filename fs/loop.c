@@ -42,9 +42,11 @@ static bool is_over(int err)
 static void serve(struct loop *l, uint8_t *buf)
 {
 	while (!l->is_ending) {
-		ssize_t n = read(l->o.fd, buf, l->o.request_max);
 		pid_t caller;
+		ssize_t n;
 
+		placement_rest(l->place);
+		n = read(l->o.fd, buf, l->o.request_max);
 		if (n < 0 && !is_over(errno))
 			continue;
 		if (n < 0 && errno != ENODEV)
@@ -115,6 +117,8 @@ void loop_free(struct loop *l)
 	if (!l)
 		return;
 	l->is_ending = true;
+	if (l->place)
+		placement_end(l->place);
 	for (unsigned i = 0; i < l->threads; i++) {
 		/* One signal may come between its look at is_ending and the read. */
 		while (pthread_tryjoin_np(l->tids[i], NULL) != 0) {

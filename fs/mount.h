@@ -7,9 +7,9 @@
 #include "options.h"
 
 /*
- * Opens the store, mounts it, and serves until it is unmounted or a signal (SIGTERM, SIGINT, SIGHUP)
- * ends it; then what is open stays behind without a filesystem, everything is synced, and the
- * function returns. The process must have no other threads.
+ * Opens the store, mounts it, and serves until it is unmounted or a signal (SIGTERM, SIGINT,
+ * SIGHUP) ends it; then what is open stays behind without a filesystem, everything is synced, and
+ * the function returns. The process must have no other threads.
  *
  * Unless o->foreground, this happens in a child; the function returns when that serves.
  *

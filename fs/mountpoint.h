@@ -10,7 +10,8 @@
  * mounted there), -ENOTEMPTY, -errno. Sentences are logged. */
 int mountpoint_check(const struct mount_options *o);
 
-/* For root: opens /dev/fuse and mounts it there. The descriptor (the caller's) or -errno, logged. */
+/* For root: opens /dev/fuse and mounts it there. The descriptor (the caller's) or -errno, logged.
+ */
 int mountpoint_mount(const struct mount_options *o, const char *source);
 
 /* For others: libfuse's options. malloc'ed; NULL without memory. */

@@ -126,13 +126,14 @@ static void on_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	fuse_reply_err(req, 0);
 }
 
-/* Whatever was written has arrived already. */
+/* Whatever was written has arrived already, so the kernel need not ask again, if it writes back
+ * what mappings hold without being told to. */
 static void on_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 
 	counter_add(&fs->stats.ops[FS_OP_FLUSH], 1);
-	fuse_reply_err(req, 0);
+	fuse_reply_err(req, channel_features(fs->channel)->close_writes ? ENOSYS : 0);
 }
 
 static int run_read(struct call *c, struct access *acc)

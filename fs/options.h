@@ -37,6 +37,6 @@ int mount_options_set_places(struct mount_options *o, const char *store, const c
  */
 int mount_options_parse(struct mount_options *o, const char *text);
 
-/* The state directory that is meant: @o's own, or the default one. malloc'ed; NULL without memory or
- * a home. */
+/* The state directory that is meant: @o's own, or the default one. malloc'ed; NULL without memory
+ * or a home. */
 char *mount_state_dir(const struct mount_options *o);

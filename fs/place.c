@@ -5,6 +5,9 @@
  *	low (SCHED_IDLE) --requests stand still--> raised (SCHED_OTHER)
  *	       ^------------- time is over ----------------'
  *
+ * How many workers are wanted is counted anew every COUNT_EVERY requests, from the callers in them;
+ * after a raise, and at the end, it is all.
+ *
  * Threads: a worker places itself; the watchdog alone changes the state and the others' policies.
  */
 #include "place.h"
@@ -22,6 +25,8 @@
 enum {
 	WORKERS_MAX = 64,
 	FOLLOW_EVERY = 16, /* requests; where the caller runs is not asked each time */
+	FOLLOW_LESS = 128, /* of one that stays where it is */
+	COUNT_EVERY = 64, /* requests */
 	STAT_CPU_FIELD = 39, /* of /proc/TID/stat */
 	BUSY_TICK_MS = 5, /* a faster watchdog spoils the placement */
 	IDLE_TICK_MS = 20,
@@ -43,13 +48,17 @@ struct placement {
 	atomic_uint workers;
 	_Atomic pid_t tids[WORKERS_MAX];
 	atomic_uint_fast64_t taken, raises;
+	atomic_uint_fast64_t callers; /* since they were counted: a bit for each, by hash */
+	atomic_uint wanted; /* workers */
+	pthread_mutex_t lock;
+	pthread_cond_t more; /* wanted has grown, under lock */
 	/* The watchdog's. */
 	uint64_t last_taken;
 	unsigned idle_ticks;
 	int64_t lowered_at, raised_until, raise_ms;
 };
 
-static _Thread_local unsigned requests;
+static _Thread_local unsigned requests_left, follow_every = FOLLOW_EVERY;
 static _Thread_local unsigned place_now = WORKERS_MAX; /* in tids */
 static _Thread_local int cpu_now = -1;
 
@@ -98,6 +107,17 @@ static bool is_pending(const struct placement *p)
 	return poll(&pfd, 1, 0) > 0 && pfd.revents & POLLIN;
 }
 
+static void want(struct placement *p, unsigned workers)
+{
+	unsigned before = atomic_exchange(&p->wanted, workers);
+
+	if (workers <= before)
+		return;
+	WITH_LOCK(&p->lock);
+
+	pthread_cond_broadcast(&p->more);
+}
+
 static void raise_workers(struct placement *p, int64_t now)
 {
 	bool is_again = now - p->lowered_at < CALM_MS * 1000000ll;
@@ -107,6 +127,7 @@ static void raise_workers(struct placement *p, int64_t now)
 	p->is_raised = true;
 	p->raises++;
 	set_all(p, SCHED_OTHER);
+	want(p, WORKERS_MAX);
 }
 
 static void look(struct placement *p)
@@ -151,6 +172,9 @@ int placement_new(int fd, bool is_on, struct placement **ret)
 		return -ENOMEM;
 	p->fd = fd;
 	p->raise_ms = RAISE_MIN_MS;
+	p->wanted = WORKERS_MAX;
+	pthread_mutex_init(&p->lock, NULL);
+	cond_init(&p->more);
 	p->is_on = is_on && can_place();
 	if (p->is_on) {
 		r = thread_start(&p->watchdog, "watchdog", watch, p);
@@ -169,6 +193,8 @@ void placement_free(struct placement *p)
 	p->is_ending = true;
 	if (p->has_watchdog)
 		pthread_join(p->watchdog, NULL);
+	pthread_cond_destroy(&p->more);
+	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
@@ -191,6 +217,23 @@ void placement_leave(struct placement *p)
 	if (place_now < WORKERS_MAX)
 		p->tids[place_now] = 0;
 	place_now = WORKERS_MAX;
+	placement_end(p);
+}
+
+void placement_end(struct placement *p)
+{
+	p->is_ending = true;
+	want(p, WORKERS_MAX);
+}
+
+void placement_rest(struct placement *p)
+{
+	if (place_now == WORKERS_MAX || place_now < p->wanted)
+		return;
+	WITH_LOCK(&p->lock);
+
+	while (place_now >= p->wanted && !p->is_ending)
+		pthread_cond_wait(&p->more, &p->lock);
 }
 
 /* The CPU a thread last ran on, or -1. */
@@ -214,26 +257,36 @@ static int cpu_of(pid_t tid)
 	p = strrchr(text, ')');
 	for (int field = 2; p && field < STAT_CPU_FIELD; field++)
 		p = strchr(p + 1, ' ');
-	return p ? atoi(p + 1) : -1;
+	return p ? (int)strtol(p + 1, NULL, 10) : -1;
 }
 
-void placement_took(struct placement *p, pid_t caller)
+static void follow(pid_t caller)
 {
+	int cpu = cpu_of(caller);
 	cpu_set_t set;
-	int cpu;
 
-	if (!p->is_on)
-		return;
-	p->taken++;
-	if (caller <= 0 || requests++ % FOLLOW_EVERY != 0)
-		return;
-	cpu = cpu_of(caller);
+	follow_every = cpu == cpu_now ? MIN(2 * follow_every, (unsigned)FOLLOW_LESS) : FOLLOW_EVERY;
+	requests_left = follow_every;
 	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == cpu_now)
 		return;
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
 	cpu_now = cpu;
+}
+
+void placement_took(struct placement *p, pid_t caller)
+{
+	if (!p->is_on)
+		return;
+	p->taken++;
+	if (caller <= 0)
+		return;
+	p->callers |= 1ull << (caller % 64);
+	if (p->taken % COUNT_EVERY == 0 && !p->is_raised && !p->is_ending)
+		want(p, (unsigned)__builtin_popcountll(atomic_exchange(&p->callers, 0)));
+	if (requests_left-- == 0)
+		follow(caller);
 }
 
 bool placement_is_on(const struct placement *p)

@@ -59,5 +59,13 @@ uint64_t root_parent(struct root *r, const struct view *view);
 /* The head of a branch that the kernel may know something of, with a reference, or NULL. */
 struct view *root_head(struct root *r, const struct id128 *repo, const char *branch);
 
+/* All of those, each with a reference: how many are in *@ret, which is to be freed. */
+struct root_head {
+	struct view *view;
+	struct id128 repo;
+	char branch[OBJECT_NAME_MAX + 1];
+};
+size_t root_heads(struct root *r, struct root_head **ret);
+
 /* The st_ino of a node of the root's. */
 uint64_t root_node_ino(struct root *r, uint64_t node);

@@ -72,8 +72,8 @@ static struct view *known(struct root *r, uint64_t parent, const char *text, con
 }
 
 /*
- * Under the lock: @view is under the path from now on (*@ret_is_new), unless there is one of the same
- * commit (or branch) already: that is returned. NULL: no memory.
+ * Under the lock: @view is under the path from now on (*@ret_is_new), unless there is one of the
+ * same commit (or branch) already: that is returned. NULL: no memory.
  */
 static struct view *put(struct root *r, const struct id128 *repo, uint64_t parent, const char *text,
 			const struct oid *id, struct view *view, struct list *gone,
@@ -239,4 +239,24 @@ struct view *root_head(struct root *r, const struct id128 *repo, const char *bra
 		    strcmp(a->text, branch) == 0)
 			return view_ref(a->view);
 	return NULL;
+}
+
+size_t root_heads(struct root *r, struct root_head **ret)
+{
+	size_t n = 0;
+
+	WITH_LOCK(&r->lock);
+
+	*ret = malloc(MAX(r->aliases.count, (size_t)1) * sizeof(**ret));
+	if (!*ret)
+		return 0;
+	list_for_each (a, &r->alias_list, struct alias, link) {
+		if (!oid_is_null(&a->commit))
+			continue;
+		(*ret)[n].view = view_ref(a->view);
+		(*ret)[n].repo = a->repo;
+		memcpy((*ret)[n].branch, a->text, sizeof((*ret)[n].branch));
+		n++;
+	}
+	return n;
 }

@@ -10,8 +10,8 @@
 #include "control.h"
 #include "files.h"
 #include "index/index.h"
-#include "keeper.h"
 #include "lane.h"
+#include "mapped.h"
 #include "object/cache.h"
 #include "object/reader.h"
 

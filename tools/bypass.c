@@ -88,7 +88,6 @@ static int take_first(json_t *line, void *ctx)
 
 json_t *bypass_status(struct bypass *b)
 {
-	_cleanup_target_ struct target t = { 0 };
 	json_t *q, *line = NULL;
 
 	if (!b->mount)

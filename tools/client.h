@@ -29,7 +29,8 @@ DEFINE_CLEANUP(struct client *, client_free)
  * client_ask()'s. */
 typedef int (*client_line_fn)(json_t *line, void *ctx);
 
-/* Asks @request (taken; NULL: no memory) and gives the answer's lines to @fn. 0, or -errno, said. */
+/* Asks @request (taken; NULL: no memory) and gives the answer's lines to @fn. 0, or -errno, said.
+ */
 int client_ask(struct client *c, json_t *request, client_line_fn fn, void *ctx);
 
 /* The same for an answer of one line (NULL: none), which becomes the caller's. */

@@ -50,7 +50,7 @@ static int branch_list(struct branch_args *a, const char *arg)
 	json_object_set_new(q, "repo", json_string(repo));
 	a->list.indent = "";
 	r = client_ask(c, q, list_one, a);
-	if (r == 0 && a->json) {
+	if (a->json && (r == 0 || a->list.count > 0)) {
 		json_list_end(&a->list);
 		putchar('\n');
 	}

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "bypass.h"
 #include "commands.h"
@@ -35,19 +36,18 @@ static int find_commit(struct bypass *b, struct buf *ret)
 	if (r == 0)
 		r = refs_commit(store->refs, &rec.id, &id, &w, ret);
 	if (r < 0)
-		cli_error("the commit of %s cannot be read: %s", b->repo, strerror(-r));
+		cli_error("the commit of %s cannot be read: %s", b->repo, errno_text(r));
 	return r;
 }
 
 static void warn_of_uncommitted(struct bypass *b)
 {
-	json_t *status;
-
-	/* Only of a branch there is a status: a commit's is an error, which nobody wants to see. */
-	json_t *q = request_new("show"), *line = NULL;
+	json_t *q, *status, *line = NULL;
 
 	if (!b->mount)
 		return;
+	/* Only of a branch there is a status: a commit's is an error, which nobody wants to see. */
+	q = request_new("show");
 	json_object_set_new(q, "path", json_sprintf("%s/%s", b->repo, b->rev ?: ""));
 	if (client_ask_one(b->mount, q, &line) != 0)
 		return;
@@ -73,6 +73,7 @@ static int export(struct bypass *b, const char *dest, bool is_quiet,
 		return EXIT_FAILED;
 	warn_of_uncommitted(b);
 	q.commit = buf_span(&object);
+	complaint_clear();
 	progress_begin(&p, "exported", is_quiet, options);
 	r = transfer_export(client_store(b->store), &q, options);
 	progress_end(&p);
@@ -80,6 +81,9 @@ static int export(struct bypass *b, const char *dest, bool is_quiet,
 		cli_error("stopped; the same again goes on from here");
 	else if (r == -EREMOTEIO)
 		cli_error("%lu file%s could not be written", p.skipped, p.skipped == 1 ? "" : "s");
+	else if (r < 0 && !complaint()[0])
+		cli_error("%s cannot be written: %s",
+			  strcmp(dest, "-") == 0 ? "the tar stream" : dest, errno_text(r));
 	return r < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 

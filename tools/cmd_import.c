@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "bypass.h"
 #include "commands.h"
@@ -35,10 +36,11 @@ static int meta_of(const json_t *meta, struct import_request *r)
 	if (!m)
 		return -ENOMEM;
 	r->meta = m;
-	json_object_foreach((json_t *)meta, key, value) m[r->meta_count++] = (struct commit_meta){
-		.key = span_str(key),
-		.value = span_of(json_string_value(value), json_string_length(value)),
-	};
+	json_object_foreach ((json_t *)meta, key, value)
+		m[r->meta_count++] = (struct commit_meta){
+			.key = span_str(key),
+			.value = span_of(json_string_value(value), json_string_length(value)),
+		};
 	return 0;
 }
 
@@ -98,6 +100,8 @@ static int end(struct import_args *a, struct bypass *b, const struct progress *p
 		cli_error("stopped; nothing has changed");
 	else if (r == -EREMOTEIO)
 		cli_error("%lu file%s could not be taken along", skipped, skipped == 1 ? "" : "s");
+	else if (r < 0 && !complaint()[0])
+		cli_error("%s cannot be imported: %s", a->request.src, errno_text(r));
 	if (r < 0)
 		return EXIT_FAILED;
 	if (!is_new)
@@ -130,6 +134,7 @@ static int import(struct import_args *a, const char *arg)
 	a->request.message = a->message.text;
 	r = meta_of(a->message.meta, &a->request);
 	if (r == 0) {
+		complaint_clear();
 		progress_begin(&p, "imported", a->quiet, &a->options);
 		r = transfer_import(client_store(b.store), &a->request, &a->options, &id, &is_new);
 		progress_end(&p);

@@ -72,7 +72,7 @@ static int run(const struct command *self, int argc, char **argv)
 	if (limit <= INT64_MAX)
 		json_object_set_new(q, "limit", json_integer((json_int_t)limit));
 	r = client_ask(c, q, show, &s);
-	if (r == 0 && s.json) {
+	if (s.json && (r == 0 || s.list.count > 0)) {
 		json_list_end(&s.list);
 		putchar('\n');
 	}

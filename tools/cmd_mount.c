@@ -78,7 +78,8 @@ int run_mount_helper(int argc, char **argv)
 		return HELPER_FAILED;
 	log_set_name("mount.pfs");
 	mount_options_init(&o);
-	/* Behind or before the arguments, as mount(8) likes; -s, -n, -v and -t say nothing to us. */
+	/* Behind or before the arguments, as mount(8) likes; -s, -n, -v and -t say nothing to us.
+	 */
 	while ((r = getopt(argc, argv, "sfnvrwt:o:")) >= 0) {
 		if (r == 'f')
 			is_fake = true;

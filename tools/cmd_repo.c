@@ -62,7 +62,7 @@ static void print_repo(const json_t *line)
 	printf("  mode            %s\n", field_text(line, "mode"));
 	printf("  average chunk   %s\n",
 	       format_size(field_number(chunk, "avg"), size, sizeof(size)));
-	json_object_foreach((json_t *)json_object_get(line, "settings"), key, value)
+	json_object_foreach ((json_t *)json_object_get(line, "settings"), key, value)
 		printf("  %-15s %s\n", key, json_string_value(value));
 }
 
@@ -90,7 +90,7 @@ static int repo_list(const struct repo_args *a, const struct target *t)
 
 	if (r == 0)
 		r = client_ask(c, request_new("repos"), list_one, &l);
-	if (r == 0 && a->json) {
+	if (a->json && (r == 0 || l.list.count > 0)) {
 		json_list_end(&l.list);
 		putchar('\n');
 	}

@@ -38,8 +38,7 @@ static void print_entry(const json_t *line)
 	printf("Changed: %s\n", local_time(field_text(e, "mtime"), when));
 	if (*id)
 		printf("Content: %s\n", id);
-	json_object_foreach((json_t *)xattrs, key, value)
-	{
+	json_object_foreach ((json_t *)xattrs, key, value) {
 		printf("Xattr:   %s=", key);
 		print_name(value, "");
 		putchar('\n');

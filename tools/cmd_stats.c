@@ -47,6 +47,8 @@ static void print_store(const json_t *s)
 		    field_number(s, "unique_bytes"));
 	print_ratio("compressed (times)", field_number(s, "unique_bytes"),
 		    field_number(s, "stored_bytes"));
+	if (field_number(s, "damaged") > 0)
+		print_count("damaged, not counted", field_number(s, "damaged"));
 }
 
 static void print_reader(const json_t *line)
@@ -74,21 +76,23 @@ static void print_heads(const json_t *h)
 	print_bytes("room for staging", field_number(h, "staged_limit"));
 }
 
-/* What the daemon adds: numbers, and objects of numbers, by name. */
+/* What the daemon adds and has not been shown; of requests, those there were. */
 static void print_mount(const json_t *mount)
 {
-	const char *key, *key2;
-	json_t *value, *value2;
+	const char *key;
+	json_t *value;
 
 	puts("Mount");
-	json_object_foreach((json_t *)mount, key, value)
-	{
-		if (json_is_integer(value))
-			print_count(key, (uint64_t)json_integer_value(value));
-		json_object_foreach(value, key2, value2) if (json_integer_value(value2) > 0)
-			printf("  %s %-*s %" PRIu64 "\n", key, (int)(23 - strlen(key)), key2,
-			       (uint64_t)json_integer_value(value2));
-	}
+	print_bytes("read", field_number(mount, "read_bytes"));
+	print_bytes("written", field_number(mount, "written_bytes"));
+	print_count("files in memory", field_number(mount, "nodes"));
+	print_count("open files", field_number(mount, "open_files"));
+	print_bytes("memory of the daemon", field_number(mount, "resident_bytes"));
+	print_count("requests that waited", field_number(mount, "slow_requests"));
+	print_count("waiting now", field_number(mount, "waiting_requests"));
+	json_object_foreach (json_object_get(mount, "requests"), key, value)
+		if (json_integer_value(value) > 0)
+			printf("  %-24s %" PRIu64 "\n", key, (uint64_t)json_integer_value(value));
 }
 
 static int run(const struct command *self, int argc, char **argv)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fdio.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "client.h"
 #include "commands.h"
@@ -74,10 +75,10 @@ static int daemon_of(const struct mounted *x)
 static int unmount_by_helper(const char *place, bool is_lazy)
 {
 	extern char **environ;
-	char *argv[] = { "fusermount3", "-u", is_lazy ? "-z" : "--", (char *)place, NULL };
+	const char *argv[] = { "fusermount3", "-u", is_lazy ? "-z" : "--", place, NULL };
 	pid_t pid;
 	int status;
-	int r = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+	int r = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
 
 	if (r != 0) {
 		cli_error("fusermount3 cannot be run: %s", strerror(r));
@@ -131,7 +132,7 @@ static int run(const struct command *self, int argc, char **argv)
 	place = place_of(args[0]);
 	r = mounts_load(&m);
 	if (r < 0) {
-		cli_error("it cannot be told what is mounted: %s", strerror(-r));
+		cli_error("it cannot be told what is mounted: %s", errno_text(r));
 		return EXIT_FAILED;
 	}
 	x = place ? mounts_at(&m, place) : NULL;

@@ -36,9 +36,12 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
+/* Of a line that has ended: empty. */
 static char *field(char **line)
 {
-	return strsep(line, " ") ?: "";
+	static char none[1];
+
+	return strsep(line, " ") ?: none;
 }
 
 static char *copy(char *text)

@@ -4,7 +4,7 @@
 
 # shellcheck disable=SC2034 # used by who sources this
 pfs_build_packages=(gcc libc6-dev meson ninja-build pkg-config libssl-dev libzstd-dev libxxhash-dev
-	liblmdb-dev libjansson-dev libinih-dev libfuse3-dev fuse3)
+	liblmdb-dev libjansson-dev libarchive-dev libinih-dev libfuse3-dev fuse3)
 
 # Installs those of the packages that are missing; touches nothing when none is.
 pfs_install() {
@@ -22,15 +22,20 @@ pfs_install() {
 	echo "Installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	if ! apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
-		apt-get update -q >/dev/null &&
-			apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
+		# Perhaps its lists are old. One that cannot be had need not matter.
+		apt-get update -q >/dev/null || true
+		apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 	fi
 }
 
 # A build directory that is set up, with these options.
 pfs_setup() {
-	local top=$1 build=$2
+	local top=$1 build=$2 said
 
 	shift 2
-	[[ -f $build/build.ninja ]] || meson setup "$build" "$top" "$@" >/dev/null
+	[[ ! -f $build/build.ninja ]] || return 0
+	if ! said=$(meson setup "$build" "$top" "$@" 2>&1); then
+		echo "$said" | tail -n 20 >&2
+		return 1
+	fi
 }

@@ -98,6 +98,8 @@ int main(int argc, char **argv)
 	const char *first;
 
 	log_set_name("pfs");
+	if (getenv("PFS_DEBUG"))
+		log_set_level(LOG_LEVEL_DEBUG);
 	if (strcmp(program_invocation_short_name, "mount.pfs") == 0)
 		return cli_finish(run_mount_helper(argc, argv));
 	if (argc < 2) {

@@ -250,8 +250,7 @@ void print_commit(const json_t *commit)
 	printf("Date:    %s\n", local_time(field_text(commit, "time"), when));
 	printf("Size:    %" PRIu64 " files, %s\n", field_number(commit, "files"),
 	       format_size(field_number(commit, "bytes"), size, sizeof(size)));
-	json_object_foreach((json_t *)json_object_get(commit, "meta"), key, value)
-	{
+	json_object_foreach ((json_t *)json_object_get(commit, "meta"), key, value) {
 		fputs("Meta:    ", stdout);
 		print_bytes(span_str(key), "=");
 		print_name(value, "");

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli.h"
 
@@ -41,7 +42,7 @@ static void draw_bar(char *to, double share)
 	*to++ = '[';
 	for (int i = 0; i < BAR_WIDTH; i++)
 		*to++ = i < full ? '#' : ' ';
-	strcpy(to, "] ");
+	memcpy(to, "] ", sizeof("] "));
 }
 
 static void show(const struct transfer_progress *t, void *ctx)
@@ -67,7 +68,7 @@ static void note_skipped(const char *path, int error, void *ctx)
 	struct progress *p = ctx;
 
 	progress_end(p);
-	cli_error("%s: %s", path, strerror(error < 0 ? -error : error));
+	cli_error("%s: %s", path, errno_text(error < 0 ? error : -error));
 	p->skipped++;
 }
 

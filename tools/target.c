@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli.h"
 #include "conf.h"
@@ -267,7 +268,7 @@ static int find_any(const char *store, const char *arg, bool is_new, struct targ
 	} else {
 		r = mounts_load(&m);
 		if (r < 0)
-			cli_error("it cannot be told what is mounted: %s", strerror(-r));
+			cli_error("it cannot be told what is mounted: %s", errno_text(r));
 		else
 			r = find(&m, arg, is_new, &t);
 	}

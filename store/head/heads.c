@@ -508,6 +508,15 @@ int heads_remove(struct heads *hs, const struct id128 *repo, const char *branch)
 	return r;
 }
 
+/* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
+static struct head *next_head(struct heads *hs, const struct head *h)
+{
+	const struct list *at = h ? &h->link : &hs->heads;
+	WITH_LOCK(&hs->lock);
+
+	return at->next == &hs->heads ? NULL : container_of(at->next, struct head, link);
+}
+
 void heads_stats(struct heads *hs, struct heads_stats *ret)
 {
 	struct heads_stats s = { 0 };
@@ -523,9 +532,9 @@ void heads_stats(struct heads *hs, struct heads_stats *ret)
 	s.memory_bytes = tb.memory_bytes;
 	s.checkpoints = tb.checkpoints;
 	s.syncs = tb.syncs;
-	WITH_LOCK(&hs->lock);
+	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h)) {
+		WITH_LOCK(&h->view.lock);
 
-	list_for_each (h, &hs->heads, struct head, link) {
 		s.heads += !h->is_removed;
 		s.dirty += h->top || h->frozen.count;
 	}

@@ -106,7 +106,8 @@ struct heads {
 	pthread_mutex_t lock; /* rank 45: may be taken under a view's lock */
 	struct counters_rec counters; /* guarded by lock */
 	struct list heads; /* guarded by lock */
-	/* Guarded by lock: what is still done in the store's pool for commits that have returned. */
+	/* Guarded by lock: what is still done in the store's pool for commits that have returned.
+	 */
 	unsigned aftermaths;
 	pthread_cond_t settled; /* there is none */
 };

@@ -357,12 +357,12 @@ static void *work(void *arg)
 		if (r < 0) {
 			struct deadline pause = deadline_in_ms(RETRY_MS);
 
-			while (!t->is_ending && t->wanted == t->begun &&
+			while (!t->is_ending && t->wanted <= t->begun &&
 			       deadline_check(&pause) == 0)
 				cond_wait_until(&t->work, &t->work_lock, &pause, RETRY_MS);
 			continue;
 		}
-		while (r == 0 && !t->is_ending && t->wanted == t->begun && !t->is_kicked)
+		while (r == 0 && !t->is_ending && t->wanted <= t->begun && !t->is_kicked)
 			pthread_cond_wait(&t->work, &t->work_lock);
 	}
 	pthread_mutex_unlock(&t->work_lock);

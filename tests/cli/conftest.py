@@ -7,16 +7,34 @@ The program is named by PFS. Nothing of the user's own configuration is seen.
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
 
 PFS = os.environ.get("PFS", "pfs")
-SECONDS = 120
+SECONDS = 120 * int(os.environ.get("PFS_PATIENCE", "1"))
+CACHES = pathlib.Path("/var/cache/pfs")
 WRONG = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "Assertion")
 
 can_mount = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                reason="mounts need root and /dev/fuse")
+
+
+def cached_state(store):
+    """Where root's commands keep the index of a store that is not mounted."""
+    try:
+        return CACHES / (pathlib.Path(store) / "format").read_bytes()[8:24].hex()
+    except OSError:
+        return CACHES / "none"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches_are_as_before():
+    before = set(CACHES.iterdir()) if CACHES.exists() else set()
+    yield
+    for path in set(CACHES.iterdir()) - before if CACHES.exists() else ():
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Result:

@@ -2,6 +2,7 @@
 """Commands on a mount: what they say, and what they do to heads."""
 
 import os
+import pathlib
 import re
 import shutil
 import stat
@@ -429,6 +430,50 @@ def test_restore_keeps_hard_links_and_attributes(shell, mount, repo):
     assert os.listxattr(repo / "d") == [] and stat.S_IMODE(os.stat(repo / "d").st_mode) == 0o751
 
 
+def linked(names):
+    """Which of the names are one file."""
+    files = {}
+    for path in names:
+        files.setdefault(os.stat(path).st_ino, []).append(path.name)
+    return sorted(files.values())
+
+
+def test_restore_joins_and_parts_hard_links(shell, mount, repo):
+    names = [repo / name for name in "abcdef"]
+    write(repo / "a", "linked")
+    for name in "bc":
+        os.link(repo / "a", repo / name)
+    for name in "def":
+        write(repo / name, "alone")
+    os.chmod(repo / "e", 0o600)
+    shell.ok("commit", "-n", "first", repo)
+    for path in names:
+        os.remove(path)
+    # The same bytes otherwise linked, so that only links and modes tell the difference.
+    for name in "ab":
+        write(repo / name, "linked")
+    os.link(repo / "b", repo / "c")
+    write(repo / "d", "alone")
+    for name in "ef":
+        os.link(repo / "d", repo / name)
+    shell.ok("commit", "-n", "second", repo)
+    shell.ok("restore", mount / "R/first")
+    assert linked(names) == [["a", "b", "c"], ["d"], ["e"], ["f"]]
+    assert [os.stat(path).st_nlink for path in names] == [3, 3, 3, 1, 1, 1]
+    same_tree(mount / "R/first", repo)
+    shell.ok("commit", "-n", "third", repo)
+    shell.ok("restore", mount / "R/second")
+    assert linked(names) == [["a"], ["b", "c"], ["d", "e", "f"]]
+    same_tree(mount / "R/second", repo)
+    mount.stop()
+    mount.start()
+    assert linked(names) == [["a"], ["b", "c"], ["d", "e", "f"]]
+    shell.ok("restore", mount / "R/third")
+    same_tree(mount / "R/first", repo)
+    write(repo / "c", "all three")
+    assert [(repo / name).read_text() for name in "abdef"] == ["all three"] * 2 + ["alone"] * 3
+
+
 def test_restore_wants_a_head_to_go_to(shell, two):
     shell.fails(1, "restore", two / "R/first/same", two / "R/second/same")
     shell.fails(1, "restore", two / "R/first/none")
@@ -509,6 +554,38 @@ def test_stats_of_a_mount(shell, mount, repo):
     assert len(data) <= store["stored_bytes"] < len(data) + 100000
     assert stats["heads"]["heads"] >= 1 and stats["mount"]["requests"]
     assert "shared (times)" in shell.ok("stats", mount.path)
+
+
+def keys_of(value):
+    """Every field's name in a JSON value."""
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*map(keys_of, value.values()))
+
+
+def test_the_manual_names_every_field_of_json(shell, two):
+    manual = (pathlib.Path(__file__).resolve().parents[2] / "tools/man/pfs.1").read_text()
+    shell.ok("commit", "--meta", "id=1", two / "R/main")
+    write(two / "R/main/new", "x")
+    os.setxattr(two / "R/main/new", "user.id", b"1")
+    asked = [("branch", two / "R"), ("log", two / "R"), ("repo", "list"), ("repo", "show", "R"),
+             ("show", two / "R/main"), ("show", two / "R/first/link"), ("show", two / "R/main/new"),
+             ("status", two / "R/main"), ("diff", "--stat", two / "R/first", two / "R/main"),
+             ("restore", two / "R/first", two / "R/main"), ("commit", two / "R/main")]
+    keys = set()
+    for words in asked:
+        keys |= keys_of(shell.json(*words, "--json", cwd=two.path))
+    stats = shell.json("stats", "--json", two.path)
+    for part in "store", "reader", "index", "heads":
+        keys |= keys_of(stats[part])
+    text = (two.path / ".pfs/stats").read_text()
+    for key in set(stats["mount"]) - {"requests"}:
+        assert re.search(rf"^# HELP pfs_{key}(_total)? \S", text, re.M), key
+    keys |= set(stats)
+    missing = {key for key in keys - {"user.id"} if not re.search(rf"\b{key}\b", manual)}
+    assert not missing
 
 
 def as_user(shell, uid, code, *words, **more):

@@ -199,3 +199,26 @@ def test_ctrl_c_ends_a_waiting_command_at_once(shell, mount, repo):
     assert p.wait(5) in (-signal.SIGINT, 0)
     assert time.monotonic() - begin < 1
     assert len(os.listdir(repo)) == 2000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_an_ordinary_user_mounts_and_unmounts(shell):
+    for top in (shell.home, *shell.home.parents):
+        if str(top).startswith("/tmp/"):
+            os.chmod(top, 0o755)
+    home = shell.home / "nobody"
+    (home / "mnt").mkdir(parents=True)
+    for path in home, home / "mnt":
+        os.chown(path, 65534, 65534)
+    env = {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"),
+           "XDG_CACHE_HOME": str(home / "cache")}
+    as_nobody = {"user": 65534, "env": env, "cwd": "/"}
+    shell.ok("init", home / "store", **as_nobody)
+    shell.ok("mount", home / "store", home / "mnt", **as_nobody)
+    try:
+        assert mounted(home / "mnt")
+        shell.ok("repo", "create", home / "mnt/R", **as_nobody)
+        assert "R" in shell.ok("repo", "--store", home / "store", **as_nobody)
+    finally:
+        shell.ok("umount", home / "mnt", **as_nobody)
+    assert not mounted(home / "mnt")

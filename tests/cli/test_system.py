@@ -9,17 +9,10 @@ import subprocess
 
 import pytest
 
+from conftest import PFS, can_mount
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = os.environ.get("PFS_BUILD")
-
-
-@pytest.mark.parametrize("page", ["pfs.1", "pfs.5", "pfs-mount.8"])
-def test_a_manual_page_has_no_faults(page):
-    if not shutil.which("mandoc"):
-        pytest.skip("needs mandoc")
-    done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", TOP / "tools/man" / page],
-                          stdout=subprocess.PIPE, text=True)
-    assert done.returncode == 0 and done.stdout == "", done.stdout
 
 
 def test_the_manual_names_every_command_and_every_option(shell):
@@ -32,6 +25,15 @@ def test_the_manual_names_every_command_and_every_option(shell):
         for option in re.findall(r"--([a-z-]+)", shell.ok("help", name[1])):
             if name[1] != "mount":
                 assert option in manual.replace("\\-", "-"), (name[1], option)
+
+
+def test_the_manual_names_every_mount_option():
+    table = (TOP / "fs/options.c").read_text().split("options[] = {")[1].split("};")[0]
+    manual = (TOP / "tools/man/pfs-mount.8").read_text()
+    # An entry that has no kind is accepted and ignored.
+    names = re.findall(r'{ "(\w+)", OPTION_(?!IGNORED)', table)
+    assert len(names) > 15
+    assert [n for n in names if not re.search(rf"^\.(It )?Cm .*\b{n}\b", manual, re.M)] == []
 
 
 def complete(shell, *words):
@@ -66,13 +68,6 @@ def test_completion_knows_what_the_command_knows(shell):
         assert complete(shell, "pfs", name, "--help")
 
 
-def test_completion_is_clean():
-    if not shutil.which("shellcheck"):
-        pytest.skip("needs shellcheck")
-    subprocess.run(["shellcheck", "-s", "bash", TOP / "tools/completion/pfs.bash"], check=True)
-    subprocess.run(["shellcheck", "-x", TOP / "tools/quickstart", TOP / "tools/check"], check=True)
-
-
 def test_an_installation_has_all_that_a_system_needs(tmp_path):
     if not BUILD:
         pytest.skip("needs PFS_BUILD, a build directory")
@@ -83,10 +78,47 @@ def test_an_installation_has_all_that_a_system_needs(tmp_path):
                    "share/man/man8/pfs-mount.8", "share/bash-completion/completions/pfs",
                    "lib/systemd/system/pfs@.service"):
         assert any(p.endswith(wanted) for p in found), (wanted, found)
-    (helper,) = (p for p in tmp_path.rglob("mount.pfs"))
-    target = os.readlink(helper)
+    (helper,) = (p for p in found if p.endswith("/mount.pfs"))
+    target = os.readlink(tmp_path / helper)
     assert target.startswith("/") and (tmp_path / target[1:]).exists()
-    (unit,) = (p for p in tmp_path.rglob("pfs@.service"))
+    (unit,) = tmp_path.rglob("pfs@.service")
     exe = re.search(r"^ExecStart=(\S+) mount -f %i$", unit.read_text(), re.M)[1]
     assert (tmp_path / exe[1:]).exists()
     assert subprocess.run([tmp_path / exe[1:], "version"]).returncode == 0
+
+
+FSTAB_SCRIPT = """
+set -eu
+mount -t overlay -o lowerdir="$1/sbin:/usr/sbin" overlay /usr/sbin
+mount -T "$1/fstab" "$1/mnt"
+mkdir "$1/mnt/R"
+echo text > "$1/mnt/R/main/file"
+findmnt -no FSTYPE,OPTIONS "$1/mnt"
+umount "$1/mnt"
+mount -t pfs -o "ro,state=$1/state" "$1/store" "$1/mnt"
+cat "$1/mnt/R/main/file"
+! mkdir "$1/mnt/Q" 2>/dev/null
+umount "$1/mnt"
+mount -t pfs -o colour=blue "$1/store" "$1/mnt" && exit 1
+echo "code $?"
+"""
+
+
+@can_mount
+def test_mount8_and_fstab_mount_a_store(shell, store):
+    (shell.home / "sbin").mkdir()
+    (shell.home / "mnt").mkdir()
+    os.symlink(os.path.realpath(shutil.which(PFS)), shell.home / "sbin/mount.pfs")
+    (shell.home / "fstab").write_text(
+        f"{store} {shell.home}/mnt pfs state={shell.home}/state,memory=128M,nofail,noatime,"
+        "x-systemd.automount 0 0\n")
+    # In a place of its own, where mount(8) finds its helper.
+    words = ["unshare", "--mount", "bash", "-c", FSTAB_SCRIPT, "bash", str(shell.home)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=shell.environment, timeout=60)
+    if not done.stdout and ("overlay" in done.stderr or "unshare" in done.stderr):
+        pytest.skip("needs overlayfs and mount namespaces: " + done.stderr)
+    assert done.returncode == 0, done.stderr
+    first, text, code = done.stdout.splitlines()
+    assert first.startswith("fuse.pfs") and "nosuid" in first and "nodev" in first
+    assert text == "text" and code != "code 0" and "colour" in done.stderr

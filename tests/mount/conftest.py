@@ -27,11 +27,12 @@ WRONG = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:
 class Mount:
     """A store and the daemon that serves it, which can be ended and started again."""
 
-    def __init__(self, base, options=""):
+    def __init__(self, base, options="", name=""):
         self.base = pathlib.Path(base)
         self.store = self.base / "store"
-        self.path = self.base / "mnt"
-        self.log_path = self.base / "log"
+        self.path = self.base / ("mnt" + name)
+        self.state = self.base / ("state" + name)
+        self.log_path = self.base / ("log" + name)
         self.options = options
         self.process = None
         self.path.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ class Mount:
         ready.bind(name)
         ready.settimeout(0.05)
         words = [PROGRAM, str(self.store), str(self.path)]
-        every = ",".join(x for x in ("state=%s" % (self.base / "state"), self.options, options) if x)
+        every = ",".join(x for x in ("state=%s" % self.state, self.options, options) if x)
         words += ["-o", every]
         environment = dict(os.environ, NOTIFY_SOCKET="@" + name[1:])
         with open(self.log_path, "ab") as log:
@@ -140,6 +141,7 @@ def made():
     base.chmod(0o755)
     mounts = []
     yield base, mounts
+    os.chdir("/")
     wrong = [line for mount in mounts for line in mount.finish()]
     if not wrong:
         shutil.rmtree(base)
@@ -148,16 +150,20 @@ def made():
 
 @pytest.fixture
 def place():
-    with made() as (base, _):
-        yield base
+    """Makes mounts of one store, not mounted yet: each name has its own place and state."""
+    with made() as (base, mounts):
+
+        def make(options="", name=""):
+            mounts.append(Mount(base, options, name))
+            return mounts[-1]
+
+        yield make
 
 
 @pytest.fixture
-def unmounted():
+def unmounted(place):
     """A store and a mount point, not mounted yet."""
-    with made() as (base, mounts):
-        mounts.append(Mount(base))
-        yield mounts[0]
+    return place()
 
 
 @pytest.fixture

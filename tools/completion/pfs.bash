@@ -5,8 +5,8 @@
 _pfs_commands="init mount umount repo branch commit log status diff show restore import export stats
 	help version"
 
-_pfs_mount_options="state= memory= disk= ro refresh= single_writer threads= max_nodes= placement=off
-	allow_other dev suid noexec nonempty"
+_pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
+	allow_other dev suid noexec nonempty foreground"
 
 # The options of a command.
 _pfs_options() {
