@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "lane.h"
+#include "mapped.h"
 #include "object/reader.h"
 
 static _Thread_local struct scratch workers_scratch;
@@ -84,6 +85,7 @@ void call_start(struct call *c)
 	int r = -EAGAIN;
 
 	counter_add(&c->fs->stats.ops[c->op->id], 1);
+	mapped_stir(c->fs->mapped);
 	if (!c->op->is_slow) {
 		access_init(&acc, c->fs->store->reader, false);
 		r = call_run(c, &acc);

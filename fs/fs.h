@@ -20,6 +20,7 @@ struct controls;
 struct files;
 struct keeper;
 struct lane;
+struct mapped;
 struct notify;
 struct root;
 
@@ -35,6 +36,7 @@ struct fs {
 	struct root *root;
 	struct controls *controls;
 	struct keeper *keeper;
+	struct mapped *mapped;
 	struct service service;
 	struct stats stats;
 };

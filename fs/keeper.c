@@ -16,7 +16,7 @@
 #include "object/cache.h"
 
 enum {
-	LOOK_MS = 1000,
+	LOOK_MS = 250, /* a hundred thousand files may be visited in a second */
 	SWEEP_BATCH = 1024,
 };
 

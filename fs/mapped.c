@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Mapped memory: a thread that looks often while it grows, since a walk over a large table maps a
- * hundred megabytes in a fraction of a second, and seldom while nothing happens.
+ * Mapped memory: a thread that looks often while requests come, since a walk over a large table maps
+ * a hundred megabytes in a tenth of a second, and seldom while nothing happens.
  */
 #include "mapped.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -16,8 +17,9 @@
 #include "base/thread.h"
 
 enum {
-	LOOK_MIN_MS = 20,
-	LOOK_MAX_MS = 320,
+	LOOK_MS = 10,
+	REST_MS = 320, /* while no request comes; a commit may still read much */
+	QUIET_AFTER = 50, /* looks at which nothing had changed */
 	NICE = -10, /* if we may: a machine under load must not keep it from looking */
 };
 
@@ -26,6 +28,7 @@ struct mapped {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool is_ending; /* guarded by lock */
+	atomic_bool is_resting;
 	bool has_thread;
 	pthread_t thread;
 };
@@ -72,30 +75,46 @@ static void drop(void)
 	fclose(f);
 }
 
-static bool wait_to_look(struct mapped *m, int64_t ms)
+/* For a moment, or until there is something to look at. False: it is over. */
+static bool wait_to_look(struct mapped *m, bool was_quiet)
 {
+	int64_t ms = was_quiet ? REST_MS : LOOK_MS;
 	struct deadline dl = deadline_in_ms(ms);
 
 	WITH_LOCK(&m->lock);
 
-	while (!m->is_ending)
+	m->is_resting = was_quiet;
+	while (!m->is_ending && m->is_resting == was_quiet)
 		if (cond_wait_until(&m->wake, &m->lock, &dl, ms) < 0)
-			return !m->is_ending;
-	return false;
+			break;
+	return !m->is_ending;
+}
+
+void mapped_stir(struct mapped *m)
+{
+	if (!atomic_load_explicit(&m->is_resting, memory_order_relaxed))
+		return;
+	WITH_LOCK(&m->lock);
+
+	m->is_resting = false;
+	pthread_cond_signal(&m->wake);
 }
 
 static void *work(void *arg)
 {
 	struct mapped *m = arg;
-	int64_t ms = LOOK_MIN_MS;
 	uint64_t before = 0;
+	bool is_quiet = false;
+	unsigned same = 0;
 
 	if (setpriority(PRIO_PROCESS, 0, NICE) < 0)
 		log_debug("mapped memory is looked after at normal priority");
-	while (wait_to_look(m, ms)) {
+	while (wait_to_look(m, is_quiet)) {
 		uint64_t now = resident_now().files;
+		bool is_stirred = is_quiet && !m->is_resting;
 
-		ms = now == before ? MIN(2 * ms, (int64_t)LOOK_MAX_MS) : LOOK_MIN_MS;
+		same = now == before && !is_stirred ? same + 1 : 0;
+		is_quiet = same >= QUIET_AFTER;
 		before = now;
 		if (now > m->max)
 			drop();

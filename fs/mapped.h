@@ -15,6 +15,9 @@ int mapped_new(uint64_t max, struct mapped **ret);
 void mapped_free(struct mapped *m);
 DEFINE_CLEANUP(struct mapped *, mapped_free)
 
+/* There is work that may map more: from any thread, and cheap. */
+void mapped_stir(struct mapped *m);
+
 /* Memory of this process in bytes: all that is resident, and of that what belongs to files. */
 struct resident {
 	uint64_t all, files;

@@ -49,7 +49,6 @@ struct events {
 struct mount {
 	struct fs fs;
 	struct events events;
-	struct mapped *mapped; /* owned */
 	char *state_dir; /* owned */
 	bool is_mounted;
 	pid_t guardian; /* below 1: none */
@@ -286,7 +285,7 @@ static int begin(struct mount *m)
 
 	r = open_events(&m->events);
 	if (r == 0)
-		r = mapped_new(m->fs.opts->memory_bytes / MAPPED_SHARE, &m->mapped);
+		r = mapped_new(m->fs.opts->memory_bytes / MAPPED_SHARE, &m->fs.mapped);
 	if (r == 0)
 		r = open_store(m);
 	if (r == 0)
@@ -335,7 +334,7 @@ static void end(struct mount *m, bool is_detached)
 	heads_free(fs->heads);
 	vnode_table_free(fs->vnodes);
 	store_free(fs->store);
-	mapped_free(m->mapped);
+	mapped_free(fs->mapped);
 	close_events(&m->events);
 	guardian_stop(m->guardian);
 	free(m->state_dir);

@@ -25,19 +25,26 @@
 #include "index/lmdbpages.h"
 
 enum {
-	TRIES = 8
+	TRIES = 64
 }; /* snapshots, while writers of other processes are quick */
 
-/* LMDB believes the meta pages enough to crash: they are looked at before it sees them. */
-static int check_metas(int fd, uint64_t size)
+/* LMDB believes the meta pages enough to crash: they are looked at before it sees them. *@ret_size:
+ * the file's, asked for after them, since it grows before they say so. */
+static int check_metas(int fd, uint64_t *ret_size)
 {
 	_cleanup_buf_ struct buf b = { 0 };
+	struct stat st;
 	ssize_t n;
 
 	if (buf_reserve(&b, LMDB_METAS) < 0)
 		return -ENOMEM;
 	n = pread_upto(fd, b.data, LMDB_METAS, 0);
-	return n < 0 ? (int)n : lmdb_metas_check(span_of(b.data, (size_t)n), size);
+	if (n < 0)
+		return (int)n;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_size = (uint64_t)st.st_size;
+	return lmdb_metas_check(span_of(b.data, (size_t)n), *ret_size);
 }
 
 static int check_pages(int fd, uint64_t txnid)
@@ -63,6 +70,12 @@ static int check_snapshot(MDB_env *env, int fd)
 
 	for (unsigned i = 0; r == -EAGAIN && i < TRIES; i++) {
 		r = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+		if (r == MDB_MAP_RESIZED) {
+			r = mdb_env_set_mapsize(env, 0);
+			if (r == 0)
+				r = -EAGAIN;
+			continue;
+		}
 		if (r)
 			return r > 0 ? -r : -EBADMSG;
 		r = check_pages(fd, mdb_txn_id(txn));
@@ -71,13 +84,14 @@ static int check_snapshot(MDB_env *env, int fd)
 	return r;
 }
 
-static int check(int dirfd, int fd, uint64_t size)
+static int check(int dirfd, int fd)
 {
 	char path[64];
+	uint64_t size = 0;
 	MDB_env *env;
 	int r;
 
-	r = check_metas(fd, size);
+	r = check_metas(fd, &size);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dirfd);
@@ -141,7 +155,7 @@ int lmdb_check(int dirfd)
 		return -errno;
 	if (pid == 0) {
 		become_child(self);
-		_exit(-check(dirfd, fd, (uint64_t)st.st_size));
+		_exit(-check(dirfd, fd));
 	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)

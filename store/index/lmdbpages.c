@@ -613,5 +613,10 @@ int lmdb_pages_check(struct span file, uint64_t txnid)
 	c.seen = seen = calloc(1, m.last_page / 8 + 1);
 	if (!seen)
 		return -ENOMEM;
-	return check_snapshot(&c, &m);
+	r = check_snapshot(&c, &m);
+	/* A meta page that was being written may have been half of each. */
+	if (r == -EBADMSG &&
+	    (read_meta_page(file, txnid & 1, c.page_size, &m) < 0 || m.txnid != txnid))
+		r = -EAGAIN;
+	return r;
 }
