@@ -46,6 +46,7 @@ struct placement {
 	atomic_bool is_ending;
 	atomic_bool is_raised;
 	atomic_uint workers;
+	atomic_uint busy; /* workers with a request */
 	_Atomic pid_t tids[WORKERS_MAX];
 	atomic_uint_fast64_t taken, raises;
 	atomic_uint_fast64_t callers; /* since they were counted: a bit for each, by hash */
@@ -61,6 +62,7 @@ struct placement {
 static _Thread_local unsigned requests_left, follow_every = FOLLOW_EVERY;
 static _Thread_local unsigned place_now = WORKERS_MAX; /* in tids */
 static _Thread_local int cpu_now = -1;
+static _Thread_local bool is_busy; /* counted so */
 
 static int set_policy(pid_t tid, int policy)
 {
@@ -134,7 +136,8 @@ static void look(struct placement *p)
 {
 	uint64_t taken = p->taken;
 	bool is_still = taken == p->last_taken;
-	bool pending = is_pending(p);
+	/* One that was taken may stand still too, and hold a lock that others need. */
+	bool pending = p->busy > 0 || is_pending(p);
 	int64_t now = now_ns();
 
 	p->idle_ticks = is_still && !pending ? p->idle_ticks + 1 : 0;
@@ -228,6 +231,9 @@ void placement_end(struct placement *p)
 
 void placement_rest(struct placement *p)
 {
+	if (is_busy)
+		p->busy--;
+	is_busy = false;
 	if (place_now == WORKERS_MAX || place_now < p->wanted)
 		return;
 	WITH_LOCK(&p->lock);
@@ -280,6 +286,8 @@ void placement_took(struct placement *p, pid_t caller)
 	if (!p->is_on)
 		return;
 	p->taken++;
+	p->busy++;
+	is_busy = true;
 	if (caller <= 0)
 		return;
 	p->callers |= 1ull << (caller % 64);

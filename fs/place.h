@@ -9,8 +9,8 @@
  * times as fast.
  *
  * Such a worker would starve where other work wants the CPU. A watchdog of normal priority looks a
- * couple of hundred times a second at most whether requests are pending and none was taken since,
- * and then raises all workers for a while, longer each time it has to.
+ * couple of hundred times a second at most whether requests are pending or under way and none was
+ * taken since, and then raises all workers for a while, longer each time it has to.
  *
  * Of several workers that wait, the kernel wakes another one for each request. So as many wait as
  * there were callers lately, and the others rest until there are more, or the watchdog finds that

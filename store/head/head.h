@@ -2,12 +2,12 @@
 /*
  * Heads: branches as a mount sees them, with what is uncommitted.
  *
- *	          first change                freeze                     published
- *	clean ------------------> dirty ------------------> committing ------------> clean or dirty
- *	                           ^                             |
- *	                              '------- failed --------------'  (what was frozen stays, and
- *the next commit takes it along)
+ *	          first change            freeze                 published
+ *	clean ------------------> dirty -----------> committing ------------> clean or dirty
+ *	                           ^                     |
+ *	                           '------ failed -------'
  *
+ * What a failed commit froze stays, and the next one takes it along.
  * All heads of a mount share one state directory: table, staging, cache. One process holds it.
  */
 #pragma once
