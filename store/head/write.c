@@ -235,6 +235,18 @@ static bool has_waiting(struct head *h)
 	return s.waiting > 0;
 }
 
+/* Has what was freed back, which is a wait for the disk. */
+static int wait_for_room(struct head *h)
+{
+	int r;
+
+	/* What is on its way back keeps the sync point from sending more. */
+	staging_settle(h->heads->staging);
+	r = table_sync(h->heads->table);
+	staging_settle(h->heads->staging);
+	return r;
+}
+
 int view_write(struct vnode *n, uint64_t off, struct span data, bool append, bool kill_priv,
 	       struct access *acc)
 {
@@ -248,9 +260,8 @@ int view_write(struct vnode *n, uint64_t off, struct span data, bool append, boo
 	r = WITH_ACCESS(acc, write_attempt(&w, acc));
 	if (r != -ENOSPC || !has_waiting(head_of(n->view)))
 		return r;
-	/* What was freed comes back at a sync point: a wait for the disk. */
 	if (!acc->may_wait)
 		return -EAGAIN;
-	r = table_sync(head_of(n->view)->heads->table);
+	r = wait_for_room(head_of(n->view));
 	return r < 0 ? r : WITH_ACCESS(acc, write_attempt(&w, acc));
 }

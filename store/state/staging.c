@@ -32,6 +32,8 @@ int staging_open(int dirfd, uint64_t budget, uint32_t first_file, struct staging
 	pthread_mutex_init(&s->slab_lock, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->punched, NULL);
+	pthread_cond_init(&s->wanted, NULL);
+	pthread_cond_init(&s->given, NULL);
 	list_init(&s->dirty);
 	list_init(&s->idle);
 	list_init(&s->freed);
@@ -46,6 +48,8 @@ int staging_open(int dirfd, uint64_t budget, uint32_t first_file, struct staging
 	r = fsync_dir(dirfd, ".");
 	if (r == 0)
 		r = stage_load(s);
+	if (r == 0)
+		r = stage_start_giver(s);
 	if (r < 0)
 		return r;
 	s->cut_below = s->next_file;
@@ -57,10 +61,13 @@ void staging_free(struct staging *s)
 {
 	if (!s)
 		return;
+	stage_end_giver(s);
 	stage_free_all(s);
 	if (s->dirfd >= 0)
 		close(s->dirfd);
 	pthread_cond_destroy(&s->punched);
+	pthread_cond_destroy(&s->wanted);
+	pthread_cond_destroy(&s->given);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->slab_lock);
 	free(s);

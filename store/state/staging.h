@@ -81,11 +81,14 @@ void staging_release_file(struct staging *s, uint32_t file);
 
 /*
  * For the table's hooks: begin, sync_data, synced. What was released before the begin of a sync
- * point is punched when that has passed; so is what staging_recover_end() found.
+ * point is punched some time after that has passed; so is what staging_recover_end() found.
  */
 void staging_sync_begin(struct staging *s);
 int staging_sync(struct staging *s);
 void staging_synced(struct staging *s);
+
+/* Waits until what the sync points so far have let go is on the disk's side again. */
+void staging_settle(struct staging *s);
 
 /* The name of a file below dirfd "stage/", to hand it over to the chunk cache; afterwards
  * staging_forget() leaves it out of the books. */

@@ -44,7 +44,13 @@ struct staging {
 	pthread_mutex_t slab_lock; /* rank 39: held while a slab is made */
 	pthread_mutex_t lock; /* rank 40; never held across I/O */
 	pthread_cond_t punched;
+	pthread_t giver; /* gives freed space back to the disk, which may take its time */
+	bool has_giver;
+	pthread_cond_t wanted, given;
 	/* Guarded by lock. */
+	bool is_giving; /* what is cut is on its way back; nothing is cut meanwhile */
+	bool is_ending;
+	uint64_t gives; /* so far */
 	struct htab files; /* owned */
 	uint32_t next_file;
 	uint32_t cut_below; /* slabs with smaller numbers are not appended to */
@@ -89,6 +95,10 @@ int stage_create(struct staging *s, bool is_slab, struct stage_file **ret);
 
 /* Without the lock: what is there already, when staging is opened. */
 int stage_load(struct staging *s);
+
+/* Without the lock: the thread that gives back. */
+int stage_start_giver(struct staging *s);
+void stage_end_giver(struct staging *s);
 
 /* When nobody uses it any more. */
 void stage_free_all(struct staging *s);

@@ -3,6 +3,10 @@
  * Staging's space on its way back: released, cut by the beginning of a sync point, punched (or
  * removed, with its file) when that has passed. And what is found at a restart.
  *
+ * A thread does it: a disk may take seconds to discard a file, and nobody who waits for a sync
+ * point is to wait for that. While it works no sync point cuts anything, so that whatever is cut is
+ * its to punch.
+ *
  * A range that is released was released after a record that let it go had been applied. So what is
  * released before a sync point begins is referred to by no record that a power loss could bring
  * back once it has passed.
@@ -124,6 +128,8 @@ void staging_release_file(struct staging *s, uint32_t file)
 void staging_sync_begin(struct staging *s)
 {
 	WITH_LOCK(&s->lock);
+	if (s->is_giving)
+		return;
 	list_for_each (f, &s->freed, struct stage_file, waiting) {
 		if (f->whole == BLOCK_RELEASED)
 			f->whole = BLOCK_CUT;
@@ -214,13 +220,13 @@ static bool has_waiting(const struct stage_file *f)
 	       f->map.counts[BLOCK_RELEASED] + f->map.counts[BLOCK_CUT] > 0;
 }
 
-void staging_synced(struct staging *s)
+/* Locked; drops the lock meanwhile. */
+static void give_all(struct staging *s)
 {
 	struct list work;
 	struct stage_file *f;
 
 	list_init(&work);
-	WITH_LOCK(&s->lock);
 	/* What is released from now on gets into the list anew. */
 	list_for_each_safe (each, &s->freed, struct stage_file, waiting) {
 		list_remove(&each->waiting);
@@ -231,6 +237,61 @@ void staging_synced(struct staging *s)
 		list_remove(&f->waiting);
 		give_back(s, f);
 	}
+}
+
+static void *give(void *arg)
+{
+	struct staging *s = arg;
+
+	WITH_LOCK(&s->lock);
+	for (;;) {
+		while (!s->is_giving && !s->is_ending)
+			pthread_cond_wait(&s->wanted, &s->lock);
+		if (!s->is_giving)
+			return NULL;
+		give_all(s);
+		s->is_giving = false;
+		s->gives++;
+		pthread_cond_broadcast(&s->given);
+	}
+}
+
+int stage_start_giver(struct staging *s)
+{
+	int r = thread_start(&s->giver, "give-back", give, s);
+
+	s->has_giver = r == 0;
+	return r;
+}
+
+void stage_end_giver(struct staging *s)
+{
+	if (!s->has_giver)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->is_ending = true;
+	pthread_cond_signal(&s->wanted);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->giver, NULL);
+}
+
+void staging_synced(struct staging *s)
+{
+	WITH_LOCK(&s->lock);
+	if (list_is_empty(&s->freed))
+		return;
+	s->is_giving = true;
+	pthread_cond_signal(&s->wanted);
+}
+
+void staging_settle(struct staging *s)
+{
+	uint64_t before;
+
+	WITH_LOCK(&s->lock);
+	before = s->gives;
+	while (s->is_giving && s->gives == before)
+		pthread_cond_wait(&s->given, &s->lock);
 }
 
 /* Restart */

@@ -71,6 +71,7 @@ static void sync_point(struct staging *s)
 	staging_sync_begin(s);
 	assert_ok(staging_sync(s));
 	staging_synced(s);
+	staging_settle(s);
 }
 
 static struct stage_place give(struct staging *s, uint64_t len)
@@ -219,6 +220,7 @@ static void what_is_freed_is_punched_when_the_sync_point_after_it_has_passed(voi
 	staging_release_file(s->staging, whole.file);
 	assert_ok(staging_sync(s->staging));
 	staging_synced(s->staging);
+	staging_settle(s->staging);
 	assert_true(is_on_disk(s, whole.file));
 	assert_filled(s->staging, at, 1, 10 * B);
 	assert_filled(s->staging, own, 2, 10 * B);
@@ -229,6 +231,7 @@ static void what_is_freed_is_punched_when_the_sync_point_after_it_has_passed(voi
 	assert_ok(staging_sync(s->staging));
 	assert_filled(s->staging, at, 1, 10 * B);
 	staging_synced(s->staging);
+	staging_settle(s->staging);
 	assert_filled(s->staging, at, 0, 10 * B);
 	assert_filled(s->staging, own, 0, 5 * B);
 	assert_filled(s->staging, after(own, 5 * B), 2, 5 * B);
@@ -302,6 +305,7 @@ static void what_is_written_again_before_it_was_punched_is_not_punched(void **st
 	fill(s->staging, after(own, 2 * B), 3, B);
 	assert_ok(staging_sync(s->staging));
 	staging_synced(s->staging);
+	staging_settle(s->staging);
 	assert_filled(s->staging, own, 0, B);
 	assert_filled(s->staging, after(own, B), 2, B);
 	assert_filled(s->staging, after(own, 2 * B), 3, B);
@@ -592,6 +596,7 @@ static void *pass_sync_points(void *arg)
 		staging_sync_begin(w->staging);
 		*w->errors += staging_sync(w->staging) < 0;
 		staging_synced(w->staging);
+		staging_settle(w->staging);
 	}
 	return NULL;
 }

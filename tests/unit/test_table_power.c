@@ -62,6 +62,7 @@ static void hook_synced(void *ctx)
 	struct world *w = ctx;
 
 	staging_synced(w->staging);
+	staging_settle(w->staging);
 }
 
 static void open_world(struct world *w, int dirfd)
