@@ -14,6 +14,8 @@ enum {
 
 int change_room(struct view *v, struct access *acc)
 {
+	/* As on any local filesystem, a slow disk is waited for; whoever asked may give up. */
+	struct deadline dl = { .at_ns = INT64_MAX, .cancelled = acc->deadline.cancelled };
 	struct table *t;
 
 	if (!v->is_head)
@@ -21,7 +23,7 @@ int change_room(struct view *v, struct access *acc)
 	t = head_of(v)->heads->table;
 	if (table_has_room(t))
 		return 0;
-	return acc->may_wait ? table_wait_room(t, &acc->deadline) : -EAGAIN;
+	return acc->may_wait ? table_wait_room(t, &dl) : -EAGAIN;
 }
 
 uint32_t layer_new(struct heads *hs)
