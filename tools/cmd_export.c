@@ -124,10 +124,8 @@ const struct command cmd_export = {
 	.summary = "write a commit's files to a directory or tar stream",
 	.help = "Usage: pfs export [OPTION]... REPO/REV[/PATH] DEST\n"
 		"\n"
-		"Writes a commit, or a branch's last one, or PATH in it, to the directory DEST, "
-		"or, as\n"
-		"`-`, as a tar stream to stdout. The files do not go through the mount. When it "
-		"was\n"
+		"Writes a commit, or a branch's last one, or PATH in it, to the directory DEST, or, as\n"
+		"`-`, as a tar stream to stdout. The files do not go through the mount. When it was\n"
 		"stopped, the same again completes it: files that are there whole are left. Other\n"
 		"things in DEST stay.\n"
 		"\n"

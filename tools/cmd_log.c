@@ -84,8 +84,7 @@ const struct command cmd_log = {
 	.summary = "tell of the commits of a branch, or of a file",
 	.help = "Usage: pfs log [-n NUMBER] [--oneline] [--json] [PATH]\n"
 		"\n"
-		"Tells of the commits of a branch, the last first, or of those before a commit. Of "
-		"a\n"
+		"Tells of the commits of a branch, the last first, or of those before a commit. Of a\n"
 		"file or directory in one, only the commits in which it changed.\n"
 		"\n"
 		"  -n, --limit NUMBER   so many at most\n"

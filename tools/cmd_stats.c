@@ -140,11 +140,9 @@ const struct command cmd_stats = {
 	.summary = "numbers of a mount and its store",
 	.help = "Usage: pfs stats [--json] [DIR]\n"
 		"\n"
-		"Tells what the mount at DIR does: operations, hit rates, memory, what is staged "
-		"and\n"
+		"Tells what the mount at DIR does: operations, hit rates, memory, what is staged and\n"
 		"cached; and how much the store holds, how much of it is shared, and how well it\n"
-		"compresses. For monitoring, /pfs/.pfs/stats has the mount's numbers in "
-		"Prometheus'\n"
+		"compresses. For monitoring, /pfs/.pfs/stats has the mount's numbers in Prometheus'\n"
 		"format.\n"
 		"\n"
 		"  --json          one JSON value instead of text\n"

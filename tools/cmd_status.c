@@ -112,8 +112,7 @@ const struct command cmd_status = {
 	.summary = "tell what is uncommitted in a branch",
 	.help = "Usage: pfs status [--json] [PATH]\n"
 		"\n"
-		"Tells which commit the branch that PATH is in (the current directory's by "
-		"default) is\n"
+		"Tells which commit the branch that PATH is in (the current directory's by default) is\n"
 		"at, and what below PATH has changed since, a line each:\n"
 		"\n"
 		"  A  added          M  other content      P  other mode, owner or attributes\n"

@@ -154,10 +154,8 @@ const struct command cmd_umount = {
 	.summary = "unmount a store",
 	.help = "Usage: pfs umount [-l] DIR\n"
 		"\n"
-		"Unmounts what is mounted at DIR, and returns when its daemon has ended. "
-		"Uncommitted\n"
-		"changes stay in its state directory, and are there again with the next mount. "
-		"What a\n"
+		"Unmounts what is mounted at DIR, and returns when its daemon has ended. Uncommitted\n"
+		"changes stay in its state directory, and are there again with the next mount. What a\n"
 		"daemon that died has left mounted is taken away as well.\n"
 		"\n"
 		"  -l, --lazy   even if it is in use: it ends when the last program has left it\n"
