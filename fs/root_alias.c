@@ -189,6 +189,11 @@ int alias_resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, 
 	int r;
 
 	r = resolve(c, repo, parent, text, acc, &to);
+	/* What is uncommitted in a branch that another mount has removed is not lost. */
+	if (r == -ENOENT && !is_commits(parent) && object_name_is_valid(text)) {
+		to = (struct resolved){ .is_branch = true };
+		r = 0;
+	}
 	if (r < 0)
 		return r;
 	r = to.is_branch ? branch_view(c, repo, parent, text, acc, &v)

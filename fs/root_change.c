@@ -127,61 +127,13 @@ int root_mkdir(struct call *c, struct access *acc)
 	return is_commits(c->node) ? make_commit(c, &x, acc) : make_branch(c, &x, acc);
 }
 
-/* A look at each head of a repo that is to be removed, and then its end. */
-struct removal {
-	struct call *c;
-	const struct repo_ref *repo;
-	struct access *acc;
-	int result;
-};
-
-/* What is uncommitted is worth as much as a commit. */
-static int check_clean(const char *branch, void *ctx)
-{
-	struct removal *m = ctx;
-	struct head_status status;
-	struct view *head;
-
-	m->result = heads_get(m->c->fs->heads, m->repo->repo->name, branch, m->acc, &head);
-	if (m->result < 0)
-		return 1;
-	m->result = head_status(head, &status);
-	view_unref(head);
-	if (m->result < 0)
-		return 1;
-	if (status.is_dirty)
-		m->result = -ENOTEMPTY;
-	head_status_release(&status);
-	return m->result < 0;
-}
-
-static int forget_head(const char *branch, void *ctx)
-{
-	struct removal *m = ctx;
-
-	heads_remove(m->c->fs->heads, &m->repo->rec.id, branch);
-	return 0;
-}
-
 static int remove_repo(struct call *c, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
-	struct removal m = { .c = c, .repo = &x, .acc = acc };
-	struct refs *refs = c->fs->store->refs;
-	struct refs_wait w = refs_wait_of(acc);
 	const char *name = (const char *)c->name.data;
-	int r;
+	int r = repo_of_name(c, name, acc, &x);
 
-	r = repo_of_name(c, name, acc, &x);
-	if (r == 0)
-		r = refs_list(refs, &x.rec.id, REF_BRANCH, &w, check_clean, &m);
-	if (r >= 0)
-		r = m.result;
-	if (r == 0)
-		r = refs_remove_repo(refs, name, &acc->deadline);
-	if (r == 0)
-		refs_list(refs, &x.rec.id, REF_BRANCH, &w, forget_head, &m);
-	return r;
+	return r < 0 ? r : heads_remove_repo(c->fs->heads, &x.rec.id, name, &acc->deadline);
 }
 
 static int remove_branch(struct call *c, const struct repo_ref *x, struct access *acc)
@@ -202,9 +154,7 @@ static int remove_branch(struct call *c, const struct repo_ref *x, struct access
 		return log_fail(-EPERM,
 				"%s/%s is a commit; rmdir %s/commits/%s takes the name away",
 				x->repo->name, name, x->repo->name, name);
-	r = heads_remove(c->fs->heads, &x->rec.id, name);
-	if (r == 0)
-		r = refs_remove_branch(refs, &x->rec.id, name, &acc->deadline);
+	r = heads_remove(c->fs->heads, &x->rec.id, name, &acc->deadline);
 	if (r < 0)
 		return r;
 	alias_forget(x->root, c->node, name);
@@ -271,9 +221,7 @@ static int rename_branch(struct call *c, const struct repo_ref *x, struct access
 		return r;
 	if (!is.is_branch)
 		return -EPERM;
-	r = refs_rename_branch(refs, &x->rec.id, from, to, &acc->deadline);
-	if (r == 0)
-		r = heads_rename(c->fs->heads, &x->rec.id, from, to);
+	r = heads_rename(c->fs->heads, &x->rec.id, from, to, &acc->deadline);
 	if (r < 0)
 		return r;
 	alias_forget(x->root, c->node, from);

@@ -444,7 +444,7 @@ static int root_make(const char *path)
 	struct stat st, above;
 	int r;
 
-	r = mkdir_parents(path, 0777);
+	r = mkdir_parents(path, 0700);
 	if (r < 0)
 		return r;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

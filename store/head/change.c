@@ -172,7 +172,8 @@ static int lift(struct change *c, uint64_t ino, struct file *f)
 		return r;
 	if (f->rec.is_xattr_staged) {
 		_cleanup_buf_ struct buf list = { 0 };
-		struct record_key from = key_xattrs(f->layer, ino), to = key_xattrs(c->layer, ino);
+		struct record_key from = key_xattrs(f->xattr_layer, ino),
+				  to = key_xattrs(c->layer, ino);
 
 		r = table_get(c->head->heads->table, key_span(&from), &list);
 

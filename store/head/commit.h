@@ -29,5 +29,8 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
  * when it is settled, either way. */
 int head_settle(struct head *h, struct access *acc);
 
+/* The branch has another name now; with commit_lock held. */
+int head_use_name(struct head *h, const char *name);
+
 /* For head_land() after a restart: what of the top has a record in a frozen layer. */
 int note_all_lifted(struct head *h);

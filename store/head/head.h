@@ -50,7 +50,8 @@ int heads_open(const struct heads_options *o, struct heads **ret);
 void heads_free(struct heads *h);
 DEFINE_CLEANUP(struct heads *, heads_free)
 
-/* The head of a branch, loaded on first use; a reference. -ENOENT: there is no such branch. */
+/* The head of a branch, loaded on first use; a reference. -ENOENT: there is no such branch, nor was
+ * one in which something is uncommitted here. */
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 
@@ -60,11 +61,18 @@ int heads_get(struct heads *h, const char *repo, const char *branch, struct acce
  */
 int head_follow(struct view *head, const struct oid *target, struct access *acc);
 
-/* The branch has another name now; the head stays the same. */
-int heads_rename(struct heads *h, const struct id128 *repo, const char *from, const char *to);
+/* Gives a branch another name; its head stays the same. Waits for a commit of it. As
+ * refs_rename_branch(). */
+int heads_rename(struct heads *h, const struct id128 *repo, const char *from, const char *to,
+		 const struct deadline *dl);
 
-/* Forgets a head: -ENOTEMPTY while it has uncommitted changes. */
-int heads_remove(struct heads *h, const struct id128 *repo, const char *branch);
+/* Removes a branch, and its head with it; or a repo without commits, and all its heads. -ENOTEMPTY
+ * while a head has uncommitted changes, and what refs_remove_branch() and refs_remove_repo() say: then
+ * all is as it was. */
+int heads_remove(struct heads *h, const struct id128 *repo, const char *branch,
+		 const struct deadline *dl);
+int heads_remove_repo(struct heads *h, const struct id128 *repo, const char *name,
+		      const struct deadline *dl);
 
 /*
  * Commits: write-back, freeze, pack, publish. Writers go on meanwhile. One at a time a head;

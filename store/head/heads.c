@@ -404,6 +404,13 @@ static int load_base(struct head *h, const struct repo_rec *repo, const struct r
 	return 0;
 }
 
+static bool is_loaded(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return h->view.base.root.type;
+}
+
 int heads_get(struct heads *hs, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret)
 {
@@ -416,12 +423,17 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 	int r;
 
 	r = refs_repo(hs->store->refs, repo, &w, &rec);
-	if (r == 0)
-		r = refs_get(hs->store->refs, &rec.id, REF_BRANCH, branch, &w, &ref, &tag);
+	if (r < 0)
+		return r;
+	r = refs_get(hs->store->refs, &rec.id, REF_BRANCH, branch, &w, &ref, &tag);
+	if (r == -ENOENT)
+		return get_left_over(hs, &rec.id, branch, ret);
 	if (r < 0)
 		return r;
 	h = find_head(hs, &rec.id, &ref.branch);
 	is_new = !h;
+	if (h)
+		follow_name(h, branch);
 	if (is_new) {
 		r = head_new(hs, &rec.id, repo, &ref.branch, branch, &h);
 		if (r < 0)
@@ -432,89 +444,13 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 			return r;
 		}
 		h = add_head(hs, h);
-	} else if (!h->view.base.root.type) {
+	} else if (!is_loaded(h)) {
 		r = load_base(h, &rec, &ref, false, acc);
 		if (r < 0)
 			return r;
 	}
 	*ret = view_ref(&h->view);
 	return 0;
-}
-
-static struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch)
-{
-	WITH_LOCK(&hs->lock);
-
-	list_for_each (h, &hs->heads, struct head, link)
-		if (!h->is_removed && id128_equal(&h->view.repo, repo) &&
-		    strcmp(h->branch_name, branch) == 0)
-			return h;
-	return NULL;
-}
-
-int heads_rename(struct heads *hs, const struct id128 *repo, const char *from, const char *to)
-{
-	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	struct head *h = find_by_name(hs, repo, from);
-	char *name = strdup(to);
-
-	if (!name)
-		return -ENOMEM;
-	if (!h) {
-		free(name);
-		return 0;
-	}
-	WITH_LOCK(&h->view.lock);
-
-	free(h->branch_name);
-	h->branch_name = name;
-	head_put(h, h->top, &batch);
-	return table_apply(hs->table, &batch);
-}
-
-static int forget_prefix(struct heads *hs, char letter, uint32_t head)
-{
-	struct record_key prefix = key_prefix_head(letter, head);
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
-	int r;
-
-	while ((r = table_next(hs->table, key_span(&prefix), key_span(&prefix), &key, &value)) ==
-	       0) {
-		_cleanup_table_batch_ struct table_batch batch = { 0 };
-
-		table_batch_delete(&batch, buf_span(&key));
-		r = table_apply(hs->table, &batch);
-		if (r < 0)
-			return r;
-	}
-	return r == -ENOENT ? 0 : r;
-}
-
-int heads_remove(struct heads *hs, const struct id128 *repo, const char *branch)
-{
-	static const char letters[] = { 'n', 'N', 'L', 'p', 'h' };
-	struct head *h = find_by_name(hs, repo, branch);
-	int r = 0;
-
-	if (!h)
-		return 0;
-	WITH_LOCK(&h->view.lock);
-
-	if (h->top || h->frozen.count)
-		return -ENOTEMPTY;
-	h->is_removed = true;
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(letters); i++)
-		r = forget_prefix(hs, letters[i], h->id);
-	return r;
-}
-
-/* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
-static struct head *next_head(struct heads *hs, const struct head *h)
-{
-	const struct list *at = h ? &h->link : &hs->heads;
-	WITH_LOCK(&hs->lock);
-
-	return at->next == &hs->heads ? NULL : container_of(at->next, struct head, link);
 }
 
 void heads_stats(struct heads *hs, struct heads_stats *ret)

@@ -148,19 +148,43 @@ static int resolve_lifted(struct landing *l)
 	return (int)MIN(n, (size_t)INT32_MAX);
 }
 
+/* Once or several times. */
 static int note_file(struct landing *l, uint32_t file)
 {
 	uint32_t *p;
 
-	for (size_t i = 0; i < l->file_count; i++)
-		if (l->files[i] == file)
-			return 0;
 	p = reallocarray(l->files, l->file_count + 1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	l->files = p;
 	l->files[l->file_count++] = file;
 	return 0;
+}
+
+/* A file of its own that nothing lies in any more has no extents. */
+static int collect_own_files(struct landing *l, uint32_t layer)
+{
+	struct record_key prefix = key_prefix(layer, 'i');
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	int r;
+
+	buf_put(&from, prefix.b, prefix.len);
+	while ((r = table_next(l->head->heads->table, key_span(&prefix), buf_span(&from), &key,
+			       &value)) == 0) {
+		struct file_rec f;
+
+		r = file_rec_read(buf_span(&value), &f);
+		if (r == 0 && f.own_file)
+			r = note_file(l, f.own_file);
+		if (r < 0)
+			return r;
+		buf_clear(&from);
+		buf_put(&from, key.data, key.len);
+		buf_put_u8(&from, 0);
+		if (buf_failed(&from))
+			return -ENOMEM;
+	}
+	return r == -ENOENT ? 0 : r;
 }
 
 /* Remembers what a frozen layer has in staging; the layer does not change. */
@@ -216,9 +240,12 @@ static int rebase(struct landing *l, const struct landed *x, struct table_batch 
 
 static void keep_file(struct landing *l, uint32_t file)
 {
+	size_t n = 0;
+
 	for (size_t i = 0; i < l->file_count; i++)
-		if (l->files[i] == file)
-			l->files[i] = l->files[--l->file_count];
+		if (l->files[i] != file)
+			l->files[n++] = l->files[i];
+	l->file_count = n;
 }
 
 /* What it shows at @off becomes an extent of the top, which holds the bytes as well. */
@@ -369,6 +396,8 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
 
 	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
 		r = collect_layer(&l, h->frozen.id[i]);
+	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
+		r = collect_own_files(&l, h->frozen.id[i]);
 	if (r < 0)
 		return r;
 	do {

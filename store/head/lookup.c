@@ -75,7 +75,8 @@ int load_from(struct head *h, const struct layers *layers, uint64_t ino, struct 
 {
 	for (unsigned i = 0; i < layers->count; i++) {
 		struct record_key k = key_inode(layers->id[i], ino);
-		_cleanup_file_ struct file f = { .layer = layers->id[i] };
+		_cleanup_file_ struct file f = { .layer = layers->id[i],
+						 .xattr_layer = layers->id[i] };
 		int r;
 
 		r = table_get(h->heads->table, key_span(&k), &f.raw);
@@ -425,6 +426,6 @@ int file_xattrs(struct view *v, uint64_t ino, const struct file *f, struct acces
 
 	if (!f->rec.is_xattr_staged)
 		return xattrs_load(v->store->reader, &f->rec.inode.xattrs, acc, ret);
-	k = key_xattrs(f->layer, ino);
+	k = key_xattrs(f->xattr_layer, ino);
 	return table_get(head_of(v)->heads->table, key_span(&k), ret);
 }

@@ -76,14 +76,18 @@ struct head {
 	pthread_mutex_t commit_lock;
 	pthread_rwlock_t gate;
 	/* Guarded by view.lock. */
-	char *branch_name; /* owned */
+	/* Owned; changed under commit_lock, view.lock and the heads' lock, so that any of them is
+	 * enough to read it. */
+	char *branch_name;
+	bool is_left_over; /* the branch is gone, and it was said */
+	bool is_leaving; /* the repo is being removed */
 	uint32_t top; /* 0: none */
 	struct layers frozen;
 	bool is_committing; /* frozen layers are being read */
 	uint64_t *lifted; /* files whose record came up from a frozen layer meanwhile; owned */
 	size_t lifted_count, lifted_cap;
 	bool has_exceptions; /* some inode number is not derived from its place */
-	bool is_removed; /* its branch is gone */
+	atomic_bool is_removed; /* its branch is gone; read without lock too, to find a head */
 	uint64_t next_age, ages_end; /* ages given to names; reserved in the head's record */
 	unsigned opens; /* files open */
 	struct list handles; /* open directories */
@@ -163,7 +167,8 @@ static inline struct head *head_of(struct view *v)
 /* A file's record with what its spans borrow. */
 struct file {
 	struct file_rec rec;
-	uint32_t layer; /* where it was found; 0: the base */
+	uint32_t layer; /* where it was found, or is about to be; 0: the base */
+	uint32_t xattr_layer; /* where its staged xattrs are */
 	struct buf raw;
 	struct node *leaf;
 };
@@ -353,3 +358,16 @@ void orphan_reap(struct head *h, uint64_t ino);
 bool has_orphans(struct head *h);
 /* At a mount, when nobody can have it: from all layers. 0 or -errno. */
 int orphan_remove(struct head *h, uint64_t ino);
+
+/* Heads and their branches */
+
+/* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
+struct head *next_head(struct heads *hs, const struct head *h);
+
+/* Another mount has renamed the branch. A commit that is under way finds that by itself. */
+void follow_name(struct head *h, const char *name);
+
+/* A head whose branch is gone, if something in it is uncommitted: nobody but us has that. A reference;
+ * -ENOENT. */
+int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch,
+		  struct view **ret);

@@ -60,6 +60,7 @@ int view_opendir(struct vnode *dir, struct access *acc, struct dir_handle **ret)
 	h = new0(struct dir_handle, 1);
 	if (!h)
 		return -ENOMEM;
+	h->dir = dir;
 	list_init(&h->link);
 	h->source = reader_source(v->store->reader, acc);
 	tree_cursor_init(&h->cursor, TREE_DIR, &h->source.base);
@@ -68,7 +69,6 @@ int view_opendir(struct vnode *dir, struct access *acc, struct dir_handle **ret)
 		free(h);
 		return r;
 	}
-	h->dir = dir;
 	vnode_ref(v->vnodes, dir);
 	*ret = h;
 	return 0;

@@ -174,11 +174,10 @@ int verb_branch_remove(struct request *q)
 		r = find_branch(q, "branch", repo, &rec, &branch);
 	if (r < 0)
 		return r;
-	r = s->heads ? heads_remove(s->heads, &rec.id, branch) : 0;
+	r = s->heads ? heads_remove(s->heads, &rec.id, branch, &dl)
+		     : refs_remove_branch(s->store->refs, &rec.id, branch, &dl);
 	if (r == -ENOTEMPTY)
 		return log_fail(r, "%s/%s has uncommitted changes", repo, branch);
-	if (r == 0)
-		r = refs_remove_branch(s->store->refs, &rec.id, branch, &dl);
 	return r < 0 ? request_fail(r, "%s/%s cannot be removed", repo, branch) : 0;
 }
 
@@ -205,11 +204,10 @@ int verb_branch_rename(struct request *q)
 		r = names_refuse(to);
 	if (r < 0)
 		return r;
-	r = refs_rename_branch(s->store->refs, &rec.id, from, to, &dl);
+	r = s->heads ? heads_rename(s->heads, &rec.id, from, to, &dl)
+		     : refs_rename_branch(s->store->refs, &rec.id, from, to, &dl);
 	if (r == -EEXIST)
 		return log_fail(r, "%s has `%s` already", repo, to);
-	if (r == 0 && s->heads)
-		r = heads_rename(s->heads, &rec.id, from, to);
 	if (r < 0)
 		return request_fail(r, "%s/%s cannot be renamed", repo, from);
 	return answer_branch(q, repo, &rec, to);

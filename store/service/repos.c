@@ -170,18 +170,11 @@ static int check_empty(struct request *q, const char *name, const struct repo_re
 	return r;
 }
 
-/* The mount forgets the repo's heads, unless one has changes. */
-static int forget_heads(struct request *q, const char *name, const struct repo_rec *rec)
+static int remove_repo(const struct service *s, const char *name, const struct repo_rec *rec,
+		       const struct deadline *dl)
 {
-	_cleanup_names_ struct names branches = { 0 };
-	int r = 0;
-
-	if (!q->service->heads)
-		return 0;
-	r = names_of_refs(q, &rec->id, REF_BRANCH, &branches);
-	for (size_t i = 0; r == 0 && i < branches.count; i++)
-		r = heads_remove(q->service->heads, &rec->id, branches.items[i]);
-	return r == -ENOTEMPTY ? log_fail(r, "%s has uncommitted changes", name) : r;
+	return s->heads ? heads_remove_repo(s->heads, &rec->id, name, dl)
+			: refs_remove_repo(s->store->refs, name, dl);
 }
 
 /*
@@ -203,11 +196,9 @@ int verb_repo_remove(struct request *q)
 	if (r == 0)
 		r = check_empty(q, name, &rec);
 	if (r == 0)
-		r = forget_heads(q, name, &rec);
-	if (r == 0)
-		r = refs_remove_repo(q->service->store->refs, name, &dl);
+		r = remove_repo(q->service, name, &rec, &dl);
 	if (r == -ENOTEMPTY && !complaint()[0])
-		return log_fail(r, "%s has commits", name);
+		return log_fail(r, "%s has commits, or uncommitted changes", name);
 	return r < 0 ? request_fail(r, "the repo %s cannot be removed", name) : 0;
 }
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -279,3 +280,59 @@ def test_remount_takes_writing_away_and_gives_it_back(mount, repo):
     assert {"rw", "noexec"} <= options_of(mount.path)
     (repo / "g").write_text("y")
     assert sorted(os.listdir(commit(mount, "one"))) == ["f", "g"]
+
+
+def test_a_branch_that_another_mount_renamed_still_commits(two):
+    a, b = two
+    os.mkdir(a / "R/dev")
+    assert becomes(lambda: "dev" in os.listdir(b / "R"), True)
+    (b / "R/dev/f").write_text("mine")
+    os.rename(a / "R/dev", a / "R/dev2")
+    assert becomes(lambda: (b / "R/dev2/f").read_text(), "mine")
+    os.mkdir(b / "R/commits/dev2@named")
+    assert becomes(lambda: (a / "R/dev2/f").read_text(), "mine")
+
+
+def test_what_is_uncommitted_outlives_the_removal_of_its_branch(two):
+    a, b = two
+    os.mkdir(a / "R/dev")
+    assert becomes(lambda: "dev" in os.listdir(b / "R"), True)
+    (b / "R/dev/precious").write_text("mine")
+    os.rmdir(a / "R/dev")
+    time.sleep(1)
+    assert (b / "R/dev/precious").read_text() == "mine"
+    fails(errno.ENOENT, lambda: os.mkdir(b / "R/commits/dev@named"))
+    (b / "R/dev/precious").rename(b / "R/dev/kept")
+    assert (b / "R/dev/kept").read_text() == "mine"
+    fails(errno.ENOENT, lambda: os.listdir(a / "R/dev"))
+
+
+def test_a_branch_is_renamed_while_it_is_committed(place):
+    m = place().start()
+    os.mkdir(m / "R")
+    os.mkdir(m / "R/dev0")
+    stop, broken = threading.Event(), []
+
+    def commit_all_the_time():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            for name in os.listdir(m / "R"):
+                if name.startswith("dev"):
+                    try:
+                        (m / "R" / name / "f").write_text(str(n))
+                        os.mkdir(m / f"R/commits/{name}@c{n}")
+                    except OSError as e:
+                        if e.errno != errno.ENOENT:
+                            broken.append(e)
+
+    t = threading.Thread(target=commit_all_the_time)
+    t.start()
+    for i in range(60):
+        os.rename(m / f"R/dev{i}", m / f"R/dev{i + 1}")
+    stop.set()
+    t.join()
+    assert not broken
+    (m / "R/dev60/f").write_text("last")
+    os.mkdir(m / "R/commits/dev60@last")
+    assert (m / "R/last/f").read_text() == "last"

@@ -2,6 +2,8 @@
 /*
  * Heads over a backend that fails, and with no room left.
  */
+#include <unistd.h>
+
 #include "backend/fault.h"
 #include "headmodel.h"
 #include "headstand.h"
@@ -20,6 +22,16 @@ static struct backend *under_faults(struct backend *inner)
 	assert_ok(fault_backend_new(inner, &b));
 	faults = b;
 	return b;
+}
+
+static struct vnode *make(struct headstand *s, const char *name)
+{
+	struct new_file f = { .mode = S_IFREG | 0644 };
+	struct vnode *v;
+	struct stat st;
+
+	assert_ok(view_create(s->root, span_str(name), &f, &s->acc, &v, &st));
+	return v;
 }
 
 /* A commit that fails leaves the head as it is; one that says it succeeded has what was there. */
@@ -97,17 +109,41 @@ static void lost_replies_lose_nothing(void **state)
 		commits_under(FAULT_LOSE_REPLY, seed);
 }
 
-/* Room */
-
-static struct vnode *make(struct headstand *s, const char *name)
+static void a_file_with_many_xattrs_changes_while_a_commit_is_stuck(void **state)
 {
-	struct new_file f = { .mode = S_IFREG | 0644 };
+	static char value[900];
+	struct fault f = { .kind = FAULT_FAIL, .op = FAULT_PUT_BEGIN, .error = -EIO };
+	struct fault g = { .kind = FAULT_FAIL, .op = FAULT_PUT, .error = -EIO };
+	struct setattr a = { .what = SETATTR_MODE | SETATTR_KILL_PRIV, .mode = 0600 };
+	struct headstand s = stand_make();
+	struct commit_request req = { 0 };
 	struct vnode *v;
 	struct stat st;
+	struct oid id;
+	bool is_new;
 
-	assert_ok(view_create(s->root, span_str(name), &f, &s->acc, &v, &st));
-	return v;
+	stand_close(&s);
+	s.layer = under_faults;
+	stand_open(&s);
+	v = make(&s, "f");
+	memset(value, 'v', sizeof(value));
+	assert_ok(view_setxattr(v, span_str("user.a"), span_of(value, sizeof(value)), 0, false,
+				&s.acc));
+	assert_ok(view_setxattr(v, span_str("user.b"), span_of(value, sizeof(value)), 0, false,
+				&s.acc));
+	assert_ok(fault_backend_add(faults, &f));
+	assert_ok(fault_backend_add(faults, &g));
+	assert_int_equal(head_commit(s.head, &req, &s.acc, &id, &is_new), -EIO);
+	assert_ok(view_setattr(v, &a, &s.acc, &st));
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_ok(view_open(v, O_WRONLY, &s.acc));
+	assert_ok(view_write(v, 0, span_str("x"), false, true, &s.acc));
+	view_close(v);
+	vnode_unref(s.vnodes, v);
+	stand_remove(&s);
 }
+
+/* Room */
 
 /* Appends noise until an error, which is returned; *@ret_written: the bytes. */
 static int fill(struct headstand *s, struct vnode *v, uint64_t *ret_written)
@@ -171,6 +207,42 @@ static void a_full_stage_refuses_writes_and_nothing_else(void **state)
 	stand_remove(&s);
 }
 
+static void a_large_file_that_was_cut_short_leaves_nothing(void **state)
+{
+	struct headstand s = small_stand();
+	struct setattr cut = { .what = SETATTR_SIZE, .size = 0 };
+	struct vnode *a = make(&s, "a");
+	struct heads_stats before, after;
+	struct stat st;
+	uint64_t n;
+
+	heads_stats(s.heads, &before);
+	for (unsigned i = 0; i < 5; i++) {
+		static uint8_t bytes[3 << 20];
+		struct prng p = { i };
+
+		prng_fill(&p, bytes, sizeof(bytes));
+		assert_ok(view_open(a, O_WRONLY, &s.acc));
+		assert_ok(view_write(a, 1, span_of(bytes, sizeof(bytes)), false, false, &s.acc));
+		view_close(a);
+		assert_ok(view_setattr(a, &cut, &s.acc, &st));
+		assert_ok(view_setattr(a, &(struct setattr){ .what = SETATTR_MODE, .mode = i + 1 },
+				       &s.acc, &st));
+		stand_commit(&s, NULL);
+	}
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_ok(view_fsync(s.root));
+		heads_stats(s.heads, &after);
+		if (after.staged == before.staged)
+			break;
+		usleep(1000);
+	}
+	assert_int_equal(after.staged, before.staged);
+	assert_int_equal(fill(&s, a, &n), -ENOSPC);
+	vnode_unref(s.vnodes, a);
+	stand_remove(&s);
+}
+
 static void room_comes_back_at_the_last_close(void **state)
 {
 	struct headstand s = small_stand();
@@ -197,6 +269,8 @@ int main(void)
 		cmocka_unit_test(lost_replies_lose_nothing),
 		cmocka_unit_test(a_full_stage_refuses_writes_and_nothing_else),
 		cmocka_unit_test(room_comes_back_at_the_last_close),
+		cmocka_unit_test(a_large_file_that_was_cut_short_leaves_nothing),
+		cmocka_unit_test(a_file_with_many_xattrs_changes_while_a_commit_is_stuck),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,6 +350,7 @@ static void a_user_has_his_caches_at_home(void **state)
 {
 	struct world *w = *state;
 
+	assert_ok(mkdir(w->store, 0755));
 	assert_ok(store_init(w->store, false));
 	assert_int_equal(as_a_user(w, open_at_home), 0);
 }
@@ -358,6 +359,7 @@ static void who_has_no_home_needs_none(void **state)
 {
 	struct world *w = *state;
 
+	assert_ok(mkdir(w->store, 0755));
 	assert_ok(store_init(w->store, false));
 	assert_int_equal(as_a_user(w, open_without_home), 0);
 }

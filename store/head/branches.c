@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What becomes of heads when their branches are renamed or removed, here or by another mount.
+ *
+ * A head belongs to a branch by the branch's identity; the name is only what it is called by.
+ */
+#include "base/log.h"
+#include "head/commit.h"
+#include "head/overlay.h"
+
+static struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch)
+{
+	WITH_LOCK(&hs->lock);
+
+	list_for_each (h, &hs->heads, struct head, link)
+		if (!h->is_removed && id128_equal(&h->view.repo, repo) &&
+		    strcmp(h->branch_name, branch) == 0)
+			return h;
+	return NULL;
+}
+
+static char *swap_name(struct head *h, char *name)
+{
+	char *former;
+	WITH_LOCK(&h->heads->lock);
+
+	former = h->branch_name;
+	h->branch_name = name;
+	return former;
+}
+
+int head_use_name(struct head *h, const char *name)
+{
+	struct heads *hs = h->heads;
+	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	_cleanup_free_ char *fresh = strdup(name), *former = NULL;
+	int r;
+
+	if (!fresh)
+		return -ENOMEM;
+	WITH_LOCK(&h->view.lock);
+
+	former = swap_name(h, TAKE_PTR(fresh));
+	head_put(h, h->top, &batch);
+	r = table_apply(hs->table, &batch);
+	if (r < 0)
+		fresh = swap_name(h, TAKE_PTR(former));
+	return r;
+}
+
+static bool has_name(struct head *h, const char *name)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return strcmp(h->branch_name, name) == 0;
+}
+
+void follow_name(struct head *h, const char *name)
+{
+	if (has_name(h, name) || pthread_mutex_trylock(&h->commit_lock) != 0)
+		return;
+	if (head_use_name(h, name) < 0)
+		log_warning("%s/%s: its new name, %s, is not kept", h->view.repo_name,
+			    h->branch_name, name);
+	pthread_mutex_unlock(&h->commit_lock);
+}
+
+int heads_rename(struct heads *hs, const struct id128 *repo, const char *from, const char *to,
+		 const struct deadline *dl)
+{
+	struct head *h = find_by_name(hs, repo, from);
+	int r;
+
+	if (!h)
+		return refs_rename_branch(hs->store->refs, repo, from, to, dl);
+	WITH_LOCK(&h->commit_lock);
+
+	r = refs_rename_branch(hs->store->refs, repo, from, to, dl);
+	return r < 0 ? r : head_use_name(h, to);
+}
+
+int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch, struct view **ret)
+{
+	struct head *h = find_by_name(hs, repo, branch);
+
+	if (!h)
+		return -ENOENT;
+	WITH_LOCK(&h->view.lock);
+
+	if (!(h->top || h->frozen.count) || !h->view.base.root.type)
+		return -ENOENT;
+	if (!h->is_left_over)
+		log_warning("%s/%s: another mount has removed the branch; what is uncommitted in "
+			    "it is still here, to be copied elsewhere",
+			    h->view.repo_name, branch);
+	h->is_left_over = true;
+	*ret = view_ref(&h->view);
+	return 0;
+}
+
+static int forget_prefix(struct heads *hs, char letter, uint32_t head)
+{
+	struct record_key prefix = key_prefix_head(letter, head);
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
+	int r;
+
+	while ((r = table_next(hs->table, key_span(&prefix), key_span(&prefix), &key, &value)) ==
+	       0) {
+		_cleanup_table_batch_ struct table_batch batch = { 0 };
+
+		table_batch_delete(&batch, buf_span(&key));
+		r = table_apply(hs->table, &batch);
+		if (r < 0)
+			return r;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+/* 0: it is as good as gone: nobody changes it any more. */
+static int set_removed(struct head *h, bool is_removed)
+{
+	WITH_LOCK(&h->view.lock);
+
+	if (is_removed && (h->top || h->frozen.count))
+		return -ENOTEMPTY;
+	h->is_removed = is_removed;
+	return 0;
+}
+
+static int forget(struct head *h)
+{
+	static const char letters[] = { 'n', 'N', 'L', 'p', 'h' };
+	int r = 0;
+
+	WITH_LOCK(&h->view.lock);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(letters); i++)
+		r = forget_prefix(h->heads, letters[i], h->id);
+	return r;
+}
+
+int heads_remove(struct heads *hs, const struct id128 *repo, const char *branch,
+		 const struct deadline *dl)
+{
+	struct head *h = find_by_name(hs, repo, branch);
+	int r = h ? set_removed(h, true) : 0;
+
+	if (r < 0)
+		return r;
+	r = refs_remove_branch(hs->store->refs, repo, branch, dl);
+	if (!h)
+		return r;
+	if (r < 0) {
+		set_removed(h, false);
+		return r;
+	}
+	return forget(h);
+}
+
+struct head *next_head(struct heads *hs, const struct head *h)
+{
+	const struct list *at = h ? &h->link : &hs->heads;
+	WITH_LOCK(&hs->lock);
+
+	return at->next == &hs->heads ? NULL : container_of(at->next, struct head, link);
+}
+
+/* Of all heads of a repo that are not gone already. */
+static int set_leaving(struct heads *hs, const struct id128 *repo)
+{
+	int r = 0;
+
+	for (struct head *h = next_head(hs, NULL); h && r == 0; h = next_head(hs, h)) {
+		if (!id128_equal(&h->view.repo, repo) || h->is_removed)
+			continue;
+		r = set_removed(h, true);
+		h->is_leaving = r == 0;
+	}
+	return r;
+}
+
+int heads_remove_repo(struct heads *hs, const struct id128 *repo, const char *name,
+		      const struct deadline *dl)
+{
+	int r = set_leaving(hs, repo);
+
+	if (r == 0)
+		r = refs_remove_repo(hs->store->refs, name, dl);
+	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h)) {
+		if (!id128_equal(&h->view.repo, repo) || !h->is_leaving)
+			continue;
+		h->is_leaving = false;
+		if (r < 0)
+			set_removed(h, false);
+		else if (forget(h) < 0)
+			log_warning("%s/%s: its records stay", h->view.repo_name, h->branch_name);
+	}
+	return r;
+}
