@@ -8,6 +8,7 @@
 #include "channel.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -27,7 +28,7 @@ struct channel {
 	struct channel_options o;
 	struct fuse_lowlevel_ops ops;
 	struct fuse_session *se; /* owned */
-	struct loop *loop; /* owned */
+	struct loop *_Atomic loop; /* owned; its threads run before it is set */
 	int fd; /* of se */
 	bool is_libfuse_mount;
 	uint32_t offered, offered2; /* in INIT; set before its reply */
@@ -247,7 +248,7 @@ int channel_new(const struct channel_options *o, const char *mount_options, stru
 
 void channel_stop(struct channel *s)
 {
-	loop_free(TAKE_PTR(s->loop));
+	loop_free(atomic_exchange(&s->loop, NULL));
 }
 
 void channel_free(struct channel *s)
@@ -291,8 +292,12 @@ int channel_serve(struct channel *s)
 		.ended = ended,
 		.ctx = s,
 	};
+	struct loop *loop;
+	int r = loop_new(&o, &loop);
 
-	return loop_new(&o, &s->loop);
+	if (r == 0)
+		s->loop = loop;
+	return r;
 }
 
 const struct channel_features *channel_features(const struct channel *s)
@@ -316,5 +321,7 @@ int channel_notify(struct channel *s, int code, const struct span *parts, unsign
 
 uint64_t channel_raises(const struct channel *s)
 {
-	return s->loop ? placement_raises(loop_placement(s->loop)) : 0;
+	struct loop *loop = s->loop;
+
+	return loop ? placement_raises(loop_placement(loop)) : 0;
 }

@@ -279,6 +279,7 @@ static void file_of_inode(const struct inode *ino, bool has_link, struct file_re
 	}
 }
 
+/* -ENOENT: it was removed, or something else has come in its place. */
 static int load_link(struct view *v, const struct id128 *link, struct access *acc, struct file *ret)
 {
 	struct reader_source src = reader_source(v->store->reader, acc);
@@ -286,9 +287,6 @@ static int load_link(struct view *v, const struct id128 *link, struct access *ac
 	int r;
 
 	r = links_lookup(&src.base, &v->base.commit.links, link, &ret->leaf, &l);
-	if (r == -ENOENT)
-		return log_fail(-EIO, "%s: a hard-linked file has no record in its commit",
-				v->repo_name);
 	if (r < 0)
 		return r;
 	file_of_inode(&l.inode, true, &ret->rec);
@@ -300,8 +298,14 @@ static int load_link(struct view *v, const struct id128 *link, struct access *ac
 static int load_base(struct view *v, uint64_t dir, struct span name, const struct dirent_rec *e,
 		     struct node *leaf, struct access *acc, struct file *ret)
 {
-	if (e->has_link)
-		return load_link(v, &e->link, acc, ret);
+	if (e->has_link) {
+		int r = load_link(v, &e->link, acc, ret);
+
+		return r == -ENOENT ? log_fail(-EIO,
+					       "%s: a hard-linked file has no record in its commit",
+					       v->repo_name)
+				    : r;
+	}
 	file_of_inode(&e->inode, false, &ret->rec);
 	ret->rec.parent = dir;
 	ret->rec.name = name;

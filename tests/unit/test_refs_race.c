@@ -4,6 +4,7 @@
  * does, and all see the same in the end. Threads, each a machine of its own, and processes; with
  * replies that get lost.
  */
+#include <fcntl.h>
 #include <sys/wait.h>
 
 #include "refs_world.h"
@@ -322,21 +323,39 @@ static void of_many_who_rename_a_branch_one_does(void **state)
 	}
 }
 
-/* A process of its own, with its own backend. */
-static void run_process(struct world *w, unsigned number, int to_parent)
+/* As a process of its own on the store in @dir: commits, and writes what was acknowledged to standard
+ * output. */
+static int commit_as_process(const char *dir)
 {
-	struct racer r = { .world = w, .number = number };
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
 	struct backend_options o = { 0 };
+	struct world w = { 0 };
+	struct racer r = { .world = &w };
 
-	if (file_backend_open(w->dir.path, &o, &w->inner) < 0)
-		_exit(1);
-	w->backend = w->inner;
-	machine_open(w->backend, &r.machine);
+	if (file_backend_open(dir, &o, &w.inner) < 0)
+		return 1;
+	w.backend = w.inner;
+	machine_open(w.backend, &r.machine);
+	assert_ok(refs_repo(r.machine.refs, "repo", &FRESH, &repo));
+	w.repo = repo.id;
 	commit_to_work(&r);
-	if (write(to_parent, r.acknowledged, sizeof(r.acknowledged)) != sizeof(r.acknowledged))
-		_exit(2);
+	if (write(STDOUT_FILENO, r.acknowledged, sizeof(r.acknowledged)) != sizeof(r.acknowledged))
+		return 2;
 	machine_close(&r.machine);
-	_exit(r.result == 0 && r.count == COMMITS ? 0 : 3);
+	backend_free(w.backend);
+	return r.result == 0 && r.count == COMMITS ? 0 : 3;
+}
+
+/* Begins this program anew: of one with threads a fork alone may start none. */
+static pid_t process_start(const char *dir, int out)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	dup2(out, STDOUT_FILENO);
+	execl("/proc/self/exe", "test_refs_race", dir, NULL);
+	_exit(127);
 }
 
 static void processes_lose_nothing_either(void **state)
@@ -349,10 +368,9 @@ static void processes_lose_nothing_either(void **state)
 
 	assert_ok(refs_create_branch(w->here.refs, &w->repo, "work", &root, NULL));
 	for (unsigned i = 0; i < PROCESSES; i++) {
-		assert_int_equal(pipe(pipes[i]), 0);
-		pids[i] = fork();
-		if (pids[i] == 0)
-			run_process(w, i, pipes[i][1]);
+		assert_int_equal(pipe2(pipes[i], O_CLOEXEC), 0);
+		pids[i] = process_start(w->dir.path, pipes[i][1]);
+		assert_true(pids[i] > 0);
 		close(pipes[i][1]);
 	}
 	for (unsigned i = 0; i < PROCESSES; i++) {
@@ -395,7 +413,7 @@ static void a_move_costs_this_much(void **state)
 #f " (files)", f, world_in_files, world_close, NULL \
 	}
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(of_many_who_make_a_branch_one_does),
@@ -410,5 +428,7 @@ int main(void)
 		BOTH(a_move_costs_this_much),
 	};
 
+	if (argc == 2)
+		return commit_as_process(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
