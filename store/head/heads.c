@@ -222,11 +222,10 @@ static int reap_orphans(struct head *h)
 static int recover_layer(struct heads *hs, uint32_t layer)
 {
 	struct record_key prefix = key_prefix(layer, 'x');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
 	int r;
 
-	buf_put(&from, prefix.b, prefix.len);
-	while ((r = table_next(hs->table, key_span(&prefix), buf_span(&from), &key, &value)) == 0) {
+	while ((r = table_step(hs->table, key_span(&prefix), &key, &value)) == 0) {
 		struct extent x;
 
 		r = extent_rec_read(buf_span(&value), 0, &x);
@@ -234,12 +233,6 @@ static int recover_layer(struct heads *hs, uint32_t layer)
 			r = staging_recover(hs->staging, x.place, x.len);
 		if (r < 0)
 			return r;
-		/* The least key above the one found. */
-		buf_clear(&from);
-		buf_put(&from, key.data, key.len);
-		buf_put_u8(&from, 0);
-		if (buf_failed(&from))
-			return -ENOMEM;
 	}
 	return r == -ENOENT ? 0 : r;
 }

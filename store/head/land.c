@@ -165,12 +165,10 @@ static int note_file(struct landing *l, uint32_t file)
 static int collect_own_files(struct landing *l, uint32_t layer)
 {
 	struct record_key prefix = key_prefix(layer, 'i');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
 	int r;
 
-	buf_put(&from, prefix.b, prefix.len);
-	while ((r = table_next(l->head->heads->table, key_span(&prefix), buf_span(&from), &key,
-			       &value)) == 0) {
+	while ((r = table_step(l->head->heads->table, key_span(&prefix), &key, &value)) == 0) {
 		struct file_rec f;
 
 		r = file_rec_read(buf_span(&value), &f);
@@ -178,11 +176,6 @@ static int collect_own_files(struct landing *l, uint32_t layer)
 			r = note_file(l, f.own_file);
 		if (r < 0)
 			return r;
-		buf_clear(&from);
-		buf_put(&from, key.data, key.len);
-		buf_put_u8(&from, 0);
-		if (buf_failed(&from))
-			return -ENOMEM;
 	}
 	return r == -ENOENT ? 0 : r;
 }
@@ -192,11 +185,10 @@ static int collect_layer(struct landing *l, uint32_t layer)
 {
 	struct heads *hs = l->head->heads;
 	struct record_key prefix = key_prefix(layer, 'x');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
 	int r;
 
-	buf_put(&from, prefix.b, prefix.len);
-	while ((r = table_next(hs->table, key_span(&prefix), buf_span(&from), &key, &value)) == 0) {
+	while ((r = table_step(hs->table, key_span(&prefix), &key, &value)) == 0) {
 		struct extent x;
 
 		r = extent_rec_read(buf_span(&value), 0, &x);
@@ -206,11 +198,6 @@ static int collect_layer(struct landing *l, uint32_t layer)
 				    : note_file(l, x.place.file);
 		if (r < 0)
 			return r;
-		buf_clear(&from);
-		buf_put(&from, key.data, key.len);
-		buf_put_u8(&from, 0);
-		if (buf_failed(&from))
-			return -ENOMEM;
 	}
 	return r == -ENOENT ? 0 : r;
 }
@@ -437,12 +424,10 @@ int note_all_lifted(struct head *h)
 {
 	const uint32_t top = top_of(h);
 	struct record_key prefix = key_prefix(top, 'i');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 }, inos = { 0 };
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, inos = { 0 };
 	int r = -ENOENT;
 
-	buf_put(&from, prefix.b, prefix.len);
-	while (top && (r = table_next(h->heads->table, key_span(&prefix), buf_span(&from), &key,
-				      &value)) == 0) {
+	while (top && (r = table_step(h->heads->table, key_span(&prefix), &key, &value)) == 0) {
 		uint64_t ino = key_u64_at(buf_span(&key), KEY_OBJECT);
 		_cleanup_file_ struct file f = { 0 };
 
@@ -451,11 +436,6 @@ int note_all_lifted(struct head *h)
 			buf_put(&inos, &ino, sizeof(ino));
 		if (r < 0 && r != -ENOENT)
 			return r;
-		buf_clear(&from);
-		buf_put(&from, key.data, key.len);
-		buf_put_u8(&from, 0);
-		if (buf_failed(&from))
-			return -ENOMEM;
 	}
 	if (r != -ENOENT || buf_failed(&inos))
 		return r == -ENOENT ? -ENOMEM : r;

@@ -346,12 +346,10 @@ static int is_said(struct walk *w, unsigned newer, const struct id128 *link)
 static int walk_links(struct walk *w, unsigned at)
 {
 	struct record_key prefix = key_prefix(w->layers.id[at], 'l');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 }, from = { 0 };
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
 	int r;
 
-	buf_put(&from, prefix.b, prefix.len);
-	while ((r = table_next(w->head->heads->table, key_span(&prefix), buf_span(&from), &key,
-			       &value)) == 0) {
+	while ((r = table_step(w->head->heads->table, key_span(&prefix), &key, &value)) == 0) {
 		struct cursor c = cursor_of(key_rest(buf_span(&key), prefix.len));
 		struct id128 link = rd_id128(&c);
 
@@ -360,11 +358,6 @@ static int walk_links(struct walk *w, unsigned at)
 			r = put_link(w, &link, key_u64_at(buf_span(&value), 0));
 		if (r < 0)
 			return r;
-		buf_clear(&from);
-		buf_put(&from, key.data, key.len);
-		buf_put_u8(&from, 0);
-		if (buf_failed(&from))
-			return -ENOMEM;
 	}
 	return r == -ENOENT ? 0 : r;
 }

@@ -74,6 +74,10 @@ int table_get(struct table *t, struct span key, struct buf *ret);
 int table_next(struct table *t, struct span prefix, struct span from, struct buf *ret_key,
 	       struct buf *ret_value);
 
+/* The key that begins with @prefix and comes next behind @key (empty: the first): then @key is that
+ * one. For going over all of them, while others may change them. As table_get(). */
+int table_step(struct table *t, struct span prefix, struct buf *key, struct buf *ret_value);
+
 /* The last key that begins with @prefix and is not above @from. As table_get(). */
 int table_prev(struct table *t, struct span prefix, struct span from, struct buf *ret_key,
 	       struct buf *ret_value);

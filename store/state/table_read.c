@@ -304,6 +304,22 @@ int table_next(struct table *t, struct span prefix, struct span from, struct buf
 	return neighbour(t, prefix, from, false, ret_key, ret_value);
 }
 
+int table_step(struct table *t, struct span prefix, struct buf *key, struct buf *ret_value)
+{
+	_cleanup_buf_ struct buf from = { 0 };
+
+	if (key->len == 0) {
+		buf_put(&from, prefix.data, prefix.len);
+	} else {
+		/* The least key above it. */
+		buf_put(&from, key->data, key->len);
+		buf_put_u8(&from, 0);
+	}
+	if (buf_failed(&from))
+		return -ENOMEM;
+	return table_next(t, prefix, buf_span(&from), key, ret_value);
+}
+
 int table_prev(struct table *t, struct span prefix, struct span from, struct buf *ret_key,
 	       struct buf *ret_value)
 {
