@@ -188,6 +188,11 @@ int call_reply_offset(struct call *c, off_t off)
 	return own(c) ? fuse_reply_lseek(c->req, off) : -ENOENT;
 }
 
+int call_reply_ioctl(struct call *c, int result)
+{
+	return own(c) ? fuse_reply_ioctl(c->req, result, NULL, 0) : -ENOENT;
+}
+
 int call_reply_statfs(struct call *c, const struct statvfs *st)
 {
 	return own(c) ? fuse_reply_statfs(c->req, st) : -ENOENT;

@@ -96,6 +96,7 @@ int call_reply_written(struct call *c, size_t len);
 int call_reply_size(struct call *c, size_t len);
 int call_reply_link(struct call *c, const char *target);
 int call_reply_offset(struct call *c, off_t off);
+int call_reply_ioctl(struct call *c, int result);
 int call_reply_statfs(struct call *c, const struct statvfs *st);
 
 /* Memory for an answer of up to @len bytes, until the call ends; NULL: none. */

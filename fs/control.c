@@ -19,11 +19,14 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "control_ask.h"
 #include "notify.h"
 #include "root.h"
 
 enum {
 	CONVERSATIONS_MAX = 64,
+	CONVERSATIONS_OF_OTHERS = 48, /* not the owner's */
+	CONVERSATIONS_OF_USER = 16, /* of one of them */
 	REQUEST_MAX = 1 << 20,
 	UNREAD_MAX = 256 << 10,
 };
@@ -32,6 +35,7 @@ struct conversation {
 	struct list link;
 	struct controls *all; /* borrowed */
 	struct service_caller who;
+	gid_t *groups; /* owned; who's */
 	atomic_bool cancelled;
 	pthread_mutex_t lock;
 	pthread_cond_t room; /* something was read, or it is cancelled */
@@ -106,6 +110,16 @@ static struct delivery take_delivery(struct conversation *v)
 	return d;
 }
 
+static void conversation_free(struct conversation *v)
+{
+	buf_release(&v->request);
+	buf_release(&v->unread);
+	pthread_cond_destroy(&v->room);
+	pthread_mutex_destroy(&v->lock);
+	free(v->groups);
+	free(v);
+}
+
 static void conversation_unref(struct conversation *v)
 {
 	bool is_last;
@@ -119,11 +133,7 @@ static void conversation_unref(struct conversation *v)
 	list_remove(&v->link);
 	v->all->count--;
 	pthread_mutex_unlock(&v->all->lock);
-	buf_release(&v->request);
-	buf_release(&v->unread);
-	pthread_cond_destroy(&v->room);
-	pthread_mutex_destroy(&v->lock);
-	free(v);
+	conversation_free(v);
 }
 
 /* A line of the answer. */
@@ -171,10 +181,43 @@ static void *converse(void *arg)
 	return NULL;
 }
 
+/* The caller's supplementary groups, from /proc: he waits in open(). One that is not to be seen
+ * from here, as in another pid namespace, has none. */
+static int get_groups(struct call *c, struct conversation *v)
+{
+	int count = fuse_req_getgroups(c->req, 0, NULL), room = MAX(count, 0);
+
+	if (room == 0)
+		return 0;
+	v->groups = new0(gid_t, (size_t)room);
+	if (!v->groups)
+		return -ENOMEM;
+	count = fuse_req_getgroups(c->req, room, v->groups);
+	v->who.groups = v->groups;
+	v->who.group_count = count > 0 ? (size_t)MIN(count, room) : 0;
+	return 0;
+}
+
+/* Under the lock: may the caller have one more? */
+static bool has_room(struct controls *all, const struct service_caller *who)
+{
+	unsigned others = 0, own = 0;
+
+	if (who->is_owner)
+		return all->count < CONVERSATIONS_MAX;
+	list_for_each (v, &all->conversations, struct conversation, link) {
+		others += !v->who.is_owner;
+		own += v->who.uid == who->uid;
+	}
+	return others < CONVERSATIONS_OF_OTHERS && own < CONVERSATIONS_OF_USER &&
+	       all->count < CONVERSATIONS_MAX;
+}
+
 static int begin(struct call *c, struct conversation **ret)
 {
 	struct controls *all = c->fs->controls;
 	struct conversation *v = new0(struct conversation, 1);
+	int r;
 
 	if (!v)
 		return -ENOMEM;
@@ -189,20 +232,20 @@ static int begin(struct call *c, struct conversation **ret)
 	pthread_mutex_init(&v->lock, NULL);
 	cond_init(&v->room);
 	list_init(&v->link);
+	r = get_groups(c, v);
 	pthread_mutex_lock(&all->lock);
-	if (all->count < CONVERSATIONS_MAX) {
+	if (r == 0 && !has_room(all, &v->who))
+		r = -EMFILE;
+	if (r == 0) {
 		list_append(&all->conversations, &v->link);
 		all->count++;
-		*ret = v;
-		v = NULL;
 	}
 	pthread_mutex_unlock(&all->lock);
-	if (!v)
-		return 0;
-	pthread_cond_destroy(&v->room);
-	pthread_mutex_destroy(&v->lock);
-	free(v);
-	return -EMFILE;
+	if (r < 0)
+		conversation_free(v);
+	else
+		*ret = v;
+	return r;
 }
 
 static int open_stats(struct call *c, struct fuse_file_info *fi)
@@ -279,15 +322,14 @@ void control_release(struct fs *fs, uint64_t node, uint64_t handle)
 	conversation_unref(v);
 }
 
-int control_write(struct call *c)
+/* Begins to answer the call's data. */
+static int take_request(struct call *c)
 {
 	struct conversation *v = (struct conversation *)(uintptr_t)c->fh;
 	struct controls *all = c->fs->controls;
 	pthread_t t;
 	int r = 0;
 
-	if (c->node != ROOT_CONTROL)
-		return -EPERM;
 	if (c->data.len > REQUEST_MAX)
 		return -EMSGSIZE;
 	pthread_mutex_lock(&v->lock);
@@ -309,12 +351,28 @@ int control_write(struct call *c)
 	if (r == 0)
 		all->threads++;
 	pthread_mutex_unlock(&all->lock);
-	if (r < 0) {
+	if (r < 0)
 		conversation_unref(v);
-		return r;
-	}
-	call_reply_written(c, c->data.len);
-	return 0;
+	return r;
+}
+
+int control_write(struct call *c)
+{
+	int r = c->node == ROOT_CONTROL ? take_request(c) : -EPERM;
+
+	if (r == 0)
+		call_reply_written(c, c->data.len);
+	return r;
+}
+
+int control_ask(struct call *c)
+{
+	bool is_asking = c->node == ROOT_CONTROL && (unsigned)c->flags == CONTROL_ASK(c->data.len);
+	int r = is_asking ? take_request(c) : -ENOTTY;
+
+	if (r == 0)
+		call_reply_ioctl(c, 0);
+	return r;
 }
 
 static int read_text(struct call *c)

@@ -3,8 +3,12 @@
  * The files of /pfs/.pfs.
  *
  * `control`: each open of it is a conversation. One write is one request (JSON); reads then give
- * the answer as it comes, a line after the other, and 0 at its end. Who may ask for what is decided
- * by who opened the file. Closing it ends the request.
+ * the answer as it comes, a line after the other, and 0 at its end. In a read-only mount an ioctl
+ * stands for the write (control_ask.h). Who may ask for what is decided by who opened the file.
+ * Closing it ends the request.
+ *
+ * Of all users but root and the mount's owner each has so many conversations at a time, and all of
+ * them together leave some over: who has opened too many gets EMFILE, and locks out nobody else.
  *
  * `stats`: the mount's numbers as of the open.
  *
@@ -28,6 +32,8 @@ DEFINE_CLEANUP(struct controls *, controls_free)
 int control_open(struct call *c);
 int control_read(struct call *c);
 int control_write(struct call *c);
+/* The same by ioctl, whose number the call has as its flags. */
+int control_ask(struct call *c);
 void control_release(struct fs *fs, uint64_t node, uint64_t handle);
 
 /* The reader @unique was sent a signal. False: there is none. */

@@ -317,14 +317,24 @@ static void on_copy(fuse_req_t req, fuse_ino_t node, off_t off, struct fuse_file
 	call_start(&c);
 }
 
+static int run_ioctl(struct call *c, struct access *acc)
+{
+	return control_ask(c);
+}
+
+/* There is one, for asking (control_ask.h). */
 static void on_ioctl(fuse_req_t req, fuse_ino_t node, unsigned cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
 		     size_t out_size)
 {
-	struct fs *fs = fuse_req_userdata(req);
+	static const struct op op = { .id = FS_OP_IOCTL, .run = run_ioctl, .must_end = true };
+	struct call c = call_of(req, &op);
 
-	counter_add(&fs->stats.ops[FS_OP_IOCTL], 1);
-	fuse_reply_err(req, ENOTTY);
+	c.node = node;
+	c.fh = fi->fh;
+	c.data = span_of(in, in_size);
+	c.flags = (int)cmd;
+	call_start(&c);
 }
 
 void ops_files(struct fuse_lowlevel_ops *ops)

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "entry.h"
+#include "head/acl.h"
 #include "ops.h"
 #include "root.h"
 
@@ -55,6 +56,23 @@ static void on_listxattr(fuse_req_t req, fuse_ino_t node, size_t size)
 	call_start(&c);
 }
 
+/* Names that other filesystems take, and programs so can rely on; else as ext4 says. */
+static int check_name(struct span name)
+{
+	static const char *const prefixes[] = { "user.", "trusted.", "security." };
+
+	if (span_equal(name, span_str(ACL_ACCESS_XATTR)) ||
+	    span_equal(name, span_str(ACL_DEFAULT_XATTR)))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		size_t len = strlen(prefixes[i]);
+
+		if (name.len >= len && memcmp(name.data, prefixes[i], len) == 0)
+			return name.len > len ? 0 : -EINVAL;
+	}
+	return -EOPNOTSUPP;
+}
+
 static int run_setxattr(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held v = { 0 };
@@ -62,6 +80,9 @@ static int run_setxattr(struct call *c, struct access *acc)
 
 	if (root_has(c->node))
 		return -EPERM;
+	r = check_name(c->name);
+	if (r < 0)
+		return r;
 	v = call_vnode(c, c->node);
 	r = v.vnode ? view_setxattr(v.vnode, c->name, c->data, c->flags, c->kill_sgid, acc)
 		    : -ESTALE;

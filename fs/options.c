@@ -147,7 +147,10 @@ static int set_number(const struct option *opt, void *field, const char *value)
 	uint64_t n;
 	int r = opt->kind == OPTION_SIZE ? parse_size(value, &n) : parse_u64(value, &n);
 
-	if (r < 0 || n < opt->min || n > opt->max)
+	if (r == -ERANGE || (r == 0 && n > opt->max))
+		return log_fail(-EINVAL, "mount option `%s=%s`: that is more than there can be",
+				opt->name, value);
+	if (r < 0 || n < opt->min)
 		return log_fail(
 			-EINVAL, "mount option `%s=%s`: a %s of at least %" PRIu64 " is wanted",
 			opt->name, value, opt->kind == OPTION_SIZE ? "size" : "number", opt->min);

@@ -6,12 +6,14 @@
 #include "client.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli.h"
+#include "control_ask.h"
 #include "head/view.h"
 #include "object/store.h"
 #include "service/json_bytes.h"
@@ -24,6 +26,8 @@ enum {
 
 struct client {
 	int control; /* owned; -1: none */
+	bool is_for_changes;
+	bool is_read_only; /* the mount: its control file cannot be written to */
 	char *mount, *control_path; /* owned */
 	struct store *store; /* owned, with the vnodes; NULL: a mount is asked */
 	struct vnode_table *vnodes;
@@ -54,6 +58,13 @@ static int open_control(struct client *c)
 	if (c->control >= 0)
 		close(c->control);
 	c->control = open(c->control_path, O_RDWR | O_CLOEXEC);
+	c->is_read_only = c->control < 0 && errno == EROFS;
+	if (c->is_read_only && c->is_for_changes) {
+		cli_error("%s is mounted read-only", c->mount);
+		return -EROFS;
+	}
+	if (c->is_read_only)
+		c->control = open(c->control_path, O_RDONLY | O_CLOEXEC);
 	if (c->control >= 0)
 		return 0;
 	if (errno == ENOTCONN || errno == ECONNABORTED)
@@ -72,6 +83,7 @@ int client_open(const struct target *t, enum client_use use, struct client **ret
 	if (!c)
 		return -ENOMEM;
 	c->control = -1;
+	c->is_for_changes = use == CLIENT_CHANGES;
 	if (t->mount) {
 		c->mount = strdup(t->mount);
 		c->control_path = strf("%s/.pfs/control", t->mount);
@@ -159,6 +171,17 @@ static int take_lines(struct buf *b, struct answering *a)
 	return r;
 }
 
+static int send_request(struct client *c, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!c->is_read_only)
+		return write(c->control, text, len) < 0 ? -errno : 0;
+	if (len > CONTROL_ASK_MAX)
+		return -EMSGSIZE;
+	return ioctl(c->control, CONTROL_ASK(len), text) < 0 ? -errno : 0;
+}
+
 static int ask_control(struct client *c, const char *text, struct answering *a)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -166,8 +189,9 @@ static int ask_control(struct client *c, const char *text, struct answering *a)
 
 	if (r < 0)
 		return r;
-	if (write(c->control, text, strlen(text)) < 0) {
-		cli_error("%s: %s", c->control_path, strerror(errno));
+	r = send_request(c, text);
+	if (r < 0) {
+		cli_error("%s: %s", c->control_path, strerror(-r));
 		return -EIO;
 	}
 	while (r == 0) {

@@ -22,7 +22,7 @@ static int run(const struct command *self, int argc, char **argv)
 		if (r == OPT_SINGLE_WRITER)
 			single_writer = true;
 	cli_arguments(self, argc, argv, 1, 1, &args);
-	r = store_conf_find(args[0], &c);
+	r = store_conf_find(args[0], false, &c);
 	if (r < 0)
 		return EXIT_FAILED;
 	/* What goes wrong is said where it does. */

@@ -19,7 +19,7 @@ static int prepare(const char *store, const char *dir, char *const *more, size_t
 		   struct mount_options *o)
 {
 	_cleanup_store_conf_ struct store_conf c = { 0 };
-	int r = store_conf_find(store, &c);
+	int r = store_conf_find(store, false, &c);
 
 	if (r < 0)
 		return r;

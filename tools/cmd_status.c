@@ -69,7 +69,7 @@ static int run(const struct command *self, int argc, char **argv)
 	static const struct option longs[] = { LONG_JSON, LONG_STORE, LONG_HELP, LONG_END };
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_client_ struct client *c = NULL;
-	struct status s = { .changes = json_array() };
+	struct status s = { 0 };
 	const char *store = NULL;
 	bool json = false;
 	json_t *q;
@@ -90,6 +90,7 @@ static int run(const struct command *self, int argc, char **argv)
 	r = client_open(&t, CLIENT_READS, &c);
 	if (r < 0)
 		return EXIT_FAILED;
+	s.changes = json_array();
 	q = request_new("status");
 	request_path(q, "path", &t);
 	r = client_ask(c, q, take, &s);

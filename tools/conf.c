@@ -125,15 +125,15 @@ static int find_named(const char *name, struct store_conf *ret)
 	return r;
 }
 
-static int find_default(char **ret)
+static int find_default(bool several_mounted, char **ret)
 {
 	struct reading x = { 0 };
 	int r = read_files(&x);
 
 	if (r == 0 && !x.default_store) {
-		cli_error(
-			"which store? Nothing is mounted that was meant; --store, $PFS_STORE or a "
-			"configuration file can say");
+		cli_error("which store? %s; --store, $PFS_STORE or a configuration file can say",
+			  several_mounted ? "Several are mounted, and a path into one would tell"
+					  : "None is mounted");
 		r = -ENOENT;
 	}
 	if (r < 0)
@@ -143,7 +143,7 @@ static int find_default(char **ret)
 	return r;
 }
 
-int store_conf_find(const char *text, struct store_conf *ret)
+int store_conf_find(const char *text, bool several_mounted, struct store_conf *ret)
 {
 	_cleanup_free_ char *by_default = NULL;
 	int r;
@@ -151,7 +151,7 @@ int store_conf_find(const char *text, struct store_conf *ret)
 	if (!text)
 		text = getenv("PFS_STORE");
 	if (!text || !*text) {
-		r = find_default(&by_default);
+		r = find_default(several_mounted, &by_default);
 		if (r < 0)
 			return r;
 		text = by_default;

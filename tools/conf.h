@@ -25,6 +25,7 @@ void store_conf_release(struct store_conf *c);
 /*
  * What @text means: the name of a store, or a URL or path, which stands for itself and is made
  * absolute. NULL: $PFS_STORE, or else the default store. 0; -ENOENT (there is none to be meant),
- * -EINVAL (a configuration file is wrong), -errno; the sentence is said.
+ * -EINVAL (a configuration file is wrong), -errno; the sentence is said, and is another one when
+ * there are several mounts to choose from.
  */
-int store_conf_find(const char *text, struct store_conf *ret);
+int store_conf_find(const char *text, bool several_mounted, struct store_conf *ret);

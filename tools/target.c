@@ -13,6 +13,10 @@
 #include "conf.h"
 #include "mounts.h"
 
+enum {
+	SHOWN_MAX = 200, /* of an argument that is too long for anything */
+};
+
 void target_release(struct target *t)
 {
 	free(t->mount);
@@ -74,7 +78,7 @@ static const struct mounted *mount_of(const struct mounts *m, const char *path)
 
 	while (p && *p) {
 		x = mounts_of(m, p);
-		if (x || (errno != ENOENT && errno != ENOTDIR))
+		if (x || (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG))
 			return x;
 		slash = strrchr(p, '/');
 		if (!slash)
@@ -121,6 +125,18 @@ static int of_mount(const struct mounts *m, const struct mounted *x, const char 
 	return set_path(t, path);
 }
 
+/* Says why a path leads nowhere. Returns -@error. */
+static int cannot_follow(const char *arg, int error)
+{
+	if (error == ENOTCONN)
+		cli_error("%s: the daemon has ended; `pfs umount` the place and mount it again",
+			  arg);
+	else
+		cli_error("%.*s%s: %s", SHOWN_MAX, arg, strlen(arg) > SHOWN_MAX ? "..." : "",
+			  strerror(error));
+	return -error;
+}
+
 /* An argument as a path of this machine: 0; 1: it is in no mount of ours; or -errno, said. */
 static int find_local(const struct mounts *m, const char *arg, struct target *t)
 {
@@ -128,12 +144,9 @@ static int find_local(const struct mounts *m, const char *arg, struct target *t)
 	const struct mounted *x;
 	const char *below;
 
-	if (!real && errno == ENOTCONN) {
-		cli_error("%s: the daemon has ended; `pfs umount` the place and mount it again",
-			  arg);
-		return -ENOTCONN;
-	}
-	x = real ? mount_of(m, real) : NULL;
+	if (!real)
+		return cannot_follow(arg, errno);
+	x = mount_of(m, real);
 	if (!x || !mounted_is_pfs(x))
 		return 1;
 	below = real + (strcmp(x->point, "/") == 0 ? 0 : strlen(x->point));
@@ -155,27 +168,48 @@ static bool first_part_exists(const char *dir, const char *path)
 	return *path && p && exists(p);
 }
 
+/* What find_local() says, but that "no mount" is an error as well. */
+static int find_in_mount(const struct mounts *m, const char *arg, struct target *t)
+{
+	int r = find_local(m, arg, t);
+
+	if (r != 1)
+		return r;
+	cli_error("`%s` is not in a pfs mount", arg);
+	return -ENOENT;
+}
+
+/* The current directory's mount, if it is in one. One that is gone, or closed to the caller, is in
+ * none. */
+static int find_cwd(const struct mounts *m, struct target *t)
+{
+	_cleanup_free_ char *real = realpath(".", NULL);
+
+	return real || errno == ENOTCONN ? find_local(m, ".", t) : 1;
+}
+
 /* The one mount there is, if there is only one. */
-static const struct mounted *only_mount(const struct mounts *m)
+static const struct mounted *only_mount(const struct mounts *m, bool *ret_several)
 {
 	const struct mounted *only = NULL;
+
+	*ret_several = false;
 
 	for (size_t i = 0; i < m->count; i++) {
 		const struct mounted *x = &m->items[i];
 
 		if (!mounted_is_pfs(x) || strcmp(x->root, "/") != 0)
 			continue;
-		if (only && only->dev != x->dev)
-			return NULL;
+		*ret_several |= only && only->dev != x->dev;
 		only = x;
 	}
-	return only;
+	return *ret_several ? NULL : only;
 }
 
-static int find_store(const char *store, const char *path, struct target *t)
+static int find_store(const char *store, bool is_several, const char *path, struct target *t)
 {
 	_cleanup_store_conf_ struct store_conf c = { 0 };
-	int r = store_conf_find(store, &c);
+	int r = store_conf_find(store, is_several, &c);
 
 	if (r < 0)
 		return r;
@@ -215,33 +249,32 @@ static bool says_where_it_is(const char *arg)
 static int find_elsewhere(const struct mounts *m, const char *arg, struct target *t)
 {
 	const char *env = getenv("PFS_STORE");
-	const struct mounted *x = only_mount(m);
+	bool is_several;
+	const struct mounted *x = only_mount(m, &is_several);
 
 	if (!(env && *env) && x)
 		return of_mount(m, x, arg ?: "", t);
-	return find_store(NULL, arg ?: "", t);
+	return find_store(NULL, is_several, arg ?: "", t);
 }
 
 static int find(const struct mounts *m, const char *arg, bool is_new, struct target *t)
 {
 	_cleanup_target_ struct target cwd = { 0 };
-	int r = find_local(m, ".", &cwd);
+	int r = find_cwd(m, &cwd);
 
 	if (r < 0)
 		return r;
-	if (arg && (says_where_it_is(arg) || (!is_new && exists(arg)))) {
+	if (arg && says_where_it_is(arg))
+		return find_in_mount(m, arg, t);
+	if (arg && !is_new && exists(arg)) {
 		r = find_local(m, arg, t);
 		if (r != 1)
 			return r;
-		if (says_where_it_is(arg)) {
-			cli_error("`%s` is not in a pfs mount", arg);
-			return -ENOENT;
-		}
 	}
 	if (!cwd.mount)
 		return find_elsewhere(m, arg, t);
 	if (!arg)
-		return find_local(m, ".", t);
+		return find_in_mount(m, ".", t);
 	if (is_new && !strchr(arg, '/')) {
 		_cleanup_free_ char *repo = target_repo(&cwd), *path = NULL;
 
@@ -250,7 +283,7 @@ static int find(const struct mounts *m, const char *arg, bool is_new, struct tar
 		return path && t->mount ? set_path(t, path) : -ENOMEM;
 	}
 	r = find_from_cwd(arg, &cwd, t);
-	return r == 1 ? find_local(m, arg, t) : r;
+	return r == 1 ? find_in_mount(m, arg, t) : r;
 }
 
 static int find_any(const char *store, const char *arg, bool is_new, struct target *ret)
@@ -259,12 +292,16 @@ static int find_any(const char *store, const char *arg, bool is_new, struct targ
 	_cleanup_mounts_ struct mounts m = { 0 };
 	int r;
 
+	if (arg && !*arg) {
+		cli_error("an empty argument names nothing");
+		return -EINVAL;
+	}
 	if (store) {
 		if (arg && says_where_it_is(arg)) {
 			cli_error("with --store a path starts with a repo, not as `%s` does", arg);
 			return -EINVAL;
 		}
-		r = find_store(store, arg ?: "", &t);
+		r = find_store(store, false, arg ?: "", &t);
 	} else {
 		r = mounts_load(&m);
 		if (r < 0)

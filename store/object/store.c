@@ -369,8 +369,12 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 	if (object.len > 0)
 		copy_format(s->state_fd, buf_span(&object));
 	r = open_objects(s, o);
+	if (r == -EBUSY && o->state_dir)
+		return log_fail(r, "the state directory %s is in use for another store",
+				o->state_dir);
 	if (r < 0)
-		return log_errno(r, "the caches of %s cannot be opened", s->backend->url);
+		return log_errno(r, "the caches of %s cannot be opened%s%s", s->backend->url,
+				 o->state_dir ? " in " : "", o->state_dir ?: "");
 	*ret = TAKE_PTR(s);
 	return 0;
 }

@@ -138,6 +138,18 @@ static int commit_head(struct request *q, const struct address *p, const struct 
 	return r < 0 ? request_fail(r, "%s/%s cannot be committed", p->repo, address_branch(p)) : 0;
 }
 
+/* What is to be committed can be named by anything in it, but not by what is not there: that was
+ * meant to be something else. */
+static int check_path(struct request *q, const struct address *p)
+{
+	_cleanup_view_ struct view *v = NULL;
+	_cleanup_held_ struct held at = { 0 };
+	struct stat st;
+	int r = p->path.len > 0 ? address_view(q, p, &v) : 0;
+
+	return r < 0 || !v ? r : address_open(q, p, v, &at, &st);
+}
+
 /* Where nothing is mounted nothing can have changed; the last commit can be named. */
 static int name_last(struct request *q, const struct address *p, const char *name)
 {
@@ -175,6 +187,8 @@ int verb_commit(struct request *q)
 		r = permit_repo(q, p.repo, &p.rec, W_OK | X_OK);
 	if (r == 0 && !p.is_branch)
 		r = log_fail(-EROFS, "%s/%s is a commit already", p.repo, p.rev);
+	if (r == 0)
+		r = check_path(q, &p);
 	if (r == 0)
 		r = read_wish(q, &w);
 	if (r < 0)

@@ -93,7 +93,7 @@ static int look_up_rest(struct relinking *x)
 			r = address_walk_from(x->q, x->side[s], span_str(x->items[i].path), &v,
 					      &st);
 			if (r < 0)
-				return r;
+				return request_fail(r, "%s", x->items[i].path);
 			x->items[i].ino[s] = st.st_ino;
 		}
 	}

@@ -27,6 +27,7 @@ struct restoring {
 	struct differences plan;
 	struct held parent; /* in the head: of the difference at hand */
 	char *parent_path; /* owned; NULL: none yet */
+	const char *at; /* the difference at hand, of the plan; NULL: none */
 	uint64_t added, removed, replaced, mode;
 };
 
@@ -271,6 +272,7 @@ static int make_same(struct restoring *x, struct vnode *dir, const char *name)
 		r = request_check(q);
 		if (r < 0)
 			break;
+		x->at = d->path;
 		if (strcmp(d->path, ".") != 0) {
 			r = make_up_for(x, d);
 		} else if (d->what == DIFF_ATTRS) {
@@ -285,6 +287,8 @@ static int make_same(struct restoring *x, struct vnode *dir, const char *name)
 	}
 	if (r == 0)
 		r = move_to_parent(x, "");
+	if (r == 0)
+		x->at = NULL;
 	if (r == 0 && x->to.vnode->type == FT_DIR && x->from.vnode->type == FT_DIR)
 		r = restore_links(q, x->from.vnode, x->to.vnode);
 	return r;
@@ -391,6 +395,8 @@ static int check_target(struct request *q, const struct address *to)
 				to->rev);
 	if (!q->service->heads)
 		return log_fail(-EOPNOTSUPP, "only what is mounted can be changed");
+	if (q->service->store->read_only)
+		return log_fail(-EROFS, "%s is mounted read-only", to->repo);
 	return 0;
 }
 
@@ -428,9 +434,9 @@ int verb_restore(struct request *q)
 	is_same_path = span_equal(buf_span(&from.path), buf_span(&to.path));
 	r = restore(&x, &to, head, is_same_path ? commit : NULL);
 	if (r < 0)
-		return request_fail(r, "%s/%s/%.*s cannot be restored", to.repo,
-				    address_branch(&to), (int)to.path.len,
-				    (const char *)to.path.data);
+		return request_fail(r, "%s/%s%s%.*s cannot be restored%s%s", to.repo,
+				    address_branch(&to), to.path.len ? "/" : "", (int)to.path.len,
+				    (const char *)to.path.data, x.at ? ": " : "", x.at ?: "");
 	answer_text(&a, "repo", to.repo);
 	answer_text(&a, "branch", address_branch(&to));
 	answer_bytes(&a, "path", buf_span(&to.path));

@@ -3,7 +3,8 @@
  * Tar streams: pax is written; pax, ustar and GNU's are read.
  *
  * Paths are bytes, whatever they mean. Extended attributes travel as SCHILY.xattr, ACLs among them
- * in the kernel's representation, which is what GNU tar does with --xattrs.
+ * in the kernel's representation, which is what GNU tar does with --xattrs; and ACLs as text in
+ * SCHILY.acl as well, for its --acls. When both are read the former counts.
  *
  * Threads: a reader or writer belongs to one; while it is there that thread's locale is its own.
  */

@@ -7,7 +7,9 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "format/xattr.h"
+#include "head/acl.h"
 #include "transfer/attributes.h"
+#include "transfer/tar_acl.h"
 #include "transfer/tar_stream.h"
 
 struct tar_reader {
@@ -132,6 +134,49 @@ static int read_xattrs(struct tar_reader *t, struct archive_entry *e)
 			r = xattr_append(&t->list, span_str(name), all[i].value);
 		last = name;
 	}
+	return r;
+}
+
+/* Adds an ACL to the attributes, if only the text is there. */
+static int add_acl(struct tar_reader *t, struct archive_entry *e, int type, const char *xattr)
+{
+	_cleanup_buf_ struct buf acl = { 0 }, list = { 0 };
+	struct span value;
+	int r;
+
+	if (xattr_get(buf_span(&t->list), span_str(xattr), &value) == 0)
+		return 0;
+	r = tar_acl_read(e, type, &acl);
+	if (r == -EINVAL) {
+		log_warning("%s: an ACL in the tar stream is left out: it is damaged, or names "
+			    "somebody who is not known here",
+			    archive_entry_pathname(e));
+		return 0;
+	}
+	if (r < 0 || acl.len == 0)
+		return r;
+	value = buf_span(&acl);
+	r = xattr_set(buf_span(&t->list), span_str(xattr), &value, &list);
+	return r < 0 ? r : buf_take(&list, &t->list);
+}
+
+/* ACLs that are there as text; and the mode is what the ACL says, of which libarchive may have read
+ * the owning group's part and not the mask. */
+static int read_acls(struct tar_reader *t, struct archive_entry *e, struct inode *ino)
+{
+	struct span acl;
+	mode_t mode = ino->mode;
+	bool is_minimal;
+	int r = 0;
+
+	if (ino->type == FT_LNK)
+		return 0;
+	r = add_acl(t, e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACL_ACCESS_XATTR);
+	if (r == 0 && ino->type == FT_DIR)
+		r = add_acl(t, e, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, ACL_DEFAULT_XATTR);
+	if (r == 0 && xattr_get(buf_span(&t->list), span_str(ACL_ACCESS_XATTR), &acl) == 0 &&
+	    acl_to_mode(acl, &mode, &is_minimal) == 0)
+		ino->mode = (uint16_t)mode;
 	return r;
 }
 
@@ -260,6 +305,8 @@ int tar_reader_next(struct tar_reader *t, struct tar_entry *ret, int *ret_error)
 	r = same_as ? 0 : read_inode(t, e, ret);
 	if (r == 0 && !same_as)
 		r = read_xattrs(t, e);
+	if (r == 0 && !same_as)
+		r = read_acls(t, e, &ret->inode);
 	ret->xattrs = buf_span(&t->list);
 	if (r == -ENOMEM)
 		return r;

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "format/xattr.h"
+#include "head/acl.h"
 #include "transfer/attributes.h"
+#include "transfer/tar_acl.h"
 #include "transfer/tar_stream.h"
 
 /*
@@ -120,6 +122,16 @@ static void add_xattrs(struct archive_entry *e, struct span list)
 	}
 }
 
+static void add_acls(struct archive_entry *e, struct span list)
+{
+	struct span acl;
+
+	if (xattr_get(list, span_str(ACL_ACCESS_XATTR), &acl) == 0)
+		tar_acl_write(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, acl);
+	if (xattr_get(list, span_str(ACL_DEFAULT_XATTR), &acl) == 0)
+		tar_acl_write(e, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, acl);
+}
+
 static void set_inode(struct archive_entry *to, const struct tar_entry *e)
 {
 	const struct inode *ino = &e->inode;
@@ -169,6 +181,7 @@ int tar_writer_begin(struct tar_writer *t, const struct tar_entry *e)
 	} else {
 		set_inode(to, e);
 		add_xattrs(to, e->xattrs);
+		add_acls(to, e->xattrs);
 		if (e->inode.type == FT_LNK)
 			archive_entry_copy_symlink(to, target);
 	}

@@ -280,6 +280,7 @@ def test_what_may_not_be_read_is_said(copy):
     for top in (copy.shell.home, *copy.shell.home.parents):
         if str(top).startswith(tempfile.gettempdir() + "/"):
             top.chmod(0o755)
+    subprocess.run(["chmod", "-R", "a+rX", str(copy.store)], check=True)
     home = copy.shell.home / "nobody"
     home.mkdir()
     os.chown(home, 65534, 65534)

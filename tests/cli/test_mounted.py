@@ -640,3 +640,94 @@ def test_a_closed_pipe_ends_a_long_answer(shell, mount, repo):
     p.stdout.close()
     assert p.wait(20) in (-13, 1)
     assert len(os.listdir(repo)) == 3000
+
+
+NOTHING = [("stats",), ("status",), ("log",), ("show",), ("commit",), ("restore",), ("branch",),
+           ("branch", "create"), ("branch", "remove"), ("repo", "show"), ("repo", "remove")]
+
+
+@pytest.mark.parametrize("words", NOTHING, ids=" ".join)
+@pytest.mark.parametrize("arg", ["", "x" * 5000], ids=["empty", "endless"])
+def test_an_argument_that_can_be_no_path_is_refused(shell, repo, words, arg):
+    write(repo / "f", "1")
+    shell.fails(1, *words, arg, cwd=repo)
+    assert shell.json("log", "--json", repo) == []
+
+
+def test_two_arguments_that_can_be_no_paths_are_refused(shell, repo):
+    write(repo / "f", "1")
+    shell.fails(1, "diff", "", "", cwd=repo)
+    shell.fails(1, "diff", "f", "", cwd=repo)
+    shell.fails(1, "branch", "rename", "", "x", cwd=repo)
+    shell.fails(1, "export", "", shell.home / "out", cwd=repo)
+    shell.fails(1, "import", shell.home, "", cwd=repo)
+    assert os.listdir(repo) == ["f"]
+
+
+def test_a_path_that_cannot_be_followed_says_why(shell, repo):
+    write(repo / "a", "1")
+    os.symlink("loop", repo / "loop")
+    for words in ("diff", "loop/x", "a"), ("log", "./loop/x"), ("show", repo / "loop/x"):
+        assert "Too many levels" in shell.fails(1, *words, cwd=repo)
+    assert "not in a pfs mount" in shell.fails(1, "log", "../../../x", cwd=repo)
+
+
+def test_a_path_that_the_caller_may_not_look_into_says_so(shell, mount, repo):
+    from conftest import PFS
+    write(repo / "pd/in", "1")
+    os.chmod(repo / "pd", 0o700)
+    for top in (shell.home, *shell.home.parents):
+        if str(top).startswith("/tmp/"):
+            os.chmod(top, 0o755)
+    for arg in "pd/in", "./pd/in", str(repo / "pd/in"):
+        done = subprocess.run([PFS, "log", arg], cwd=repo, user=65534, group=65534, extra_groups=[],
+                              env=shell.environment, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1 and "Permission denied" in done.stderr
+
+
+def test_with_several_mounts_a_path_must_say_which(shell, mount):
+    other = shell.home / "mnt2"
+    other.mkdir()
+    shell.ok("mount", "-o", f"state={shell.home}/state2", mount.store, other)
+    try:
+        assert "Several are mounted" in shell.fails(1, "log", "R/main", cwd="/")
+        shell.ok("stats", other)
+    finally:
+        shell.ok("umount", other)
+
+
+@pytest.mark.parametrize("arg", ["x1", "bad name", "f/below", "dir/x1"])
+def test_a_commit_of_what_is_not_there_is_refused(shell, mount, repo, arg):
+    write(repo / "f", "1")
+    write(repo / "dir/g", "1")
+    assert "main/" + arg in shell.fails(1, "commit", arg, cwd=repo)
+    shell.fails(1, "commit", repo / arg)
+    assert shell.json("log", "--json", repo) == []
+    shell.ok("commit", "dir/g", cwd=repo)
+    shell.fails(1, "commit", "-n", "named", "--store", mount.store, f"R/main/{arg}")
+    assert not os.path.exists(mount / "R/named")
+
+
+def test_a_restore_that_is_disturbed_names_where(shell, mount, repo):
+    for i in range(60):
+        write(repo / f"d{i}/f", str(i))
+    shell.ok("commit", "-n", "first", repo)
+    for i in range(60):
+        write(repo / f"d{i}/f", "changed")
+    script = ("import os, sys\n"
+              "while True:\n"
+              "    for i in range(60):\n"
+              "        try:\n"
+              "            os.rename(f'{sys.argv[1]}/d{i}', f'{sys.argv[1]}/e{i}')\n"
+              "            os.rename(f'{sys.argv[1]}/e{i}', f'{sys.argv[1]}/d{i}')\n"
+              "        except OSError:\n"
+              "            pass\n")
+    other = subprocess.Popen(["python3", "-c", script, str(repo)])
+    try:
+        for _ in range(20):
+            done = shell.run("restore", mount / "R/first", repo)
+            if done.code != 0:
+                assert re.search("R/main cannot be restored: .*[de][0-9]|[de][0-9]+.*: ", done.err)
+    finally:
+        other.kill()
+        other.wait()

@@ -222,3 +222,37 @@ def test_an_ordinary_user_mounts_and_unmounts(shell):
     finally:
         shell.ok("umount", home / "mnt", **as_nobody)
     assert not mounted(home / "mnt")
+
+
+def test_a_read_only_mount_answers_and_changes_nothing(shell, mount, repo):
+    (repo / "f").write_text("one")
+    shell.ok("commit", "-n", "first", repo)
+    (repo / "f").write_text("two")
+    mount.stop()
+    mount.start("ro")
+    assert len(shell.json("log", "--json", repo)) == 1
+    assert shell.json("status", "--json", repo)["is_dirty"]
+    assert "M  f" in shell.ok("diff", mount / "R/first", repo)
+    shell.ok("stats", mount.path)
+    shell.ok("show", mount / "R/first")
+    shell.ok("repo", cwd=mount.path)
+    shell.ok("export", mount / "R/first", shell.home / "out")
+    assert (shell.home / "out/f").read_text() == "one"
+    for words in (("commit", repo), ("branch", mount / "R/b"), ("repo", "create", mount / "S"),
+                  ("restore", mount / "R/first/f", repo / "f")):
+        assert "read-only" in shell.fails(1, *words).lower()
+    shell.fails(1, "import", shell.home / "out", repo)
+    assert "too long" in shell.fails(1, "log", repo / "/".join(["x" * 200] * 90)).lower()
+    with open("/proc/self/mountinfo") as f:
+        assert any(str(mount.path) in line and " ro," in line for line in f)
+    mount.stop()
+    assert not mounted(mount.path) and daemons(mount.state) == []
+    mount.start()
+    assert (repo / "f").read_text() == "two"
+
+
+def test_a_state_directory_that_another_store_uses_is_named(shell, mount):
+    shell.ok("init", shell.home / "other")
+    (shell.home / "mnt2").mkdir()
+    assert f"{mount.state} is in use" in shell.fails(1, "mount", "-o", f"state={mount.state}",
+                                                     shell.home / "other", shell.home / "mnt2")

@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import subprocess
 import threading
 
 import pytest
@@ -232,6 +233,7 @@ def test_a_store_that_may_only_be_read_is_read(shell, store):
     for top in (shell.home, *shell.home.parents):
         if str(top).startswith("/tmp/"):
             os.chmod(top, 0o755)
+    subprocess.run(["chmod", "-R", "a+rX", str(store)], check=True)
     env = {"XDG_STATE_HOME": "/tmp/pfs-cli-test-nobody", "XDG_CACHE_HOME": "/tmp/pfs-cli-test-nobody",
            "HOME": "/tmp/pfs-cli-test-nobody"}
     try:

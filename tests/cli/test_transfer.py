@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import stat
 import subprocess
 import tarfile
 import time
@@ -220,6 +221,33 @@ def test_a_stopped_export_goes_on_from_where_it_was(shell, at, large):
     shell.ok("export", "-q", "R/main", out, *at)
     assert same_tree(large, out)
     assert all((out / name).stat().st_ino == inode for name, inode in there.items())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give ACLs to others")
+def test_acls_travel_to_and_from_gnu_tar(shell, at):
+    def acls(top):
+        done = subprocess.run(["getfacl", "-cpEn", top / "f", top / "d"], stdout=subprocess.PIPE,
+                              text=True, check=True)
+        return done.stdout
+
+    source, out, again = shell.home / "source", shell.home / "out", shell.home / "again"
+    for path in source / "d", again:
+        path.mkdir(parents=True)
+    (source / "f").write_text("x")
+    for entry in "u:54321:rwx", "u:0:r", "g::r":
+        subprocess.run(["setfacl", "-m", entry, source / "f"], check=True)
+    os.chmod(source / "f", 0o674)
+    subprocess.run(["setfacl", "-m", "g:54322:rx,d:u:54321:rw", source / "d"], check=True)
+    tar = subprocess.run(["tar", "--acls", "-C", source, "-c", "f", "d"], stdout=subprocess.PIPE,
+                         check=True).stdout
+    assert b"SCHILY.acl" in tar and b"SCHILY.xattr" not in tar
+    shell.ok("import", "-", "R/main", *at, stdin=tar, text=False)
+    shell.ok("export", "R/main", out, *at)
+    assert acls(out) == acls(source)
+    assert stat.S_IMODE(os.stat(out / "f").st_mode) == 0o674
+    written = shell.ok("export", "R/main", "-", *at, text=False)
+    subprocess.run(["tar", "--acls", "-C", again, "-x"], input=written, check=True)
+    assert acls(again) == acls(source)
 
 
 @can_mount

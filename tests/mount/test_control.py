@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import subprocess
 import time
 
 import pytest
@@ -76,6 +77,58 @@ def test_conversations_are_bounded(mount):
         for fd in fds:
             os.close(fd)
     assert ask(mount, verb="stats")[-1] == {"ok": True}
+
+
+def test_one_user_cannot_lock_out_the_others(mount):
+    code = """
+import os, sys
+fds = []
+try:
+    for _ in range(1000):
+        fds.append(os.open(sys.argv[1], os.O_RDWR))
+except OSError as e:
+    print(len(fds), e.errno, flush=True)
+sys.stdin.read()
+"""
+    def hog(uid):
+        return subprocess.Popen(["/usr/bin/python3", "-c", code, str(mount / ".pfs/control")], user=uid,
+                                group=uid, extra_groups=[], cwd="/", stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True)
+
+    hogs = [hog(1001)]
+    try:
+        opened, error = map(int, hogs[0].stdout.readline().split())
+        assert error == errno.EMFILE and 4 <= opened <= 16
+        code_of_one = "import os, sys; os.close(os.open(sys.argv[1], os.O_RDWR)); print('in')"
+        assert as_user(1002, code_of_one, mount / ".pfs/control") == "in"
+        hogs += [hog(1002 + i) for i in range(8)]
+        assert all(h.stdout.readline() for h in hogs[1:])
+        assert ask(mount, verb="stats")[-1] == {"ok": True}
+    finally:
+        for h in hogs:
+            h.communicate()
+    assert as_user(1009, code_of_one, mount / ".pfs/control") == "in"
+
+
+def test_supplementary_groups_count(mount, repo):
+    (repo / "f").write_text("x")
+    commit(mount, "one")
+    os.chown(mount / "R", 0, 4321)
+    os.chmod(mount / "R", 0o770)
+    code = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+os.write(fd, b'{"verb": "log", "path": "R/main"}')
+sys.stdout.write(os.read(fd, 1 << 16).decode())
+"""
+    def log(groups):
+        return subprocess.run(["/usr/bin/python3", "-c", code, str(mount / ".pfs/control")], user=1001,
+                              group=1001, extra_groups=groups, cwd="/", check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+
+    assert "error" not in log([4320, 4321])
+    assert "error" not in log(list(range(5000, 6000)) + [4321])
+    assert "EACCES" in log([]) and "EACCES" in log([4320])
 
 
 def test_everybody_may_ask(mount):

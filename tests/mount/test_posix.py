@@ -277,6 +277,17 @@ def test_a_shared_mapping_is_the_file(work):
     assert data[5000:5005] == b"hello" and data[-1:] == b"!" and len(data) == 20_000
 
 
+@pytest.mark.parametrize("name, error", [
+    ("foo.bar", errno.EOPNOTSUPP), ("foo", errno.EOPNOTSUPP), ("system.z", errno.EOPNOTSUPP),
+    ("userx", errno.EOPNOTSUPP), ("user.", errno.EINVAL), ("trusted.", errno.EINVAL),
+    ("security.", errno.EINVAL),
+])
+def test_names_of_xattrs_that_no_filesystem_takes_are_refused(work, name, error):
+    (work / "f").touch()
+    fails(error, os.setxattr, work / "f", name, b"v")
+    assert os.listxattr(work / "f") == []
+
+
 def test_xattrs_of_all_sizes(work):
     (work / "f").write_text("x")
     os.setxattr(work / "f", "user.small", b"v")

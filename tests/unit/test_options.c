@@ -72,6 +72,9 @@ static void a_wrong_option_is_named(void **state)
 	check_refused(*state, "ro,memroy=1G", "`memroy`");
 	check_refused(*state, "memory=1X", "memory=1X");
 	check_refused(*state, "memory=1K", "memory=1K");
+	check_refused(*state, "memory=1K", "at least");
+	check_refused(*state, "memory=999999999999999999G", "more than there can be");
+	check_refused(*state, "max_nodes=99999999999999999999", "more than there can be");
 	check_refused(*state, "threads=1000", "threads=1000");
 	check_refused(*state, "refresh=", "refresh=");
 	check_refused(*state, "ro=1", "`ro`");

@@ -3,6 +3,8 @@
  * What transfer/transfer.h promises of tar streams.
  */
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "nosync.h"
 #include "transferstand.h"
@@ -140,6 +142,52 @@ static void entries_come_in_any_order(void **state)
 	assert_reads(s, &id, "z/link", "first");
 	assert_reads(s, &id, "absolute/path/f", "absolute");
 	assert_reads(s, &id, "b", "");
+	close(t.fd);
+}
+
+static void stream_acl(struct stream *t, const char *key, const char *acl)
+{
+	char record[256];
+	/* The length counts itself. */
+	int len = (int)(strlen("00 =\n") + strlen(key) + strlen(acl));
+
+	len += len > 99;
+	assert_in_range(len, 10, sizeof(record) - 1);
+	snprintf(record, sizeof(record), "%d %s=%s\n", len, key, acl);
+	stream_entry(t, "PaxHeaders/x", 'x', "", record);
+}
+
+static void acls_as_text_arrive_and_the_mode_follows_them(void **state)
+{
+	struct transferstand *s = *state;
+	_cleanup_free_ char *out = place_of(s, "out"), *known = place_of(s, "out/known"),
+			    *unknown = place_of(s, "out/unknown"), *dir = place_of(s, "out/dir");
+	struct stream t = stream_make();
+	struct stat st;
+	struct oid id;
+
+	stream_acl(
+		&t, "SCHILY.acl.access",
+		"user::rw-\nuser:54322:r--\nuser:54321:rwx\ngroup::r--\nmask::rwx\nother::r--\n");
+	stream_entry(&t, "known", '0', "", "1");
+	stream_acl(&t, "SCHILY.acl.access",
+		   "user::rw-\nuser:there-is-nobody-who-is-called-like-that:rwx\ngroup::r--\n"
+		   "mask::rwx\nother::---\n");
+	stream_entry(&t, "unknown", '0', "", "2");
+	stream_acl(&t, "SCHILY.acl.default",
+		   "user::rwx\nuser:54321:rwx\ngroup::r-x\nmask::rwx\nother::r-x\n");
+	stream_entry(&t, "dir/", '5', "", "");
+	stream_end(&t);
+	assert_ok(import_stream(s, t.fd, "", &id));
+	assert_int_equal(s->skipped, 0);
+	assert_ok(export_to(s, &id, "", out));
+	assert_ok(stat(known, &st));
+	assert_int_equal(st.st_mode & 07777, 0674);
+	assert_int_equal(getxattr(known, "system.posix_acl_access", NULL, 0), 4 + 6 * 8);
+	assert_ok(stat(unknown, &st));
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(getxattr(unknown, "system.posix_acl_access", NULL, 0), -1);
+	assert_int_equal(getxattr(dir, "system.posix_acl_default", NULL, 0), 4 + 5 * 8);
 	close(t.fd);
 }
 
@@ -405,6 +453,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_tree_comes_back_by_way_of_a_stream),
 		TEST(entries_come_in_any_order),
+		TEST(acls_as_text_arrive_and_the_mode_follows_them),
 		TEST(links_of_a_stream_are_links),
 		TEST(what_cannot_be_is_left_out_and_told_of),
 		TEST(directories_that_are_not_told_of_stay_as_they_were),
