@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Keeps the mount within its bounds, some times a second: nodes that the kernel knows, disk shared by
- * staged data and the cache. And has heads follow that could not before.
+ * Keeps the mount within its bounds, some times a second: nodes that the kernel knows, disk shared
+ * by staged data and the cache. And has heads follow that could not before.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Mapped memory: a thread that looks often while requests come, since a walk over a large table maps
- * a hundred megabytes in a tenth of a second, and seldom while nothing happens.
+ * Mapped memory: a thread that looks often while requests come, since a walk over a large table
+ * maps a hundred megabytes in a tenth of a second, and seldom while nothing happens.
  */
 #include "mapped.h"
 

@@ -67,8 +67,8 @@ int heads_rename(struct heads *h, const struct id128 *repo, const char *from, co
 		 const struct deadline *dl);
 
 /* Removes a branch, and its head with it; or a repo without commits, and all its heads. -ENOTEMPTY
- * while a head has uncommitted changes, and what refs_remove_branch() and refs_remove_repo() say: then
- * all is as it was. */
+ * while a head has uncommitted changes, and what refs_remove_branch() and refs_remove_repo() say:
+ * then all is as it was. */
 int heads_remove(struct heads *h, const struct id128 *repo, const char *branch,
 		 const struct deadline *dl);
 int heads_remove_repo(struct heads *h, const struct id128 *repo, const char *name,

@@ -367,7 +367,7 @@ struct head *next_head(struct heads *hs, const struct head *h);
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
 void follow_name(struct head *h, const char *name);
 
-/* A head whose branch is gone, if something in it is uncommitted: nobody but us has that. A reference;
- * -ENOENT. */
+/* A head whose branch is gone, if something in it is uncommitted: nobody but us has that. A
+ * reference; -ENOENT. */
 int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch,
 		  struct view **ret);

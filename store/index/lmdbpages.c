@@ -14,9 +14,7 @@
  *
  * Integers are the machine's own, as LMDB writes them. Each page but the meta pages is reached
  * exactly once: in a tree, or in a free record.
- *
- * Trees are walked with a stack of pages as deep as LMDB's own, and nest at most three deep (main,
- * named, duplicates).
+ * Trees are walked with a stack as deep as LMDB's, and nest three deep (main, named, duplicates).
  */
 #include "index/lmdbpages.h"
 

@@ -323,8 +323,8 @@ static void of_many_who_rename_a_branch_one_does(void **state)
 	}
 }
 
-/* As a process of its own on the store in @dir: commits, and writes what was acknowledged to standard
- * output. */
+/* As a process of its own on the store in @dir: commits, and writes what was acknowledged to
+ * standard output. */
 static int commit_as_process(const char *dir)
 {
 	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
