@@ -351,8 +351,13 @@ static int take_request(struct call *c)
 	if (r == 0)
 		all->threads++;
 	pthread_mutex_unlock(&all->lock);
-	if (r < 0)
+	if (r < 0) {
+		/* Nobody is to wait for an answer. */
+		pthread_mutex_lock(&v->lock);
+		v->is_ended = true;
+		pthread_mutex_unlock(&v->lock);
 		conversation_unref(v);
+	}
 	return r;
 }
 
