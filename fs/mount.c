@@ -128,20 +128,11 @@ static void close_events(struct events *e)
 /* Staged data and cache may take half of what is free, if nothing else is said. */
 static uint64_t disk_budget(const struct mount *m)
 {
-	_cleanup_free_ char *dir = strdup(m->state_dir);
 	struct statvfs st;
 
 	if (m->fs.opts->disk_bytes)
 		return m->fs.opts->disk_bytes;
-	/* It may have to be made yet. */
-	while (dir && statvfs(dir, &st) < 0) {
-		char *slash = strrchr(dir, '/');
-
-		if (!slash)
-			return GiB;
-		slash[slash == dir && slash[1]] = '\0';
-	}
-	if (!dir)
+	if (statvfs(m->state_dir, &st) < 0)
 		return GiB;
 	return MAX((uint64_t)st.f_bavail * st.f_frsize / 2, (uint64_t)GiB);
 }
@@ -154,11 +145,9 @@ static int open_store(struct mount *m)
 		.read_only = o->read_only,
 		.single_writer = o->single_writer,
 		.memory_bytes = o->memory_bytes / 2,
-		.cache_bytes = disk_budget(m),
 		.refresh_ms = o->refresh_ms,
 	};
 	struct heads_options ho = {
-		.disk_bytes = disk_budget(m),
 		.write_back = write_back,
 		.outdated = follow_outdated,
 		.ctx = &m->fs,
@@ -168,6 +157,7 @@ static int open_store(struct mount *m)
 	r = mkdir_parents(m->state_dir, 0700);
 	if (r < 0)
 		return log_errno(r, "the state directory %s cannot be made", m->state_dir);
+	so.cache_bytes = ho.disk_bytes = disk_budget(m);
 	r = store_open(o->store, &so, &m->fs.store);
 	if (r < 0)
 		return r;

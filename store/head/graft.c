@@ -280,17 +280,7 @@ static int drop_locked(struct vnode *dir, struct span name, struct access *acc, 
 		r = named_load(&c, &d, name, x);
 	if (r == 0 && (x->f.layer || x->f.rec.inode.dir.sum.has_links))
 		r = -ENOTEMPTY;
-	if (r == 0)
-		r = change_file(&c, dir, &d.f);
-	if (r == 0)
-		r = named_remove(&c, &d, name, x);
-	if (r < 0)
-		return r;
-	dir_put(&c, &d);
-	r = change_apply(&c);
-	if (r == 0)
-		named_gone(v, x);
-	return r;
+	return r < 0 ? r : named_take_out(&c, &d, name, x);
 }
 
 static int drop_attempt(struct vnode *dir, struct span name, struct access *acc)

@@ -98,3 +98,18 @@ void named_gone(struct view *v, struct named *x)
 	x->v->flags |= VNODE_UNLINKED;
 	vnode_move(v->vnodes, x->v, NULL, span_of(NULL, 0), &x->former);
 }
+
+int named_take_out(struct change *c, struct dir *d, struct span name, struct named *x)
+{
+	int r = change_file(c, d->v, &d->f);
+
+	if (r == 0)
+		r = named_remove(c, d, name, x);
+	if (r < 0)
+		return r;
+	dir_put(c, d);
+	r = change_apply(c);
+	if (r == 0)
+		named_gone(&c->head->view, x);
+	return r;
+}

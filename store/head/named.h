@@ -45,3 +45,6 @@ int named_load(struct change *c, struct dir *d, struct span name, struct named *
 int named_remove(struct change *c, struct dir *d, struct span name, struct named *x);
 /* After that change was applied. */
 void named_gone(struct view *v, struct named *x);
+
+/* named_remove() as all there is to a change: applied, and the vnode told. */
+int named_take_out(struct change *c, struct dir *d, struct span name, struct named *x);

@@ -364,16 +364,7 @@ static int remove_locked(struct vnode *dir, struct span name, bool want_dir, str
 		return want_dir ? -ENOTDIR : -EISDIR;
 	if (is_dir && x->f.rec.items > 0)
 		return -ENOTEMPTY;
-	r = change_file(&c, dir, &d.f);
-	if (r == 0)
-		r = named_remove(&c, &d, name, x);
-	if (r < 0)
-		return r;
-	dir_put(&c, &d);
-	r = change_apply(&c);
-	if (r == 0)
-		named_gone(v, x);
-	return r;
+	return named_take_out(&c, &d, name, x);
 }
 
 static int remove_attempt(struct vnode *dir, struct span name, bool want_dir, struct access *acc)
