@@ -624,6 +624,9 @@ static void many_small_files_do_not_grow_the_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* First, before others have left holes in the heap. */
+		cmocka_unit_test_setup_teardown(many_small_files_do_not_grow_the_memory,
+						storestand_set_up_on_disk, storestand_tear_down),
 		T(a_tree_is_the_same_whatever_the_way_to_it),
 		T(hints_lead_everywhere),
 		T(hints_lead_through_trees_that_were_edited),
@@ -640,8 +643,6 @@ int main(void)
 		T(a_file_that_cannot_be_read_is_as_if_it_had_not_been_said),
 		T(whatever_call_fails_the_error_comes_out),
 		T(who_cancels_is_let_go),
-		cmocka_unit_test_setup_teardown(many_small_files_do_not_grow_the_memory,
-						storestand_set_up_on_disk, storestand_tear_down),
 	};
 
 	log_set_quiet(true);
