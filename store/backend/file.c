@@ -204,13 +204,17 @@ static int object_read(struct file_backend *f, const char *key, size_t max, stru
 static int file_get_all(struct backend *b, const char *key, size_t max, const struct etag *known,
 			const struct deadline *dl, struct buf *ret, struct etag *ret_tag)
 {
+	struct file_backend *f = file_of(b);
 	_cleanup_buf_ struct buf data = { 0 };
 	struct etag tag;
 	int r;
 
 	r = check_read(key, dl);
 	if (r == 0)
-		r = object_read(file_of(b), key, max, &data);
+		r = object_read(f, key, max, &data);
+	/* Read back, a swap must not pass for done before it lasts. */
+	if (r == 0 && f->has_unsynced)
+		r = file_name_sync(f, key);
 	if (r < 0)
 		return r;
 	tag = tag_of(buf_span(&data));
@@ -376,8 +380,10 @@ static int file_swap(struct backend *b, const char *key, const struct etag *tag,
 	if (r < 0)
 		return r;
 	/* Others see it by now, so a failure here leaves it open what will be found. */
-	if (file_name_sync(f, key) < 0)
+	if (file_name_sync(f, key) < 0) {
+		f->has_unsynced = true;
 		return -EINPROGRESS;
+	}
 	*ret_tag = tag_of(data);
 	return 0;
 }

@@ -26,6 +26,7 @@ struct file_backend {
 	bool read_only;
 	bool is_network; /* locks and liveness may end at this machine */
 	atomic_bool is_gone; /* the path no longer leads to the root, and it was said */
+	atomic_bool has_unsynced; /* a swap's name is there that may not last */
 
 	pthread_mutex_t lock; /* never held across I/O */
 	pthread_cond_t turn;
@@ -42,6 +43,10 @@ int file_root_check(struct file_backend *f);
 
 /* Opens or makes something in FILE_TMP, which is made if need be: a descriptor or -errno. */
 int file_tmp_open(struct file_backend *f, const char *path, int flags);
+
+/* What is ours, and by our umask or a death before its chmod() for fewer than @mode says, becomes
+ * so. */
+int file_share(int fd, mode_t mode);
 
 /* A file that nobody sees yet, and that its writer holds a shared flock() of. */
 struct temp {

@@ -82,10 +82,12 @@ static int lock_file(struct file_backend *f, const struct deadline *dl, int *ret
 		if (fd < 0)
 			return file_error(-fd);
 		r = lock_wait(f, fd, dl);
+		if (r == 0 && fstat(fd, &st) < 0)
+			r = file_error(errno);
+		if (r == 0)
+			r = file_share(fd, f->file_mode);
 		if (r < 0)
 			return r;
-		if (fstat(fd, &st) < 0)
-			return file_error(errno);
 		if (st.st_nlink > 0) {
 			*ret_fd = TAKE_FD(fd);
 			return 0;

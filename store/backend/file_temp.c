@@ -30,6 +30,17 @@ enum {
 	NETWORK_TEMP_AGE_S = 24 * 60 * 60,
 };
 
+int file_share(int fd, mode_t mode)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return file_error(errno);
+	if ((st.st_mode & mode) == mode || st.st_uid != geteuid())
+		return 0;
+	return fchmod(fd, mode) < 0 ? file_error(errno) : 0;
+}
+
 static int tmp_dir_make(struct file_backend *f)
 {
 	if (mkdirat(f->root, FILE_TMP, f->dir_mode) == 0)
@@ -192,6 +203,7 @@ void file_sweep(struct file_backend *f)
 		close(fd);
 		return;
 	}
+	file_share(fd, f->dir_mode);
 	while ((e = readdir(d))) {
 		_cleanup_close_ int temp = -1;
 		struct id128 id;
@@ -269,17 +281,20 @@ static int parent_sync(struct file_backend *f, const char *path)
 static int dir_ensure(struct file_backend *f, const char *path)
 {
 	uint64_t hash = hash_bytes(path, strlen(path));
+	_cleanup_close_ int fd = -1;
 	int r;
 
 	if (dir_is_known(f, path, hash))
 		return 0;
-	if (mkdirat(f->root, path, f->dir_mode) < 0) {
-		if (errno != EEXIST)
-			return file_error(errno);
-	} else if (fchmodat(f->root, path, f->dir_mode, 0) < 0) {
+	if (mkdirat(f->root, path, f->dir_mode) < 0 && errno != EEXIST)
 		return file_error(errno);
-	}
-	r = parent_sync(f, path);
+	fd = openat(f->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* One that is tidied away again by now is temp_place()'s to make anew. */
+	if (fd < 0 && errno != ENOENT)
+		return file_error(errno);
+	r = fd < 0 ? 0 : file_share(fd, f->dir_mode);
+	if (r == 0)
+		r = parent_sync(f, path);
 	if (r == 0)
 		dir_note(f, path, hash);
 	return r;

@@ -159,16 +159,20 @@ int write_file_atomic(int dirfd, const char *name, struct span data, mode_t mode
 int mkdir_parents(const char *path, mode_t mode)
 {
 	_cleanup_free_ char *copy = strdup(path);
+	size_t len;
 
 	if (!copy)
 		return -ENOMEM;
-	for (char *p = copy + 1; *p; p++) {
-		if (*p != '/')
+	/* Behind a slash at the end there is no part. */
+	for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
+		copy[len - 1] = '\0';
+	for (size_t i = 1; i < len; i++) {
+		if (copy[i] != '/')
 			continue;
-		*p = '\0';
+		copy[i] = '\0';
 		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
 			return -errno;
-		*p = '/';
+		copy[i] = '/';
 	}
 	if (mkdir(copy, mode) < 0 && errno != EEXIST)
 		return -errno;

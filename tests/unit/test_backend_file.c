@@ -48,7 +48,23 @@ static void the_roots_mode_and_no_umask_says_who_may_use_the_store(void **state)
 	assert_int_equal(mode_of(s, "tmp"), 02770);
 	assert_int_equal(mode_of(s, "packs/ab/x"), 0440);
 	assert_int_equal(mode_of(s, "heads/r/m"), 0440);
-	assert_int_equal(mode_of(s, "tmp/lock") & 0400, 0400);
+	assert_int_equal(mode_of(s, "tmp/lock"), 0440);
+}
+
+static void what_was_left_to_fewer_becomes_as_the_root_says(void **state)
+{
+	struct stand *s = *state;
+
+	backend_free(s->backend);
+	assert_ok(fchmod(s->dir.fd, 02770));
+	/* as by a writer with a umask that died before it could say more */
+	assert_ok(mkdirat(s->dir.fd, "packs", 0700));
+	if (mkdirat(s->dir.fd, "tmp", 0700) < 0)
+		assert_ok(fchmodat(s->dir.fd, "tmp", 0700, 0));
+	s->backend = open_at(s->dir.path);
+	put(s->backend, "packs/ab/x", "hello");
+	assert_int_equal(mode_of(s, "packs"), 02770);
+	assert_int_equal(mode_of(s, "tmp"), 02770);
 }
 
 static void a_directory_is_made_only_when_asked_for(void **state)
@@ -76,6 +92,21 @@ static void a_directory_is_made_only_when_asked_for(void **state)
 	put(s->backend, "file", "x");
 	assert_int_equal(backend_open(file, &opts, &b), -ENOTDIR);
 	log_set_quiet(was_quiet);
+}
+
+static void a_directory_that_is_made_is_its_owners_however_it_is_written(void **state)
+{
+	static const char *const paths[] = { "a/b", "c/d/", "e/f//" };
+	struct stand *s = *state;
+	mode_t before = umask(0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		_cleanup_free_ char *path = strf("%s/%s", s->dir.path, paths[i]);
+
+		backend_free(open_at(path));
+		assert_int_equal(mode_of(s, paths[i]), 0700);
+	}
+	umask(before);
 }
 
 static void a_url_of_another_kind_is_refused(void **state)
@@ -311,7 +342,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_object_is_a_file_at_its_keys_path),
 		TEST(the_roots_mode_and_no_umask_says_who_may_use_the_store),
+		TEST(what_was_left_to_fewer_becomes_as_the_root_says),
 		TEST(a_directory_is_made_only_when_asked_for),
+		TEST(a_directory_that_is_made_is_its_owners_however_it_is_written),
 		TEST(a_url_of_another_kind_is_refused),
 		TEST(a_reader_changes_nothing),
 		TEST(who_may_not_write_is_told_so_when_the_store_is_opened),

@@ -345,15 +345,20 @@ static void a_swap_whose_name_could_not_be_synced_is_not_known_to_have_failed(vo
 {
 	struct stand *s = *state;
 	struct backend *b = s->backend;
+	_cleanup_buf_ struct buf now = { 0 };
 	struct etag tag;
 
 	create_or_replace(b, "a");
 	disk.fsync_error = EIO;
 	assert_int_equal(b->ops->swap(b, "b", NULL, span_str("x"), NULL, &tag), -EINPROGRESS);
+	/* nor to have succeeded, until the name lasts */
+	assert_int_equal(b->ops->get_all(b, "b", 100, NULL, NULL, &now, &tag), -EIO);
 	assert_int_equal(b->ops->put(b, "c", span_str("x"), NULL), -EIO);
 	/* a directory that could not be synced is not believed the next time */
 	assert_int_equal(b->ops->put(b, "d/e", span_str("x"), NULL), -EIO);
 	disk.fsync_error = 0;
+	assert_ok(b->ops->get_all(b, "b", 100, NULL, NULL, &now, &tag));
+	assert_lasts("b");
 	put_in_pieces(b, "d/e");
 	assert_lasts("d/e");
 }
