@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -36,6 +37,18 @@ bool log_set_quiet(bool quiet)
 	return former;
 }
 
+/* The variable is inherited also by those whose stderr leads elsewhere, from a terminal that is a
+ * service say. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 static void emit(enum log_level level, const char *text)
 {
 	static const char *const priority[] = { "<3>", "<4>", "<6>", "<7>" };
@@ -44,7 +57,7 @@ static void emit(enum log_level level, const char *text)
 
 	if ((int)level > max_level || is_quiet)
 		return;
-	if (getenv("JOURNAL_STREAM"))
+	if (stderr_is_journal())
 		n = snprintf(line, sizeof(line), "%s%s\n", priority[level], text);
 	else
 		n = snprintf(line, sizeof(line), "%s: %s%s\n", program,

@@ -21,7 +21,7 @@ enum log_level {
 /* What is above @max is dropped; the default is LOG_LEVEL_INFO. */
 void log_set_level(enum log_level max);
 
-/* Starts every line, after the time where there is one: "pfs: ...". Borrowed for ever. */
+/* Starts every line but those for systemd, which names us itself: "pfs: ...". Borrowed for ever. */
 void log_set_name(const char *name);
 
 /* With @quiet errors are only remembered for complaint(): for library calls that a command

@@ -86,6 +86,20 @@ def test_a_full_stdout_is_a_failure(shell):
     assert "written" in done.stderr
 
 
+def test_only_what_systemd_reads_is_marked_for_it(shell):
+    import os
+    import subprocess
+    from conftest import PFS
+    words = ["repo", "--store", str(shell.home / "none")]
+    assert shell.fails(1, *words, env={"JOURNAL_STREAM": "1:1"}).startswith("pfs: ")
+    with open(shell.home / "err", "w+") as err:
+        st = os.fstat(err.fileno())
+        stream = f"{st.st_dev}:{st.st_ino}"
+        subprocess.run([PFS, *words], stderr=err,
+                       env=dict(shell.environment, JOURNAL_STREAM=stream))
+    assert (shell.home / "err").read_text().startswith("<3>")
+
+
 @pytest.mark.parametrize("meta", ["novalue", "=x", ""])
 def test_metadata_must_be_key_and_value(shell, meta):
     shell.fails(2, "commit", "--meta", meta)
