@@ -104,6 +104,9 @@ static int add_commit_name(const char *name, void *ctx)
 	r = refs_get(f->c->fs->store->refs, &f->repo->rec.id, REF_NAME, name, &w, &ref, &tag);
 	if (r == -ENOENT)
 		return 0;
+	/* A record that cannot be read keeps no other name from being listed. */
+	if (r == -EBADMSG || r == -ENOTSUP)
+		return add_name(name, f);
 	if (r == 0)
 		r = list_add(&f->named, oid_hex(&ref.target, hex));
 	if (r == 0)

@@ -76,17 +76,6 @@ static int open_dbs(struct env *e)
 	return r;
 }
 
-static void rwlock_init(pthread_rwlock_t *l)
-{
-	pthread_rwlockattr_t a;
-
-	/* Or those who read all the time would keep the map from growing. */
-	pthread_rwlockattr_init(&a);
-	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(l, &a);
-	pthread_rwlockattr_destroy(&a);
-}
-
 int env_open(int dirfd, struct env **ret)
 {
 	_cleanup_(env_freep) struct env *e = NULL;
@@ -96,7 +85,8 @@ int env_open(int dirfd, struct env **ret)
 	e = new0(struct env, 1);
 	if (!e)
 		return -ENOMEM;
-	rwlock_init(&e->map_lock);
+	/* Or those who read all the time would keep the map from growing. */
+	rwlock_init_writers_first(&e->map_lock);
 	pthread_mutex_init(&e->lock, NULL);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dirfd);
 

@@ -4,9 +4,10 @@
  *
  *	data.mdb lock.mdb	the LMDB environment (env.c)
  *	segments/		fetched segments (segments.c)
- *	identity		whose index it is, of which boot, and how data.mdb looked when it
- *was closed in good order opening			locked while an index is being opened or
- *closed users			locked shared by each process that has it open
+ *	identity		whose index it is, of which boot; how data.mdb looked when
+ *				it was closed in good order
+ *	opening			locked while an index is being opened or closed
+ *	users			locked shared by each process that has it open
  *
  * The environment is not synced, so after another boot it may be anything; and LMDB trusts what it
  * reads. So whoever comes while nobody else uses it looks at it first: another store's, another
@@ -240,6 +241,7 @@ static void index_destroy(struct index *x)
 	buf_release(&x->bad_packs);
 	pthread_cond_destroy(&x->refreshed);
 	pthread_mutex_destroy(&x->refresh_lock);
+	pthread_mutex_destroy(&x->suspects_lock);
 	free(x);
 }
 DEFINE_CLEANUP(struct index *, index_destroy)
@@ -256,6 +258,7 @@ static int index_new(int dirfd, const struct id128 *store, uint64_t map_bytes, s
 	x->users_fd = -1;
 	x->refs = 1;
 	x->store = *store;
+	pthread_mutex_init(&x->suspects_lock, NULL);
 	pthread_mutex_init(&x->refresh_lock, NULL);
 	cond_init(&x->refreshed);
 	x->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
@@ -344,11 +347,35 @@ int index_look(struct index *x, MDB_txn **ret)
 	return index_env_error(x, env_read_begin(x->env, ret));
 }
 
-int index_find(struct index *x, const struct oid *id, struct loc *ret)
+int index_find(struct index *x, const struct oid *id, index_place_fn fn, void *ctx, struct loc *ret)
 {
-	int r = packs_find(x, id, ret);
+	int r = packs_find(x, id, fn, ctx, ret);
 
-	return r < 0 ? segments_find(x->segments, id, ret) : 0;
+	return r < 0 ? segments_find(x->segments, id, fn, ctx, ret) : 0;
+}
+
+bool index_is_suspect(struct index *x, const struct id128 *pack)
+{
+	unsigned n = MIN((unsigned)x->suspect_count, (unsigned)SUSPECTS_MAX);
+
+	if (n == 0)
+		return false;
+	WITH_LOCK(&x->suspects_lock);
+
+	for (unsigned i = 0; i < n; i++)
+		if (id128_equal(&x->suspects[i], pack))
+			return true;
+	return false;
+}
+
+void index_suspect(struct index *x, const struct id128 *pack)
+{
+	if (index_is_suspect(x, pack))
+		return;
+	WITH_LOCK(&x->suspects_lock);
+
+	x->suspects[x->suspect_count % SUSPECTS_MAX] = *pack;
+	x->suspect_count++;
 }
 
 bool index_knows_pack(struct index *x, const struct id128 *pack)

@@ -27,8 +27,18 @@ int index_open(int dirfd, const struct id128 *store, uint64_t map_bytes, struct 
 void index_free(struct index *x);
 DEFINE_CLEANUP(struct index *, index_free)
 
-/* Where @id lies: 0, -ENOENT (not known, which proves nothing). */
-int index_find(struct index *x, const struct oid *id, struct loc *ret);
+/* Is the place to the caller's liking? */
+typedef bool (*index_place_fn)(const struct loc *at, void *ctx);
+
+/* Where @id lies: of the places known, the first that @fn takes (NULL: any). 0, -ENOENT (not known,
+ * which proves nothing). */
+int index_find(struct index *x, const struct oid *id, index_place_fn fn, void *ctx,
+	       struct loc *ret);
+
+/* What should lie in @pack was found damaged. This process remembers a few such packs, so that
+ * nothing new relies on them; what is written again goes elsewhere. */
+void index_suspect(struct index *x, const struct id128 *pack);
+bool index_is_suspect(struct index *x, const struct id128 *pack);
 
 /* A pack this process wrote, or whose footer it read. @entries need not be sorted. */
 int index_add_pack(struct index *x, const struct id128 *pack, const struct pack_entry *entries,

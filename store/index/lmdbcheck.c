@@ -114,17 +114,15 @@ static void become_child(pid_t parent)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
-		_exit(EBADMSG);
+		_exit(EXIT_FAILURE);
 	prctl(PR_SET_DUMPABLE, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
 		signal(fatal[i], SIG_DFL);
 }
 
-/* What the child came to, by its exit status. */
-static int child_result(int status)
+/* What the child came to. */
+static int child_result(int code)
 {
-	int code = WIFEXITED(status) ? WEXITSTATUS(status) : EBADMSG;
-
 	switch (code) {
 	case 0:
 	case ENOMEM:
@@ -137,12 +135,36 @@ static int child_result(int status)
 	}
 }
 
+/* Runs check() in a child; *@code, which is shared with it, is what it came to. */
+static int run_child(int dirfd, int fd, volatile int *code)
+{
+	pid_t self = getpid(), pid;
+	int status = 0;
+
+	*code = EBADMSG; /* if it does not live to say more */
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		become_child(self);
+		*code = -check(dirfd, fd);
+		_exit(0);
+	}
+	/* ECHILD: it has ended; where SIGCHLD is ignored no status is left. */
+	while (waitpid(pid, &status, 0) < 0 && errno != ECHILD)
+		if (errno != EINTR)
+			return -errno;
+	/* By the kernel, for want of memory: that says nothing of the file. */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return -ENOMEM;
+	return child_result(*code);
+}
+
 int lmdb_check(int dirfd)
 {
 	_cleanup_close_ int fd = openat(dirfd, "data.mdb", O_RDONLY | O_CLOEXEC);
-	pid_t self = getpid(), pid;
 	struct stat st;
-	int status;
+	int *code, r;
 
 	if (fd < 0)
 		return -errno;
@@ -150,15 +172,10 @@ int lmdb_check(int dirfd)
 		return -errno;
 	if (st.st_size == 0)
 		return -ENOENT;
-	pid = fork();
-	if (pid < 0)
+	code = mmap(NULL, sizeof(*code), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (code == MAP_FAILED)
 		return -errno;
-	if (pid == 0) {
-		become_child(self);
-		_exit(-check(dirfd, fd));
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return child_result(status);
+	r = run_child(dirfd, fd, code);
+	munmap(code, sizeof(*code));
+	return r;
 }

@@ -7,7 +7,7 @@
  * an id, and publishing takes the footers as they are.
  *
  * Invariant: what an id leads to may be missing (a pack is being dropped) but is never another
- * pack's: numbers are not used twice.
+ * pack's: a number is free for another only when the last id that leads to it has gone.
  */
 #include "index/parts.h"
 
@@ -62,17 +62,15 @@ static int record_of(struct index *x, MDB_txn *txn, uint32_t number, struct reco
 	return r ?: record_read(env_span(&value), ret);
 }
 
-static int find_in(struct index *x, MDB_txn *txn, const struct oid *id, struct loc *ret)
+/* What an id's value leads to. */
+static int resolve(struct index *x, MDB_txn *txn, const struct oid *id, MDB_val value,
+		   struct loc *ret)
 {
-	MDB_val key = env_val(id->b, OID_SIZE), value;
 	struct pack_entry e;
 	struct place place;
 	struct record rec;
 	int r;
 
-	r = mdb_get(txn, env_db(x->env, ENV_IDS), &key, &value);
-	if (r)
-		return r;
 	if (value.mv_size != sizeof(place))
 		return MDB_CORRUPTED;
 	memcpy(&place, value.mv_data, sizeof(place));
@@ -94,7 +92,32 @@ static int find_in(struct index *x, MDB_txn *txn, const struct oid *id, struct l
 	return 0;
 }
 
-int packs_find(struct index *x, const struct oid *id, struct loc *ret)
+static int find_in(struct index *x, MDB_txn *txn, const struct oid *id, index_place_fn fn,
+		   void *ctx, struct loc *ret)
+{
+	MDB_val key = env_val(id->b, OID_SIZE), value;
+	MDB_cursor *cur;
+	int r;
+
+	r = mdb_get(txn, env_db(x->env, ENV_IDS), &key, &value);
+	if (r == 0)
+		r = resolve(x, txn, id, value, ret);
+	if (r || !fn || fn(ret, ctx))
+		return r;
+	r = mdb_cursor_open(txn, env_db(x->env, ENV_IDS), &cur);
+	if (r)
+		return r;
+	r = mdb_cursor_get(cur, &key, &value, MDB_SET);
+	while (r == 0 && (r = mdb_cursor_get(cur, &key, &value, MDB_NEXT_DUP)) == 0) {
+		r = resolve(x, txn, id, value, ret);
+		if (r == 0 && fn(ret, ctx))
+			break;
+	}
+	mdb_cursor_close(cur);
+	return r;
+}
+
+int packs_find(struct index *x, const struct oid *id, index_place_fn fn, void *ctx, struct loc *ret)
 {
 	MDB_txn *txn;
 	int r;
@@ -102,7 +125,7 @@ int packs_find(struct index *x, const struct oid *id, struct loc *ret)
 	r = index_look(x, &txn);
 	if (r < 0)
 		return r;
-	r = find_in(x, txn, id, ret);
+	r = find_in(x, txn, id, fn, ctx, ret);
 	env_read_end(x->env, txn);
 	return index_env_error(x, env_errno(r));
 }

@@ -10,6 +10,10 @@
 #include "index/index.h"
 #include "index/segments.h"
 
+enum {
+	SUSPECTS_MAX = 64
+};
+
 struct index {
 	struct list list; /* of this process's indexes; guarded by index.c's lock, as refs */
 	unsigned refs;
@@ -20,6 +24,9 @@ struct index {
 	int users_fd; /* locked shared while the environment is open */
 	struct env *env;
 	struct segments *segments;
+	pthread_mutex_t suspects_lock;
+	struct id128 suspects[SUSPECTS_MAX]; /* a ring; guarded by suspects_lock */
+	atomic_uint suspect_count; /* noted so far */
 	atomic_bool is_broken; /* the environment failed; it is made anew by who opens it next */
 
 	/* One refresh or publication at a time (refresh.c). */
@@ -42,7 +49,8 @@ int index_write(struct index *x, env_write_fn fn, void *ctx);
 int index_look(struct index *x, MDB_txn **ret);
 
 /* The table of packs that no segment covers (packs.c). */
-int packs_find(struct index *x, const struct oid *id, struct loc *ret);
+int packs_find(struct index *x, const struct oid *id, index_place_fn fn, void *ctx,
+	       struct loc *ret);
 int packs_known(struct index *x, const struct id128 *pack);
 
 /* Removes a pack and all it says; in several transactions when it is large. */

@@ -120,12 +120,13 @@ struct seg_set *segments_current(struct segments *s)
 	return s->set;
 }
 
-int segments_find(struct segments *s, const struct oid *id, struct loc *ret)
+int segments_find(struct segments *s, const struct oid *id,
+		  bool (*fn)(const struct loc *at, void *ctx), void *ctx, struct loc *ret)
 {
 	_cleanup_(seg_set_unrefp) struct seg_set *set = segments_current(s);
 
 	for (size_t i = 0; i < set->n; i++)
-		if (segment_find(&set->seg[i]->s, id, ret) == 0)
+		if (segment_find(&set->seg[i]->s, id, ret) == 0 && (!fn || fn(ret, ctx)))
 			return 0;
 	return -ENOENT;
 }

@@ -21,8 +21,9 @@ int segments_new(int dirfd, uint64_t budget, struct segments **ret);
 void segments_free(struct segments *s);
 DEFINE_CLEANUP(struct segments *, segments_free)
 
-/* Newest first. 0 or -ENOENT. */
-int segments_find(struct segments *s, const struct oid *id, struct loc *ret);
+/* Newest first; as index_find(). 0 or -ENOENT. */
+int segments_find(struct segments *s, const struct oid *id,
+		  bool (*fn)(const struct loc *at, void *ctx), void *ctx, struct loc *ret);
 
 bool segments_cover(struct segments *s, const struct id128 *pack);
 

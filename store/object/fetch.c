@@ -20,6 +20,7 @@ enum {
 	WAIT_STEP_MS = 100,
 	VERDICTS_MAX = 4096,
 	VERDICT_MS = 10000,
+	TRIES_MAX = 8, /* places at which an object is looked for */
 };
 
 /* A frame on its way. */
@@ -39,6 +40,7 @@ struct verdict {
 	struct list order;
 	uint8_t kind;
 	struct oid id;
+	struct loc hint; /* of who looked */
 	int result;
 	int64_t until_ns;
 };
@@ -178,12 +180,6 @@ static bool is_same_place(const struct loc *a, const struct loc *b)
 	       id128_equal(&a->pack, &b->pack);
 }
 
-/* Looking elsewhere may help. */
-static bool is_misled(int e)
-{
-	return e == -ENOENT || e == -EBADMSG;
-}
-
 static const char *kind_name(uint8_t kind)
 {
 	return kind == OID_NODE ? "node" : "chunk";
@@ -242,6 +238,7 @@ static bool note_verdict(struct reader *r, const struct wanted *w, int result)
 		list_append(&r->verdict_order, &v->order);
 		r->verdict_count++;
 	}
+	v->hint = w->hint ? *w->hint : LOC_NOWHERE;
 	v->result = result;
 	v->until_ns = now_ns() + VERDICT_MS * 1000000ll;
 	while (r->verdict_count > VERDICTS_MAX)
@@ -249,13 +246,17 @@ static bool note_verdict(struct reader *r, const struct wanted *w, int result)
 	return is_news;
 }
 
+/* Not of one who has another hint: it may have been stored again. */
 static int verdict_of(struct reader *r, const struct wanted *w)
 {
 	const struct verdict *v;
+	bool is_valid;
 
 	WITH_LOCK(&r->lock);
 	v = find_verdict(r, w);
-	return v && v->until_ns > now_ns() ? v->result : 0;
+	is_valid = v && v->until_ns > now_ns() &&
+		   (!w->hint || w->hint->state != LOC_AT || is_same_place(w->hint, &v->hint));
+	return is_valid ? v->result : 0;
 }
 
 /* Whoever asks gets the sentence for complaint(); it is logged when it @is_news. */
@@ -286,42 +287,104 @@ static int give_up(struct reader *r, const struct wanted *w, const struct loc *a
 	return say(w, result, at, note_verdict(r, w, result));
 }
 
+/* Where the object was looked for, in vain. */
+struct search {
+	struct reader *reader;
+	struct {
+		struct loc at;
+		int error;
+	} tried[TRIES_MAX];
+	unsigned count;
+	bool is_damaged;
+};
+
+/* Where the index leads there was a frame once; a hint alone may just be wrong. */
+static void note_damage(struct search *s, const struct loc *at, int error)
+{
+	if (error != -EBADMSG)
+		return;
+	s->is_damaged = true;
+	index_suspect(s->reader->options.index, &at->pack);
+}
+
+/* Of the places that the index knows. */
+static bool is_untried(const struct loc *at, void *ctx)
+{
+	struct search *s = ctx;
+
+	for (unsigned i = 0; i < s->count; i++) {
+		if (is_same_place(&s->tried[i].at, at)) {
+			note_damage(s, at, s->tried[i].error);
+			return false;
+		}
+	}
+	return s->count < TRIES_MAX;
+}
+
+/* As try_place(); looking elsewhere may help when it gives 1. */
+static int search_at(struct search *s, const struct wanted *w, const struct loc *at, bool at_once,
+		     const struct deadline *dl, struct load **ret,
+		     const struct load_item **ret_item)
+{
+	int e = try_place(s->reader, w, at, at_once, dl, &s->is_damaged, ret, ret_item);
+
+	if (e != -ENOENT && e != -EBADMSG)
+		return e;
+	s->tried[s->count].at = *at;
+	s->tried[s->count++].error = e;
+	return 1;
+}
+
+/* Goes through what the index knows. 1: it is at none of these. */
+static int search_index(struct search *s, const struct wanted *w, bool at_once,
+			const struct deadline *dl, struct load **ret,
+			const struct load_item **ret_item)
+{
+	struct reader *r = s->reader;
+	int e = 1;
+
+	while (e == 1) {
+		struct loc at;
+
+		if (index_find(r->options.index, w->id, is_untried, s, &at) < 0)
+			return 1;
+		r->counts.refetches_by_index += w->hint && w->hint->state == LOC_AT;
+		e = search_at(s, w, &at, at_once, dl, ret, ret_item);
+		if (e == 1)
+			note_damage(s, &at, s->tried[s->count - 1].error);
+	}
+	return e;
+}
+
 int reader_fetch(struct reader *r, const struct wanted *w, bool at_once, bool quiet,
 		 const struct deadline *dl, struct load **ret, const struct load_item **ret_item)
 {
-	struct loc tried = w->hint ? *w->hint : LOC_NOWHERE, at = LOC_NOWHERE;
-	bool is_damaged = false, is_hinted = tried.state == LOC_AT;
-	int e, tried_error = 0;
+	struct search s = { .reader = r };
+	struct loc last = w->hint ? *w->hint : LOC_NOWHERE;
+	int e;
 
 	e = verdict_of(r, w);
 	if (e < 0)
-		return say(w, e, &tried, false);
-	if (is_hinted) {
-		e = try_place(r, w, &tried, at_once, dl, &is_damaged, ret, ret_item);
-		if (!is_misled(e))
-			return e;
-		tried_error = e;
-	}
-	for (int round = 0; round < 2; round++) {
-		bool is_known = index_find(r->options.index, w->id, &at) == 0;
-
-		if (is_known && !is_same_place(&at, &tried)) {
-			r->counts.refetches_by_index += is_hinted;
-			tried = at;
-			e = try_place(r, w, &at, at_once, dl, &is_damaged, ret, ret_item);
-			if (!is_misled(e))
-				return e;
-			tried_error = e;
-		}
-		/* Where the index leads there was a frame once; a hint alone may just be wrong. */
-		is_damaged |= is_known && tried_error == -EBADMSG;
-		if (quiet || round == 1)
-			break;
-		if (at_once)
-			return -EAGAIN;
-		e = index_refresh(r->options.index, r->options.backend, true, dl);
-		if (e < 0)
+		return say(w, e, &last, false);
+	if (last.state == LOC_AT) {
+		e = search_at(&s, w, &last, at_once, dl, ret, ret_item);
+		if (e != 1)
 			return e;
 	}
-	return quiet ? -ENOENT : give_up(r, w, &tried, is_damaged);
+	e = search_index(&s, w, at_once, dl, ret, ret_item);
+	if (e != 1)
+		return e;
+	if (quiet)
+		return -ENOENT;
+	if (at_once)
+		return -EAGAIN;
+	e = index_refresh(r->options.index, r->options.backend, true, dl);
+	if (e < 0)
+		return e;
+	e = search_index(&s, w, at_once, dl, ret, ret_item);
+	if (e != 1)
+		return e;
+	if (s.count > 0)
+		last = s.tried[s.count - 1].at;
+	return give_up(r, w, &last, s.is_damaged);
 }

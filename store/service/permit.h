@@ -3,8 +3,7 @@
  * What a caller may do. The owner of a service may do all; others what the permission bits of a
  * repo's directory in the mount, and of the directories below it, let them do with system calls.
  *
- * A directory with an access ACL is its owner's alone here: who the ACL lets in goes through the
- * mount.
+ * What has an access ACL is its owner's alone here: who the ACL lets in goes through the mount.
  */
 #pragma once
 
@@ -23,5 +22,5 @@ int permit_repo(struct request *q, const char *name, const struct repo_rec *rec,
 /* What only who owns the repo may do; -EPERM. */
 int permit_repo_owner(struct request *q, const char *name, const struct repo_rec *rec);
 
-/* To a directory in a view, whose attributes are @st. -EACCES, without a sentence. */
+/* To a directory or file in a view, whose attributes are @st. -EACCES, without a sentence. */
 int permit_dir(struct request *q, struct vnode *dir, const struct stat *st, int want);

@@ -76,10 +76,16 @@ static int note_reused(struct known *k, const struct id128 *pack)
 	return -ENOMEM;
 }
 
+static bool is_reliable(const struct loc *at, void *ctx)
+{
+	struct known *k = ctx;
+
+	return !gc_state_condemns(&k->gc, &at->pack) && !index_is_suspect(k->index, &at->pack);
+}
+
 int known_claim(struct known *k, uint8_t kind, const struct oid *id, struct loc *ret)
 {
-	bool is_stored =
-		index_find(k->index, id, ret) == 0 && !gc_state_condemns(&k->gc, &ret->pack);
+	bool is_stored = index_find(k->index, id, is_reliable, k, ret) == 0;
 	struct known_id *x;
 	int r;
 
@@ -126,7 +132,8 @@ struct loc known_where(struct known *k, uint8_t kind, const struct oid *id)
 		at = x->at;
 	pthread_mutex_unlock(&k->lock);
 	/* What is not remembered here any more, the index has. */
-	if (!x && index_find(k->index, id, &at) < 0)
+	if (!x && index_find(k->index, id, is_reliable, k, &at) < 0 &&
+	    index_find(k->index, id, NULL, NULL, &at) < 0)
 		at = LOC_NOWHERE;
 	return at;
 }

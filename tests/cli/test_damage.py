@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 
 import pytest
 import xxhash
@@ -314,6 +315,54 @@ def test_damage_below_a_mount_is_eio_and_in_the_log(copy, shell):
         shell.fails(1, "export", "-q", shell.home / "mnt/bad/main", shell.home / "out")
         assert re.search(r"chunk [0-9a-f]{64} is damaged, in packs/",
                          (shell.home / "st/log").read_text())
+    finally:
+        shell.ok("umount", shell.home / "mnt")
+
+
+@can_mount
+def test_what_is_written_again_mends_what_was_damaged(shell):
+    store, top = shell.home / "store", shell.home / "mnt"
+    good = os.urandom(100000)
+    shell.ok("init", store)
+    top.mkdir()
+    shell.ok("mount", "-o", f"state={shell.home}/st", store, top)
+    try:
+        (top / "R").mkdir()
+        (top / "R/main/f").write_bytes(good)
+        (top / "R/commits/first").mkdir()
+        shell.ok("umount", top)
+        pack, = (p for p in (store / "packs").rglob("*/*") if p.stat().st_size > len(good))
+        data = pack.read_bytes()
+        flip(pack, data.index(good[1000:1064]))
+        # What this machine has cached is whole.
+        shutil.rmtree(shell.home / "st/cache", ignore_errors=True)
+        shell.ok("mount", "-o", f"state={shell.home}/st", store, top)
+        with pytest.raises(OSError):
+            (top / "R/first/f").read_bytes()
+        (top / "R/main/again").write_bytes(good)
+        (top / "R/commits/second").mkdir()
+        assert (top / "R/second/again").read_bytes() == good
+        time.sleep(10.5)  # how long the reader takes its verdict for true
+        assert (top / "R/first/f").read_bytes() == good
+    finally:
+        if os.path.ismount(top):
+            shell.ok("umount", top)
+
+
+@can_mount
+def test_a_damaged_name_keeps_no_commit_from_being_listed_in_a_mount(copy, shell):
+    path = copy.store / "names" / copy.id / "first"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    rewrite(path, bytes(data))
+    (shell.home / "mnt").mkdir()
+    shell.ok("mount", "-o", f"state={shell.home}/st", copy.store, shell.home / "mnt")
+    try:
+        listed = os.listdir(shell.home / "mnt/bad/commits")
+        assert {"first", "third"} < set(listed) and len(listed) == 4  # two show by their ids
+        with pytest.raises(OSError) as error:
+            os.listdir(shell.home / "mnt/bad/commits/first")
+        assert error.value.errno == 5
     finally:
         shell.ok("umount", shell.home / "mnt")
 

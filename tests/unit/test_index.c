@@ -90,7 +90,7 @@ static void assert_found(struct index *x, const struct id128 *pack, const struct
 {
 	struct loc loc;
 
-	assert_ok(index_find(x, &e->id, &loc));
+	assert_ok(index_find(x, &e->id, NULL, NULL, &loc));
 	assert_memory_equal(&loc.pack, pack, sizeof(*pack));
 	assert_int_equal(loc.state, LOC_AT);
 	assert_int_equal(loc.offset, e->offset);
@@ -121,6 +121,58 @@ static struct index_stats stats_of(struct index *x)
 	return s;
 }
 
+struct refusal {
+	struct id128 packs[4];
+	unsigned n;
+};
+
+static bool is_not_refused(const struct loc *at, void *ctx)
+{
+	const struct refusal *f = ctx;
+
+	for (unsigned i = 0; i < f->n; i++)
+		if (id128_equal(&f->packs[i], &at->pack))
+			return false;
+	return true;
+}
+
+static void each_place_of_an_id_is_found(void **state)
+{
+	struct world *w = *state;
+	struct pack_entry *e = entries_make(&w->random, 10);
+	struct refusal f = { .n = 0 };
+	struct loc at;
+
+	/* Two in a segment each, two in the table. */
+	for (unsigned i = 0; i < 4; i++) {
+		struct id128 pack = i < 2 ? store_pack(w, e, 10) : add_pack(w, e, 10);
+
+		if (i >= 2)
+			continue;
+		assert_ok(index_add_pack(w->index, &pack, e, 10));
+		assert_ok(index_publish(w->index, w->backend, true, NULL));
+	}
+	for (; f.n < 4; f.packs[f.n++] = at.pack)
+		assert_ok(index_find(w->index, &e[3].id, is_not_refused, &f, &at));
+	assert_int_equal(index_find(w->index, &e[3].id, is_not_refused, &f, &at), -ENOENT);
+	free(e);
+}
+
+static void of_suspects_the_last_are_known(void **state)
+{
+	struct world *w = *state;
+	struct id128 packs[100];
+
+	for (unsigned i = 0; i < 100; i++) {
+		packs[i] = sample_id128(&w->random);
+		assert_false(index_is_suspect(w->index, &packs[i]));
+		index_suspect(w->index, &packs[i]);
+		index_suspect(w->index, &packs[i]);
+	}
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(index_is_suspect(w->index, &packs[i]), i >= 36);
+}
+
 static void what_was_added_is_found_and_nothing_else(void **state)
 {
 	struct world *w = *state;
@@ -132,7 +184,7 @@ static void what_was_added_is_found_and_nothing_else(void **state)
 
 	for (uint32_t i = 0; i < 1000; i++)
 		assert_found(w->index, &pack, &e[i]);
-	assert_int_equal(index_find(w->index, &other, &loc), -ENOENT);
+	assert_int_equal(index_find(w->index, &other, NULL, NULL, &loc), -ENOENT);
 	assert_true(index_knows_pack(w->index, &pack));
 	assert_false(index_knows_pack(w->index, &unknown));
 	assert_int_equal(stats_of(w->index).ids, 1000);
@@ -184,7 +236,7 @@ static void another_stores_index_is_dropped(void **state)
 	assert_ok(index_publish(w->index, w->backend, true, NULL));
 	index_free(w->index);
 	assert_ok(index_open(w->dir.fd, &other, MAP_BYTES, &w->index));
-	assert_int_equal(index_find(w->index, &e[0].id, &loc), -ENOENT);
+	assert_int_equal(index_find(w->index, &e[0].id, NULL, NULL, &loc), -ENOENT);
 	free(e);
 }
 
@@ -215,7 +267,7 @@ static void an_index_of_another_boot_is_dropped_but_for_its_segments(void **stat
 
 	assert_ok(index_open(w->dir.fd, &STORE, MAP_BYTES, &w->index));
 	assert_found(w->index, &published, &e[0]);
-	assert_int_equal(index_find(w->index, &e[10].id, &loc), -ENOENT);
+	assert_int_equal(index_find(w->index, &e[10].id, NULL, NULL, &loc), -ENOENT);
 	assert_false(index_knows_pack(w->index, &pack));
 	free(e);
 }
@@ -394,7 +446,7 @@ static void the_map_grows_under_all_who_use_it(void **state)
 
 		while (!index_knows_pack(w->index, &packs[i]) && deadline_check(&patience) == 0)
 			usleep(500);
-		assert_ok(index_find(w->index, &e[i].id, &loc));
+		assert_ok(index_find(w->index, &e[i].id, NULL, NULL, &loc));
 		pack = add_pack(w, own, 2000);
 		assert_found(w->index, &pack, &own[17]);
 		free(own);
@@ -478,7 +530,7 @@ static void others_learn_from_what_was_published(void **state)
 	assert_int_equal(stats_of(o.index).packs, 1);
 	assert_found(o.index, &pack, &e[5]);
 	assert_found(o.index, &own, &e[15]);
-	assert_int_equal(index_find(w->index, &e[15].id, &loc), -ENOENT);
+	assert_int_equal(index_find(w->index, &e[15].id, NULL, NULL, &loc), -ENOENT);
 	other_close(&o);
 	free(e);
 }
@@ -561,7 +613,7 @@ static void the_last_resort_reads_footers_that_nothing_covers(void **state)
 	struct loc loc;
 
 	assert_ok(index_refresh(w->index, w->backend, false, NULL));
-	assert_int_equal(index_find(w->index, &small[0].id, &loc), -ENOENT);
+	assert_int_equal(index_find(w->index, &small[0].id, NULL, NULL, &loc), -ENOENT);
 	assert_ok(index_refresh(w->index, w->backend, true, NULL));
 	assert_found(w->index, &a, &small[9]);
 	assert_found(w->index, &b, &large[4999]);
@@ -893,7 +945,7 @@ static double finds_ns(struct index *x, const struct pack_entry *e, uint32_t n, 
 	struct loc loc;
 
 	for (int i = 0; i < LOOKS; i++)
-		assert_ok(index_find(x, &e[prng_below(p, n)].id, &loc));
+		assert_ok(index_find(x, &e[prng_below(p, n)].id, NULL, NULL, &loc));
 	return (double)(now_ns() - start) / LOOKS;
 }
 
@@ -933,6 +985,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_added_is_found_and_nothing_else),
+		TEST(each_place_of_an_id_is_found),
+		TEST(of_suspects_the_last_are_known),
 		TEST(an_empty_pack_is_known_all_the_same),
 		TEST(a_pack_that_comes_twice_counts_once),
 		TEST(it_survives_being_closed),

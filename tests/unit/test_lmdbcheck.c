@@ -212,6 +212,23 @@ static void garbage_is_damaged(void **state)
 	scratch_remove(&s);
 }
 
+static void who_ignores_dead_children_learns_it_too(void **state)
+{
+	static const uint8_t garbage[4 * 4096];
+	struct scratch s = scratch_make();
+	int sound, damaged;
+
+	fill_env(s.path, true);
+	signal(SIGCHLD, SIG_IGN);
+	sound = lmdb_check(s.fd);
+	store(&s, span_of(garbage, sizeof(garbage)));
+	damaged = lmdb_check(s.fd);
+	signal(SIGCHLD, SIG_DFL);
+	assert_ok(sound);
+	assert_int_equal(damaged, -EBADMSG);
+	scratch_remove(&s);
+}
+
 static void what_is_cut_off_is_missed(void **state)
 {
 	_cleanup_buf_ struct buf file = { 0 };
@@ -481,7 +498,8 @@ static void a_changed_byte_is_noticed_or_does_not_matter(void **state)
 		assert_ok(table_checkpoint(t));
 		table_free(t);
 	}
-	/* How much of the file is in use varies with when checkpoints were made; some must have hit. */
+	/* How much of the file is in use varies with when checkpoints were made; some must have
+	 * hit. */
 	assert_true(refused > 3);
 	assert_true(damaged > 3);
 }
@@ -512,6 +530,7 @@ int main(void)
 		cmocka_unit_test(where_there_is_none_it_says_so),
 		cmocka_unit_test(while_others_write_it_passes),
 		cmocka_unit_test(garbage_is_damaged),
+		cmocka_unit_test(who_ignores_dead_children_learns_it_too),
 		cmocka_unit_test(what_is_cut_off_is_missed),
 		cmocka_unit_test(what_passes_with_a_byte_changed_can_be_read_and_written),
 		cmocka_unit_test(no_byte_changed_in_any_kind_of_page_makes_the_check_go_astray),
