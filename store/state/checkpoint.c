@@ -79,6 +79,7 @@ int table_sync(struct table *t)
 	uint64_t wanted = t->applied;
 	int r;
 
+	t->is_in_use = true;
 	pthread_mutex_lock(&t->sync_lock);
 	while (t->is_syncing && t->durable < wanted)
 		pthread_cond_wait(&t->sync_done, &t->sync_lock);
@@ -315,14 +316,14 @@ static bool wants_checkpoint(struct table *t)
 	WITH_LOCK(&t->work_lock);
 	if (t->wanted > t->begun)
 		return true;
-	return !t->is_broken &&
+	return t->is_in_use && !t->is_broken &&
 	       (t->memory > t->memory_max / 2 || journal_bytes(t->journal) > TABLE_JOURNAL_MAX);
 }
 
 /* The most urgent thing that is to be done: 1 if it was, 0 if there is none, or -errno. */
 static int work_once(struct table *t)
 {
-	int r;
+	int r = 0;
 
 	if (wants_checkpoint(t)) {
 		run_checkpoint(t);
@@ -332,13 +333,15 @@ static int work_once(struct table *t)
 		return 0;
 	if (journal_wants_files(t->journal)) {
 		r = journal_prepare(t->journal);
-		return r < 0 ? r : 1;
+		if (r == 0)
+			return 1;
 	}
+	/* Also where there is no disk for files: this makes room in LMDB. */
 	if (t->purging.count > 0) {
 		r = purge(t);
 		return r < 0 ? r : 1;
 	}
-	return 0;
+	return r;
 }
 
 static void *work(void *arg)
@@ -422,6 +425,7 @@ int table_wait_room(struct table *t, const struct deadline *dl)
 	};
 	int r = 0;
 
+	t->is_in_use = true;
 	table_kick(t);
 	WITH_LOCK(&t->work_lock);
 	/* Where checkpoints fail there is nothing to wait for: applying says what is wrong. */

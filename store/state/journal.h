@@ -32,9 +32,9 @@ struct journal_options {
 
 /*
  * Opens or makes one and replays it. After another boot what lies above the last marker does not
- * count and is void from then on; in the same boot everything does that is whole. Nothing is
- * changed on disk. 0; -EBADMSG (another version, or durable records are missing: logged); the error
- * of replay(); -errno.
+ * count and is void from then on; in the same boot everything does that is whole. On disk only
+ * files that hold nothing that counts are removed. 0; -EBADMSG (another version, or durable records
+ * are missing: logged); the error of replay(); -errno.
  */
 int journal_open(const struct journal_options *o, struct journal **ret);
 void journal_free(struct journal *j);

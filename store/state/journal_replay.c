@@ -252,7 +252,6 @@ static int check_beyond_gap(struct journal *j, struct journal_file *f, uint64_t 
 static void resume(struct journal *j)
 {
 	j->current = list_entry(j->live.prev, struct journal_file, link);
-	j->is_dir_dirty = true;
 }
 
 /* Finds the last record that counts, and with it what is known to be durable. */
@@ -302,6 +301,8 @@ int journal_replay(struct journal *j, const struct journal_options *o)
 	struct replay ctx = { .o = o };
 	int r;
 
+	/* The former process may have died before it synced a new file's name. */
+	j->is_dir_dirty = true;
 	r = open_files(j);
 	if (r < 0)
 		return r;

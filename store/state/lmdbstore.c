@@ -425,8 +425,7 @@ static int load(struct lmdbstore *s)
 		struct cursor c = cursor_of(val_span(&read->value));
 		struct span value;
 
-		if (key.len < TABLE_LAYER_LEN + 1 || rd_u32(&c) != record_sum(key) ||
-		    cursor_failed(&c))
+		if (key.len < TABLE_LAYER_LEN || rd_u32(&c) != record_sum(key) || cursor_failed(&c))
 			return damaged_record(key, "key");
 		if (key_layer(key) == TABLE_LAYER_OWN) {
 			r = open_value(key, val_span(&read->value), &value);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The lowest part of a table: an LMDB environment, fully synced. The only file of store/head/ that
- * knows LMDB.
+ * The lowest part of a table: an LMDB environment, fully synced. Nothing above knows of LMDB.
  *
  * Every value carries checksums of its key and itself, so that a byte that went bad on the disk is
  * noticed: in a key when the environment is opened, in a value when it is read.

@@ -34,7 +34,9 @@ int staging_open(int dirfd, uint64_t budget, uint32_t first_file, struct staging
 	pthread_cond_init(&s->punched, NULL);
 	pthread_cond_init(&s->wanted, NULL);
 	pthread_cond_init(&s->given, NULL);
+	pthread_cond_init(&s->cleaned, NULL);
 	list_init(&s->dirty);
+	list_init(&s->cleaning);
 	list_init(&s->idle);
 	list_init(&s->freed);
 	s->dirfd = -1;
@@ -68,6 +70,7 @@ void staging_free(struct staging *s)
 	pthread_cond_destroy(&s->punched);
 	pthread_cond_destroy(&s->wanted);
 	pthread_cond_destroy(&s->given);
+	pthread_cond_destroy(&s->cleaned);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->slab_lock);
 	free(s);
@@ -321,6 +324,15 @@ static int sync_files(struct staging *s, uint64_t sync)
 	return 0;
 }
 
+/* Is a file that was dirty when sync @sync began being synced by somebody else? Locked. */
+static bool is_cleaning(struct staging *s, uint64_t sync)
+{
+	list_for_each (f, &s->cleaning, struct stage_file, cleaning)
+		if (f->cleaning_since < sync)
+			return true;
+	return false;
+}
+
 int staging_sync(struct staging *s)
 {
 	uint64_t sync;
@@ -341,30 +353,14 @@ int staging_sync(struct staging *s)
 
 	/* A file that was closed meanwhile may have failed as well. */
 	WITH_LOCK(&s->lock);
+	while (is_cleaning(s, sync))
+		pthread_cond_wait(&s->cleaned, &s->lock);
 	if (s->sync_error == 0)
 		s->sync_error = r;
 	return s->sync_error;
 }
 
 /* Files */
-
-int staging_dirfd(const struct staging *s)
-{
-	return s->dirfd;
-}
-
-int staging_name(const struct staging *s, uint32_t file, char buf[32])
-{
-	struct staging *m = (struct staging *)s;
-	struct stage_file *f;
-
-	WITH_LOCK(&m->lock);
-	f = stage_find(m, file);
-	if (!f)
-		return -ENOENT;
-	stage_name(f->is_slab, f->number, buf);
-	return 0;
-}
 
 bool staging_is_slab(const struct staging *s, uint32_t file)
 {
@@ -389,16 +385,6 @@ uint32_t staging_next_file(struct staging *s)
 {
 	WITH_LOCK(&s->lock);
 	return s->next_file;
-}
-
-void staging_forget(struct staging *s, uint32_t file)
-{
-	struct stage_file *f;
-
-	WITH_LOCK(&s->lock);
-	f = stage_find(s, file);
-	if (f)
-		stage_forget(s, f);
 }
 
 void staging_stats(struct staging *s, struct staging_stats *ret)

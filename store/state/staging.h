@@ -90,12 +90,6 @@ void staging_synced(struct staging *s);
 /* Waits until what the sync points so far have let go is on the disk's side again. */
 void staging_settle(struct staging *s);
 
-/* The name of a file below dirfd "stage/", to hand it over to the chunk cache; afterwards
- * staging_forget() leaves it out of the books. */
-int staging_dirfd(const struct staging *s);
-int staging_name(const struct staging *s, uint32_t file, char buf[32]);
-void staging_forget(struct staging *s, uint32_t file);
-
 /* No more is appended to the slab that is being filled: what is frozen shares no file with what
  * comes after. */
 void staging_cut(struct staging *s);

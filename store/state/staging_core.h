@@ -35,6 +35,8 @@ struct stage_file {
 	uint32_t end; /* slabs: blocks given out so far */
 	uint64_t size; /* found at opening */
 	struct list dirty; /* in the list of dirty ones */
+	struct list cleaning; /* in the list of those that are being synced to be closed */
+	uint64_t cleaning_since; /* its dirty_since then */
 	struct list idle; /* open, clean and not pinned: in the list of those, for closing */
 	struct list waiting; /* with something released: in the list of those */
 };
@@ -43,7 +45,7 @@ struct staging {
 	int dirfd; /* owned: "stage/" */
 	pthread_mutex_t slab_lock; /* rank 39: held while a slab is made */
 	pthread_mutex_t lock; /* rank 40; never held across I/O */
-	pthread_cond_t punched;
+	pthread_cond_t punched, cleaned;
 	pthread_t giver; /* gives freed space back to the disk, which may take its time */
 	bool has_giver;
 	pthread_cond_t wanted, given;
@@ -57,7 +59,7 @@ struct staging {
 	struct stage_file *slab; /* being filled; NULL: none */
 	uint64_t budget;
 	uint64_t used, waiting; /* blocks */
-	struct list dirty, idle, freed;
+	struct list dirty, cleaning, idle, freed;
 	unsigned open_count;
 	uint64_t syncs; /* begun so far */
 	bool is_dir_dirty; /* a new file's name is not durable */

@@ -6,7 +6,8 @@
  * when too many are open, the longest idle first; one with unsynced writes is synced before, as an
  * error of the disk is told to those who have the file open.
  *
- * A file can be in three lists: dirty, idle, freed; the first two exclude one another.
+ * A file can be in four lists: dirty, cleaning, idle, freed; idle and the first two exclude one
+ * another.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -65,6 +66,7 @@ static struct stage_file *new_file(bool is_slab, uint32_t number)
 	f->fd = -1;
 	f->whole = BLOCK_USED;
 	list_init(&f->dirty);
+	list_init(&f->cleaning);
 	list_init(&f->idle);
 	list_init(&f->waiting);
 	if (is_slab) {
@@ -134,11 +136,14 @@ static struct stage_file *unpinned_dirty(struct staging *s)
 	return NULL;
 }
 
-/* Syncs a dirty file so that it can be closed. Drops the lock meanwhile. */
+/* Syncs a dirty file so that it can be closed. Drops the lock meanwhile: a sync that would have
+ * found the file dirty waits until it is done. */
 static void clean_file(struct staging *s, struct stage_file *f)
 {
 	int r;
 
+	f->cleaning_since = f->dirty_since;
+	list_append(&s->cleaning, &f->cleaning);
 	stage_mark_clean(s, f);
 	f->pins++;
 	list_remove(&f->idle);
@@ -147,6 +152,8 @@ static void clean_file(struct staging *s, struct stage_file *f)
 	pthread_mutex_lock(&s->lock);
 	if (r < 0 && s->sync_error == 0)
 		s->sync_error = r;
+	list_remove(&f->cleaning);
+	pthread_cond_broadcast(&s->cleaned);
 	stage_unpin(s, f);
 }
 

@@ -143,6 +143,7 @@ int table_apply(struct table *t, const struct table_batch *b)
 		return -EFBIG;
 	if (batch_check(buf_span(&b->bytes), &sums) < 0)
 		return -EINVAL;
+	t->is_in_use = true;
 	if (b->grows && t->is_disk_full && !t->is_broken) {
 		t->is_disk_full = lmdbstore_reserve(t->store) < 0;
 		if (t->is_disk_full)
@@ -277,7 +278,7 @@ void table_free(struct table *t)
 	if (!t)
 		return;
 	table_stop_worker(t);
-	if (t->journal)
+	if (t->is_in_use)
 		table_sync(t); /* a failure has been logged, and the journal stays */
 	memtable_free(t->active);
 	memtable_free(t->frozen);

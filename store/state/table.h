@@ -38,8 +38,9 @@ enum {
 
 /*
  * What must be durable before a record that refers to it may be: called with no lock held, in this
- * order, for one sync point after the other; not before the first table_apply(), table_sync() or
- * table_checkpoint(). Any may be NULL.
+ * order, for one sync point after the other; not before the first table_apply(), table_sync(),
+ * table_wait_room() or table_checkpoint(), so that what replayed records refer to can be opened
+ * first. Any may be NULL.
  */
 struct table_hooks {
 	/* A sync point begins: what is freed from now on was not freed before it. */
@@ -63,7 +64,7 @@ struct table_options {
  */
 int table_open(const struct table_options *o, struct table **ret);
 
-/* Syncs what is outstanding, then frees. */
+/* Syncs what is outstanding, unless the hooks may not be called yet; then frees. */
 void table_free(struct table *t);
 DEFINE_CLEANUP(struct table *, table_free)
 

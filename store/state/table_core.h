@@ -45,6 +45,7 @@ struct table {
 	atomic_uint_fast64_t applied; /* the journal's number of the last batch */
 	atomic_uint_fast64_t memory; /* bytes in both memory tables */
 	atomic_bool is_broken;
+	atomic_bool is_in_use; /* who opened it has begun: the hooks may be called */
 	atomic_bool is_disk_full; /* disk for the next checkpoints could not be had */
 
 	pthread_mutex_t sync_lock;

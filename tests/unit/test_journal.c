@@ -16,6 +16,15 @@ enum {
 	NUMBERS_MAX = 1 << 20
 };
 
+/* Directories that were synced: what is in files goes to the disk by fdatasync(). */
+static unsigned synced_dirs;
+
+int fsync(int fd)
+{
+	synced_dirs++;
+	return 0;
+}
+
 struct stand {
 	struct scratch dir;
 	struct journal *journal;
@@ -359,6 +368,23 @@ static void files_in_reserve_are_made_in_the_background(void **state)
 	assert_true(journal_wants_files(s->journal));
 }
 
+static void names_that_a_former_process_made_are_synced_before_a_marker(void **state)
+{
+	struct stand *s = *state;
+	uint64_t seq;
+
+	/* It died before it came to its directory. */
+	assert_ok(journal_prepare(s->journal));
+	reopen(s);
+	synced_dirs = 0;
+	seq = append(s, 1);
+	assert_ok(journal_sync(s->journal, seq));
+	assert_int_equal(synced_dirs, 1);
+	seq = append(s, 2);
+	assert_ok(journal_sync(s->journal, seq));
+	assert_int_equal(synced_dirs, 1);
+}
+
 static void remove_file(struct stand *s, const char *name)
 {
 	assert_int_equal(unlinkat(s->dir.fd, name, 0), 0);
@@ -500,6 +526,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_record_larger_than_a_file_fits, make, drop),
 		cmocka_unit_test_setup_teardown(files_in_reserve_are_made_in_the_background, make,
 						drop),
+		cmocka_unit_test_setup_teardown(
+			names_that_a_former_process_made_are_synced_before_a_marker, make, drop),
 		cmocka_unit_test_setup_teardown(
 			durable_records_that_are_missing_are_not_passed_over, make, drop),
 		cmocka_unit_test_setup_teardown(

@@ -594,6 +594,54 @@ static void after_a_failed_sync_it_is_read_only(void **state)
 	assert_ok(put(s->table, 1, "c", "three"));
 }
 
+static void count_call(void *ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+static void nothing_is_made_durable_before_the_staged_data_can_be(void **state)
+{
+	struct stand *s = *state;
+	static atomic_uint begun;
+	char value[1001];
+
+	/* More than makes a checkpoint necessary. */
+	close_table(s);
+	s->options.memory_bytes = 0;
+	open_table(s);
+	memset(value, 'x', 1000);
+	value[1000] = '\0';
+	for (unsigned i = 0; i < 300; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "%u", i);
+		assert_ok(put(s->table, 1, key, value));
+	}
+	close_table(s);
+	s->options.memory_bytes = SMALL_MEMORY;
+	s->options.hooks = (struct table_hooks){ .begin = count_call, .ctx = &begun };
+	open_table(s);
+	usleep(200000);
+	assert_value(s->table, 1, "299", value);
+	close_table(s);
+	assert_int_equal(begun, 0);
+	open_table(s);
+	assert_ok(put(s->table, 1, "a", "one"));
+	close_table(s);
+	assert_true(begun > 0);
+}
+
+static void a_key_may_be_its_layer_alone(void **state)
+{
+	struct stand *s = *state;
+
+	assert_ok(put(s->table, 1, "", "one"));
+	assert_ok(table_checkpoint(s->table));
+	close_table(s);
+	open_table(s);
+	assert_value(s->table, 1, "", "one");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -619,6 +667,9 @@ int main(void)
 						make, drop),
 		cmocka_unit_test_setup_teardown(syncs_that_come_together_are_one, make, drop),
 		cmocka_unit_test_setup_teardown(after_a_failed_sync_it_is_read_only, make, drop),
+		cmocka_unit_test_setup_teardown(
+			nothing_is_made_durable_before_the_staged_data_can_be, make, drop),
+		cmocka_unit_test_setup_teardown(a_key_may_be_its_layer_alone, make, drop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

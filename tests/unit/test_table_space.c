@@ -3,6 +3,7 @@
  * The table when the disk is full: what cannot be done is not done at all, nothing that was is
  * lost, and removing works to the end.
  */
+#include <dirent.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -13,10 +14,14 @@
 #include "base/log.h"
 #include "nosync.h"
 #include "scratch.h"
+#include "state/lmdbstore.h"
 #include "tablemodel.h"
 
 /* From its @fail_from-th call on, what takes disk says that there is none, so many times. */
 static atomic_uint calls, fail_from = UINT_MAX, fail_count;
+
+/* No file can be made; those that are there can be written. */
+static atomic_bool no_new_files;
 
 static bool is_full(void)
 {
@@ -56,7 +61,7 @@ int openat(int dirfd, const char *path, int flags, ...)
 	va_list ap;
 
 	if (flags & O_CREAT) {
-		if (is_full())
+		if (is_full() || no_new_files)
 			return -1;
 		va_start(ap, flags);
 		mode = va_arg(ap, mode_t);
@@ -291,10 +296,51 @@ static void what_was_refused_on_a_full_disk_is_taken_when_there_is_room(void **s
 	scratch_remove(&dir);
 }
 
+static unsigned journal_files(const struct scratch *dir)
+{
+	char path[PATH_MAX];
+	const struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/journal", dir->path);
+	d = opendir(path);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+static void a_dropped_layer_goes_also_when_the_journal_gets_no_more_files(void **state)
+{
+	_cleanup_table_batch_ struct table_batch b = { 0 };
+	struct scratch dir = scratch_make();
+	struct table *t = open_table(dir.fd);
+	struct lmdbstore *s;
+
+	for (unsigned i = 0; journal_files(&dir) < 2 && i < 1000; i++)
+		usleep(5000);
+	no_new_files = true;
+	assert_ok(put_record(t, 0, false));
+	assert_ok(table_checkpoint(t));
+	table_batch_drop(&b, 1);
+	assert_ok(table_apply(t, &b));
+	assert_ok(table_checkpoint(t));
+	usleep(500000);
+	table_free(t);
+	no_new_files = false;
+	assert_ok(lmdbstore_open(dir.fd, MEMORY, &s));
+	assert_int_equal(lmdbstore_layers(s)->count, 0);
+	lmdbstore_free(s);
+	scratch_remove(&dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_disk_that_is_full_at_any_one_write_does_no_harm),
+		cmocka_unit_test(a_dropped_layer_goes_also_when_the_journal_gets_no_more_files),
 		cmocka_unit_test(removing_works_on_a_full_disk),
 		cmocka_unit_test(what_was_refused_on_a_full_disk_is_taken_when_there_is_room),
 	};
