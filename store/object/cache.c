@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The disk cache: looking up, putting in, adopting. Its files are in cache_files.c, the thread that
+ * The disk cache: looking up and putting in. Its files are in cache_files.c, the thread that
  * keeps the budget in cache_worker.c.
  *
  *	being filled --full--> sealed (has a table) --oldest, budget spent--> gone
- *	                          ^-- adopted
  *
  * Invariants
  *  - a byte of a data file is written once: what a place led to, it leads to as long as the file is
@@ -19,7 +18,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fdio.h"
@@ -370,118 +368,6 @@ void cache_put(struct cache *c, uint8_t kind, const struct oid *id, struct span 
 	struct cache_item item = { .kind = kind, .id = id, .data = data };
 
 	cache_put_all(c, &item, 1);
-}
-
-static int by_offset(const void *a, const void *b)
-{
-	const struct cache_part *x = a, *y = b;
-
-	return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-/* Gives back what lies between the parts. */
-static void punch(int fd, const struct cache_part *parts, size_t n, uint64_t size)
-{
-	const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	uint64_t at = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		if (parts[i].offset > at)
-			fallocate(fd, mode, (off_t)at, (off_t)(parts[i].offset - at));
-		at = MAX(at, parts[i].offset + parts[i].len);
-	}
-	if (size > at)
-		fallocate(fd, mode, (off_t)at, (off_t)(size - at));
-}
-
-static struct index_cached *entries_of_parts(uint32_t number, const struct cache_part *parts,
-					     size_t n)
-{
-	struct index_cached *e = new0(struct index_cached, MAX(n, (size_t)1));
-
-	for (size_t i = 0; e && i < n; i++)
-		e[i] = (struct index_cached){
-			.kind = OID_CHUNK,
-			.id = parts[i].id,
-			.place = {
-				.file = number,
-				.offset = parts[i].offset,
-				.len = parts[i].len,
-				.checksum = parts[i].checksum,
-			},
-		};
-	return e;
-}
-
-/* A number that nobody uses, and room in the books for a file of @size bytes. */
-static struct cache_file *reserve_file(struct cache *c, uint64_t span, uint64_t size)
-{
-	struct cache_file *f;
-
-	WITH_LOCK(&c->lock);
-	if (size > c->budget || c->is_ending)
-		return NULL;
-	f = cache_file_new(c, c->last_number + 1, span);
-	if (!f)
-		return NULL;
-	f->end = span;
-	f->size = size;
-	f->writers = 1; /* so that the worker leaves it alone */
-	f->refs++;
-	c->used += size;
-	return f;
-}
-
-static void settle_file(struct cache *c, struct cache_file *f, int result, uint64_t size)
-{
-	WITH_LOCK(&c->lock);
-	f->writers = 0;
-	f->is_sealed = true;
-	c->used += size - f->size;
-	f->size = size;
-	if (result < 0)
-		cache_file_forget(c, f);
-	cache_file_put(c, f);
-	wake_if_full(c);
-}
-
-int cache_adopt(struct cache *c, int dirfd, const char *name, const struct cache_part *parts,
-		size_t n)
-{
-	_cleanup_close_ int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_free_ struct cache_part *sorted = reallocarray(NULL, n + 1, sizeof(*parts));
-	_cleanup_free_ struct index_cached *e = NULL;
-	char data[CACHE_NAME_SIZE], table[CACHE_NAME_SIZE];
-	struct cache_file *f;
-	struct stat st;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!sorted)
-		return -ENOMEM;
-	memcpy(sorted, parts, n * sizeof(*parts));
-	qsort(sorted, n, sizeof(*parts), by_offset);
-	f = reserve_file(c, (uint64_t)st.st_size, (uint64_t)st.st_blocks * 512);
-	if (!f)
-		return -ENOSPC;
-
-	e = entries_of_parts(f->number, sorted, n);
-	r = e ? cache_table_write(c, f->number, e, n) : -ENOMEM;
-	if (r == 0 && renameat(dirfd, name, c->dirfd, cache_file_name(f->number, data)) < 0)
-		r = -errno;
-	if (r == 0) {
-		/* From here on it is ours, known or not. */
-		punch(fd, sorted, n, (uint64_t)st.st_size);
-		index_cached_put(c->index, e, n);
-		fstat(fd, &st);
-	} else {
-		unlinkat(c->dirfd, cache_table_name(f->number, table), 0);
-	}
-	settle_file(c, f, r, r == 0 ? (uint64_t)st.st_blocks * 512 : 0);
-	return r;
 }
 
 void cache_set_budget(struct cache *c, uint64_t bytes)

@@ -3,8 +3,7 @@
  * Verified, uncompressed chunks and nodes on the local disk, kept over restarts, within a budget.
  *
  * Data lies in a few large append-only files; where, the index knows. A file is the unit of
- * eviction: oldest first, but what was read since lives on by being copied to the end. Files can
- * also be adopted: staged data that was just committed becomes cached without being copied.
+ * eviction: oldest first, but what was read since lives on by being copied to the end.
  *
  * What the disk gives back is held against a checksum the first time in a mount, small objects each
  * time; a mismatch is a miss and the entry goes. Losing the cache, or any part, loses nothing. When
@@ -42,19 +41,6 @@ struct cache_item {
 	struct span data;
 };
 void cache_put_all(struct cache *c, const struct cache_item *items, size_t n);
-
-/* A staging file whose parts are chunks now. */
-struct cache_part {
-	struct oid id;
-	uint64_t offset;
-	uint32_t len;
-	uint64_t checksum; /* xxh64 of the chunk, seed 0 */
-};
-
-/* Links @fd (a file @name below @dirfd, on the same filesystem) into the cache, to which the name
- * then belongs; what is not in @parts is punched out. -errno: nothing happened. */
-int cache_adopt(struct cache *c, int dirfd, const char *name, const struct cache_part *parts,
-		size_t n);
 
 /* The budget may shrink when staged data needs the disk. */
 void cache_set_budget(struct cache *c, uint64_t bytes);

@@ -4,8 +4,8 @@
  *
  *	NNNNNNNN	data; NNNNNNNN a number that grows
  *	NNNNNNNN.tab	what is in it; written when nothing more will be ("sealed")
- *	identity	random; the index keeps a copy: without it the tables are read into the
- *index lock		held by the process whose cache it is
+ *	identity	random; the index keeps a copy: without it the tables are read into it
+ *	lock		held by the process whose cache it is
  */
 #pragma once
 

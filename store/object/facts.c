@@ -62,6 +62,7 @@ struct fact {
 	int error; /* its result */
 	uint64_t learned; /* how often */
 	struct edit *edits; /* since the look began, the last first */
+	bool is_unkept; /* a listing: something was learned of it that the index may not have */
 	struct job job;
 };
 
@@ -388,7 +389,7 @@ static void look(struct job *j)
 	struct deadline dl = deadline_in_ms(LOOK_MS);
 	struct finding *found = NULL;
 	uint64_t learned;
-	bool is_other;
+	bool is_other, is_unkept;
 	int r;
 
 	dl.cancelled = &k->is_ending;
@@ -396,15 +397,20 @@ static void look(struct job *j)
 	f->look_began = now_ns();
 	learned = f->learned;
 	former = f->now ? finding_ref(f->now) : NULL;
+	is_unkept = f->is_unkept;
+	f->is_unkept = false;
 	pthread_mutex_unlock(&k->lock);
 
 	r = ask(k, f->kind, f->key, former, &dl, &found, &object);
 	if (r == 0) {
 		keep(k, f->key, found, buf_span(&object));
 		learn_commit(k, f->key, found);
+	} else if (r == -EALREADY && is_unkept) {
+		keep(k, f->key, former, (struct span){ 0 });
 	}
 
 	pthread_mutex_lock(&k->lock);
+	f->is_unkept |= is_unkept && r < 0 && r != -EALREADY;
 	is_other = look_end(f, r, found, learned);
 	unpin(f);
 	pthread_mutex_unlock(&k->lock);
@@ -593,6 +599,7 @@ void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *pre
 	f = find(k, prefix);
 	if (!f)
 		return;
+	f->is_unkept = true;
 	if (f->is_looking)
 		note_edit(f, name, is_there);
 	if (f->now && f->kind == kind && finding_with(f->now, name, is_there, &more) == 0)

@@ -11,8 +11,6 @@
  * try; when both have been committed to, they are two branches from then on. So nothing that was
  * published under either name is lost.
  */
-#include <stdio.h>
-
 #include "base/log.h"
 #include "object/refs_parts.h"
 
@@ -29,33 +27,14 @@ static int place(struct refs *r, const struct id128 *repo, const char *name, str
 		 const struct deadline *dl, bool *ret_is_ours)
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
-	struct key key = head_key(repo, name);
 	int e;
 
 	e = refs_is_taken(r, REF_NAME, repo, name, dl);
 	if (e != 0)
 		return e < 0 ? e : -EEXIST;
-	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
-	while (e == 0 && !finding_is_live(now)) {
-		struct finding *other = NULL;
-
-		refs_stamp(r, now, next);
-		e = refs_swap_ref(r, key.s, now, next, dl, &other);
-		if (e == 0) {
-			refs_learn_listed(r, REF_BRANCH, repo, name, true);
-			*ret_is_ours = true;
-			return 0;
-		}
-		if (e != -ESTALE)
-			return e;
-		finding_unref(now);
-		now = other;
-		e = 0;
-	}
-	if (e < 0)
-		return e;
-	*ret_is_ours = false;
-	return is_branch(now, &next->branch) ? 0 : -EEXIST;
+	e = refs_place(r, repo, name, next, dl, &now);
+	*ret_is_ours = e == 0;
+	return e == -EEXIST && is_branch(now, &next->branch) ? 0 : e;
 }
 
 int refs_create_branch(struct refs *r, const struct id128 *repo, const char *name,
@@ -74,31 +53,6 @@ int refs_create_branch(struct refs *r, const struct id128 *repo, const char *nam
 		return e;
 	e = refs_point(r, repo, target, dl, &next);
 	return e < 0 ? e : place(r, repo, name, &next, dl, &is_ours);
-}
-
-/* Turns the live branch @now into a tombstone; *@now is what is there when that was lost. */
-static int bury(struct refs *r, const struct id128 *repo, const char *name, const char *renamed_to,
-		struct finding **now, const struct deadline *dl)
-{
-	_cleanup_ref_ struct ref next = {
-		.kind = REF_BRANCH,
-		.state = REF_TOMBSTONE,
-		.branch = (*now)->ref.branch,
-		.target = (*now)->ref.target,
-	};
-	struct finding *other = NULL;
-	int e;
-
-	snprintf(next.renamed_to, sizeof(next.renamed_to), "%s", renamed_to);
-	refs_stamp(r, *now, &next);
-	e = refs_swap_ref(r, head_key(repo, name).s, *now, &next, dl, &other);
-	if (e == 0)
-		refs_learn_listed(r, REF_BRANCH, repo, name, false);
-	if (other) {
-		finding_unref(*now);
-		*now = other;
-	}
-	return e;
 }
 
 int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *name,
@@ -121,7 +75,7 @@ int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *nam
 		return -ENOENT;
 	identity = now->ref.branch;
 	do
-		e = bury(r, repo, name, "", &now, dl);
+		e = refs_bury(r, repo, name, "", &now, dl);
 	while (e == -ESTALE && is_branch(now, &identity));
 	if (e != -ESTALE)
 		return e;
@@ -184,17 +138,6 @@ static int catch_up(struct refs *r, const struct id128 *repo, const char *to,
 	return e;
 }
 
-/* The old branch went another way: takes back the new one, if it still is as we made it. */
-static void withdraw(struct refs *r, const struct id128 *repo, const char *to,
-		     const struct id128 *nonce, const struct deadline *dl)
-{
-	_cleanup_(finding_unrefp) struct finding *now = NULL;
-
-	if (facts_look(r->facts, FINDING_REF, head_key(repo, to).s, dl, &now) == 0 &&
-	    finding_is_live(now) && id128_equal(&now->ref.nonce, nonce))
-		bury(r, repo, to, "", &now, dl);
-}
-
 int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *from, const char *to,
 		       const struct deadline *dl)
 {
@@ -225,13 +168,14 @@ int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *fro
 	do {
 		e = catch_up(r, repo, to, now, dl);
 		if (e == 0)
-			e = bury(r, repo, from, to, &now, dl);
+			e = refs_bury(r, repo, from, to, &now, dl);
 		else if (e == -ESTALE)
 			return -EBUSY; /* somebody was quick to take the new one away */
 	} while (e == -ESTALE && is_branch(now, &next.branch));
 	if (e != -ESTALE)
 		return e;
+	/* The old one went another way: the new one is taken back. */
 	if (is_ours && (now->is_absent || strcmp(now->ref.renamed_to, to) != 0))
-		withdraw(r, repo, to, &next.nonce, dl);
+		refs_withdraw(r, repo, to, &next, dl);
 	return -ENOENT;
 }

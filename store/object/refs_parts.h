@@ -80,6 +80,20 @@ void refs_stamp(struct refs *r, const struct finding *now, struct ref *next);
 int refs_swap_ref(struct refs *r, const char *key, const struct finding *now,
 		  const struct ref *next, const struct deadline *dl, struct finding **ret_now);
 
+/* Makes @next live as @name, where nothing of its kind is. -EEXIST: *@ret_live is. Else as
+ * refs_swap(). */
+int refs_place(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
+	       const struct deadline *dl, struct finding **ret_live);
+
+/* Turns the live ref *@now into a tombstone; when that is lost, *@now is what is there. As
+ * refs_swap(). */
+int refs_bury(struct refs *r, const struct id128 *repo, const char *name, const char *renamed_to,
+	      struct finding **now, const struct deadline *dl);
+
+/* Buries what refs_place() made of @made, if it still is as it was made. 0 also when it is not. */
+int refs_withdraw(struct refs *r, const struct id128 *repo, const char *name,
+		  const struct ref *made, const struct deadline *dl);
+
 /* This process made it be there, or not. */
 void refs_learn_listed(struct refs *r, enum ref_kind kind, const struct id128 *repo,
 		       const char *name, bool is_there);

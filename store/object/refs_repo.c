@@ -169,7 +169,9 @@ static int turn_branch(struct refs *r, const struct id128 *repo, const char *nam
 	e = refs_swap_ref(r, key.s, now, &next, dl, &other);
 	if (e == 0)
 		refs_learn_listed(r, REF_BRANCH, repo, name, revive);
-	return e == -ESTALE ? -ENOTEMPTY : e;
+	if (e != -ESTALE)
+		return e;
+	return finding_is_live(other) == revive ? 0 : -ENOTEMPTY;
 }
 
 /* For all of them; stops at the first error. */
@@ -185,9 +187,33 @@ static int turn_branches(struct refs *r, const struct id128 *repo, const struct 
 	return e;
 }
 
+/* Branches first, then the record. A repo that stays keeps its branches. */
+static int bury_repo(struct refs *r, const char *name, const struct finding *now,
+		     struct repo_rec *next, const struct buf *branches, const struct deadline *dl)
+{
+	_cleanup_(finding_unrefp) struct finding *other = NULL;
+	int e;
+
+	e = turn_branches(r, &next->id, branches, false, dl);
+	/* A commit may have come while there was a branch. */
+	if (e == 0)
+		e = check_empty(r, &next->id, dl);
+	if (e == 0) {
+		e = swap_record(r, name, now, next, dl, &other);
+		if (e == -EINPROGRESS)
+			return e; /* it may be gone */
+	}
+	if (e == -ESTALE)
+		e = finding_is_live(other) && id128_equal(&other->repo.id, &next->id) ? -EBUSY
+										      : -ENOENT;
+	if (e < 0 && e != -ENOENT)
+		turn_branches(r, &next->id, branches, true, dl);
+	return e;
+}
+
 int refs_remove_repo(struct refs *r, const char *name, const struct deadline *dl)
 {
-	_cleanup_(finding_unrefp) struct finding *now = NULL, *other = NULL;
+	_cleanup_(finding_unrefp) struct finding *now = NULL;
 	_cleanup_repo_rec_ struct repo_rec next = { 0 };
 	struct backend *b = r->options.backend;
 	struct branches branches = { 0 };
@@ -209,21 +235,10 @@ int refs_remove_repo(struct refs *r, const char *name, const struct deadline *dl
 	e = check_empty(r, &next.id, dl);
 	if (e == 0)
 		e = b->ops->list(b, head_prefix(&next.id).s, NULL, note_branch, &branches, dl);
-	if (e == 0) {
-		e = turn_branches(r, &next.id, &branches.names, false, dl);
-		/* A commit may have come while there was a branch. */
-		if (e == 0)
-			e = check_empty(r, &next.id, dl);
-		if (e == -ENOTEMPTY)
-			turn_branches(r, &next.id, &branches.names, true, dl);
-	}
+	if (e == 0)
+		e = bury_repo(r, name, now, &next, &branches.names, dl);
 	buf_release(&branches.names);
-	if (e < 0)
-		return e;
-	e = swap_record(r, name, now, &next, dl, &other);
-	if (e != -ESTALE)
-		return e;
-	return finding_is_live(other) && id128_equal(&other->repo.id, &next.id) ? -EBUSY : -ENOENT;
+	return e;
 }
 
 struct search {
@@ -240,7 +255,8 @@ static int is_repo(const char *name, void *ctx)
 	int e;
 
 	e = refs_repo(s->refs, name, s->wait, &rec);
-	if (e == -ENOENT)
+	/* One that cannot be read does not stand in the others' way. */
+	if (e == -ENOENT || e == -EBADMSG || e == -ENOTSUP)
 		return 0;
 	if (e < 0)
 		return e;

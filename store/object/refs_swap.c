@@ -113,7 +113,10 @@ int refs_swap(struct refs *r, const struct writing *w, const struct deadline *dl
 			return -ESTALE;
 		}
 	}
-	return may_have_landed ? -EINPROGRESS : e;
+	if (may_have_landed)
+		return -EINPROGRESS;
+	/* A store that goes on refusing a condition that holds. */
+	return e < 0 ? e : -EIO;
 }
 
 void refs_stamp(struct refs *r, const struct finding *now, struct ref *next)
@@ -136,6 +139,68 @@ int refs_swap_ref(struct refs *r, const char *key, const struct finding *now,
 		return e;
 	w.bytes = buf_span(&bytes);
 	return refs_swap(r, &w, dl, ret_now);
+}
+
+int refs_place(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
+	       const struct deadline *dl, struct finding **ret_live)
+{
+	struct key key = refs_key(next->kind, repo, name);
+	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	int e;
+
+	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
+	if (e < 0)
+		return e;
+	while (!finding_is_live(now)) {
+		struct finding *other = NULL;
+
+		refs_stamp(r, now, next);
+		e = refs_swap_ref(r, key.s, now, next, dl, &other);
+		if (e == 0)
+			refs_learn_listed(r, next->kind, repo, name, true);
+		if (e != -ESTALE)
+			return e;
+		finding_unref(now);
+		now = other;
+	}
+	*ret_live = TAKE_PTR(now);
+	return -EEXIST;
+}
+
+int refs_bury(struct refs *r, const struct id128 *repo, const char *name, const char *renamed_to,
+	      struct finding **now, const struct deadline *dl)
+{
+	struct ref next = {
+		.kind = (*now)->ref.kind,
+		.state = REF_TOMBSTONE,
+		.branch = (*now)->ref.branch,
+		.target = (*now)->ref.target,
+	};
+	struct finding *other = NULL;
+	int e;
+
+	snprintf(next.renamed_to, sizeof(next.renamed_to), "%s", renamed_to);
+	refs_stamp(r, *now, &next);
+	e = refs_swap_ref(r, refs_key(next.kind, repo, name).s, *now, &next, dl, &other);
+	if (e == 0)
+		refs_learn_listed(r, next.kind, repo, name, false);
+	if (other) {
+		finding_unref(*now);
+		*now = other;
+	}
+	return e;
+}
+
+int refs_withdraw(struct refs *r, const struct id128 *repo, const char *name,
+		  const struct ref *made, const struct deadline *dl)
+{
+	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	int e;
+
+	e = facts_look(r->facts, FINDING_REF, refs_key(made->kind, repo, name).s, dl, &now);
+	if (e == 0 && finding_is_live(now) && id128_equal(&now->ref.nonce, &made->nonce))
+		e = refs_bury(r, repo, name, "", &now, dl);
+	return e == -ESTALE ? 0 : e;
 }
 
 int refs_point(struct refs *r, const struct id128 *repo, const struct oid *target,

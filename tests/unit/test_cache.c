@@ -22,7 +22,7 @@ static const struct id128 STORE = { { 5 } };
 
 struct world {
 	struct scratch dir;
-	int index_fd, cache_fd, stage_fd;
+	int index_fd, cache_fd;
 	struct index *index;
 	struct cache *cache;
 	uint64_t budget;
@@ -52,7 +52,6 @@ static int world_setup(void **state)
 	w->budget = 64 * MiB;
 	w->index_fd = scratch_dir(&w->dir, "index");
 	w->cache_fd = scratch_dir(&w->dir, "cache");
-	w->stage_fd = scratch_dir(&w->dir, "stage");
 	start(w);
 	*state = w;
 	return 0;
@@ -65,7 +64,6 @@ static int world_teardown(void **state)
 	stop(w);
 	close(w->index_fd);
 	close(w->cache_fd);
-	close(w->stage_fd);
 	scratch_remove(&w->dir);
 	free(w);
 	return 0;
@@ -409,64 +407,6 @@ static void a_smaller_budget_is_reached_soon(void **state)
 	assert_false(has(w, 1000, 100));
 }
 
-static void staged_data_is_adopted_where_it_lies(void **state)
-{
-	enum {
-		PARTS = 4,
-		LEN = 100000
-	};
-	struct world *w = *state;
-	struct cache_part parts[PARTS];
-	uint8_t *buf = malloc(LEN);
-	struct stat before;
-	int fd = openat(w->stage_fd, "slab", O_RDWR | O_CREAT, 0600);
-
-	for (uint64_t i = 0; i < PARTS; i++) {
-		/* Not in their order, with gaps of other data in between. */
-		uint64_t at = (PARTS - i) * 4 * LEN;
-		uint8_t junk[5000];
-
-		parts[i].id = chunk_make(i, LEN, buf);
-		parts[i].offset = at;
-		parts[i].len = LEN;
-		parts[i].checksum = xxh64(buf, LEN, 0);
-		assert_ok(pwrite_all(fd, buf, LEN, at));
-		for (uint64_t k = 0; k < 2 * LEN; k += sizeof(junk))
-			assert_ok(pwrite_all(fd, junk, sizeof(junk), at + LEN + k));
-	}
-	assert_int_equal(fstat(fd, &before), 0);
-	close(fd);
-	assert_ok(cache_adopt(w->cache, w->stage_fd, "slab", parts, PARTS));
-	assert_int_equal(faccessat(w->stage_fd, "slab", F_OK, 0), -1);
-	for (uint64_t i = 0; i < PARTS; i++)
-		assert_true(has(w, i, LEN));
-	/* The gaps were given back. */
-	assert_true(cache_used(w->cache) < (PARTS + 1) * LEN + 8192 * PARTS);
-	assert_true((uint64_t)before.st_blocks * 512 > cache_used(w->cache) + LEN);
-	stop(w);
-	start(w);
-	for (uint64_t i = 0; i < PARTS; i++)
-		assert_true(has(w, i, LEN));
-	free(buf);
-}
-
-static void a_failed_adoption_changes_nothing(void **state)
-{
-	struct world *w = *state;
-	struct cache_part part = { .len = 10 };
-	int fd = openat(w->stage_fd, "large", O_RDWR | O_CREAT, 0600);
-	uint8_t block[4096] = { 1 };
-
-	assert_int_equal(cache_adopt(w->cache, w->stage_fd, "none", &part, 1), -ENOENT);
-	for (uint64_t i = 0; i < 300; i++)
-		assert_ok(pwrite_all(fd, block, sizeof(block), i * sizeof(block)));
-	close(fd);
-	cache_set_budget(w->cache, 100000);
-	assert_int_equal(cache_adopt(w->cache, w->stage_fd, "large", &part, 1), -ENOSPC);
-	assert_int_equal(faccessat(w->stage_fd, "large", F_OK, 0), 0);
-	assert_int_equal(cache_used(w->cache), 0);
-}
-
 static void a_disk_that_takes_no_more_does_no_harm(void **state)
 {
 	struct world *w = *state;
@@ -562,8 +502,6 @@ int main(void)
 		TEST(the_budget_is_kept_and_the_latest_stays),
 		TEST(what_is_read_gets_a_second_chance),
 		TEST(a_smaller_budget_is_reached_soon),
-		TEST(staged_data_is_adopted_where_it_lies),
-		TEST(a_failed_adoption_changes_nothing),
 		TEST(a_disk_that_takes_no_more_does_no_harm),
 		TEST(threads_read_write_and_evict_at_once),
 	};

@@ -284,6 +284,21 @@ static void a_new_process_starts_without_the_store(void **state)
 	fault_backend_clear(w->backend);
 }
 
+static void a_new_process_knows_what_the_former_one_made(void **state)
+{
+	struct world *w = *state;
+	static const struct oid unborn;
+
+	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &FRESH, "main ");
+	assert_ok(refs_create_branch(w->here.refs, &w->repo, "b", &unborn, NULL));
+	/* The store says what we know by then. */
+	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &FRESH, "b main ");
+	fault_add(w, (struct fault){ .op = FAULT_LIST, .kind = FAULT_DELAY, .delay_ms = 60000 });
+	machine_restart(w->backend, &w->here);
+	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &KNOWN, "b main ");
+	fault_backend_clear(w->backend);
+}
+
 static void a_commit_that_came_with_its_branch_is_not_fetched(void **state)
 {
 	struct world *w = *state;
@@ -627,6 +642,7 @@ int main(void)
 		BOTH(a_caller_who_gives_up_is_let_go),
 		BOTH(a_failing_store_is_not_asked_over_and_over),
 		BOTH(a_new_process_starts_without_the_store),
+		BOTH(a_new_process_knows_what_the_former_one_made),
 		BOTH(a_commit_that_came_with_its_branch_is_not_fetched),
 		BOTH(a_damaged_ref_is_refused_and_the_old_one_stays_known),
 		BOTH(a_branch_comes_before_a_name_and_a_name_before_an_id),

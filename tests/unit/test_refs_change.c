@@ -3,10 +3,29 @@
  * A change of a ref that was acknowledged is there, and one that was refused is not, whatever the
  * network does to the calls and whoever comes in between. Races are test_refs_race.c.
  */
+#include <sys/syscall.h>
+
 #include "meddler.h"
 #include "refs_world.h"
 
 static const struct oid UNBORN;
+
+/* While it is set, time flies: with each look at a clock a tenth of a second has passed. */
+static atomic_bool is_hurried;
+static atomic_llong skipped_ns;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	int r = (int)syscall(SYS_clock_gettime, clock, ret);
+	long long ns = ret->tv_nsec;
+
+	if (is_hurried)
+		skipped_ns += 100000000;
+	ns += skipped_ns;
+	ret->tv_sec += ns / 1000000000;
+	ret->tv_nsec = ns % 1000000000;
+	return r;
+}
 
 static int move(struct world *w, const char *branch, const struct oid *from, const struct oid *to)
 {
@@ -118,6 +137,32 @@ static void a_commit_that_comes_while_the_repo_goes_keeps_it(void **state)
 	refs_free(r);
 }
 
+static void somebody_removes_the_repo(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_remove_repo(i->by->refs, "repo", NULL);
+}
+
+static void of_two_who_remove_a_repo_one_does(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct intrusion i = { .world = w, .by = &w->here };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs *r = meddled_refs(w, &m);
+
+	m.before = somebody_removes_the_repo;
+	m.prefix = "heads/";
+	m.ctx = &i;
+	m.left = 1;
+	assert_int_equal(refs_remove_repo(r, "repo", NULL), -ENOENT);
+	assert_ok(i.result);
+	assert_int_equal(refs_repo(r, "repo", &FRESH, &rec), -ENOENT);
+	assert_false(is_live(r, &w->repo, REF_BRANCH, "main"));
+	refs_free(r);
+}
+
 static int set_minimum(struct repo_rec *rec, void *ctx)
 {
 	rec->chunk.min = 4096;
@@ -141,6 +186,51 @@ static void a_repos_record_changes_as_asked_or_not_at_all(void **state)
 	assert_int_equal(rec.seq, 2);
 	assert_int_equal(rec.chunk.min, 4096);
 	assert_int_equal(refs_change_repo(r, "other", set_minimum, &answer, NULL), -ENOENT);
+}
+
+static void somebody_changes_the_repo(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+	int answer = 0;
+
+	i->result = refs_change_repo(i->by->refs, "repo", set_minimum, &answer, NULL);
+}
+
+static void a_repo_that_stays_keeps_its_branches(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct intrusion i = { .world = w, .by = &w->here };
+	struct refs *r = meddled_refs(w, &m);
+
+	m.before = somebody_changes_the_repo;
+	m.prefix = "repos/";
+	m.ctx = &i;
+	m.left = 1;
+	assert_int_equal(refs_remove_repo(r, "repo", NULL), -EBUSY);
+	assert_ok(i.result);
+	assert_true(is_live(r, &w->repo, REF_BRANCH, "main"));
+	refs_free(r);
+	fault_add(w, (struct fault){ .op = FAULT_SWAP,
+				     .kind = FAULT_FAIL,
+				     .prefix = "repos/",
+				     .error = -ENOSPC });
+	assert_int_equal(refs_remove_repo(w->here.refs, "repo", NULL), -ENOSPC);
+	assert_true(is_live(w->here.refs, &w->repo, REF_BRANCH, "main"));
+}
+
+static void a_damaged_repo_is_not_in_the_way_of_others(void **state)
+{
+	struct world *w = *state;
+	struct refs *r = w->here.refs;
+	uint8_t none[1024] = { 0 };
+
+	assert_ok(w->inner->ops->put(w->inner, "repos/a", span_of(none, sizeof(none)), NULL));
+	assert_ok(refs_create_branch(r, &w->repo, "b", &UNBORN, NULL));
+	log_set_quiet(true);
+	assert_ok(refs_rename_branch(r, &w->repo, "b", "c", NULL));
+	assert_ok(refs_remove_branch(r, &w->repo, "c", NULL));
+	log_set_quiet(false);
 }
 
 static void branches_and_names_share_one_name_space(void **state)
@@ -530,6 +620,23 @@ static void a_change_that_is_refused_is_no_riddle(void **state)
 	assert_int_equal(refs_create_branch(w->here.refs, &w->repo, "b", &a, NULL), -ENOSPC);
 }
 
+static void a_store_that_refuses_what_it_should_take_makes_no_success(void **state)
+{
+	struct world *w = *state;
+	_cleanup_ref_ struct ref there = { 0 };
+	struct oid a = commit_make(w, NULL, NULL);
+
+	fault_add(w, (struct fault){ .op = FAULT_SWAP, .kind = FAULT_FAIL, .error = -ESTALE });
+	is_hurried = true;
+	assert_int_equal(refs_create_branch(w->here.refs, &w->repo, "b", &a, NULL), -EIO);
+	/* Something was sent; who asks again will see. */
+	assert_int_equal(move(w, "main", &UNBORN, &a), -EINPROGRESS);
+	is_hurried = false;
+	skipped_ns = 0;
+	ref_read_back(w, head_key(&w->repo, "main").s, &there);
+	assert_true(oid_is_null(&there.target));
+}
+
 static void a_lost_reply_with_a_commit_on_top_is_success(void **state)
 {
 	struct world *w = *state;
@@ -567,7 +674,10 @@ int main(void)
 		BOTH(an_empty_repo_can_be_removed_and_made_again),
 		BOTH(a_repo_with_commits_or_names_is_not_removed),
 		BOTH(a_commit_that_comes_while_the_repo_goes_keeps_it),
+		BOTH(of_two_who_remove_a_repo_one_does),
 		BOTH(a_repos_record_changes_as_asked_or_not_at_all),
+		BOTH(a_repo_that_stays_keeps_its_branches),
+		BOTH(a_damaged_repo_is_not_in_the_way_of_others),
 		BOTH(branches_and_names_share_one_name_space),
 		BOTH(a_change_needs_a_valid_name_a_commit_and_leave_to_write),
 		BOTH(the_default_branch_stays),
@@ -584,6 +694,7 @@ int main(void)
 		BOTH(nor_do_failing_looks),
 		BOTH(what_cannot_be_known_in_time_is_said_to_be_unknown),
 		BOTH(a_change_that_is_refused_is_no_riddle),
+		BOTH(a_store_that_refuses_what_it_should_take_makes_no_success),
 		BOTH(a_lost_reply_with_a_commit_on_top_is_success),
 	};
 
