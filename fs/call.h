@@ -4,7 +4,7 @@
  *
  * A handler of libfuse's puts the arguments into a call and starts it. The operation runs in the
  * worker, against local data only; if something is missing (-EAGAIN, before any effect), the call
- *is copied with all it borrows, and the same operation runs again on the slow lane.
+ * is copied with all it borrows, and the same operation runs again on the slow lane.
  *
  *	started --runs--> answered
  *	   '--EAGAIN--> on the lane --runs--> answered

@@ -66,6 +66,9 @@ static _Noreturn void guard(int fd, pid_t daemon)
 	if (fd > 0)
 		close_range(0, (unsigned)fd - 1, 0);
 	close_range((unsigned)fd + 1, UINT_MAX, 0);
+	/* A filesystem that it stayed on could not be unmounted. */
+	if (chdir("/") < 0)
+		_exit(EXIT_FAILURE);
 	prctl(PR_SET_PDEATHSIG, SIGUSR1);
 	if (getppid() == daemon)
 		sigwait(&wanted, &sig);

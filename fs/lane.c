@@ -249,7 +249,11 @@ int lane_submit(struct lane *l, const struct call *c)
 	if (!j)
 		return -ENOMEM;
 	pthread_mutex_lock(&l->lock);
-	r = l->is_ending ? -ECANCELED : l->bytes + j->len > BYTES_MAX ? -ENOBUFS : 0;
+	/* What brings no data is always taken: a commit waits for other requests, and would keep a
+	 * worker from them. */
+	r = l->is_ending ? -ECANCELED : 0;
+	if (r == 0 && c->data.len > 0 && l->bytes + j->len > BYTES_MAX)
+		r = -ENOBUFS;
 	if (r == 0) {
 		list_append(&k->queue, &j->queued);
 		k->queued++;

@@ -26,8 +26,8 @@ void lane_stop(struct lane *l);
 void lane_free(struct lane *l);
 DEFINE_CLEANUP(struct lane *, lane_free)
 
-/* Copies @c, to be run by a thread of the lane. 0; -ENOBUFS (too many bytes are waiting here
- * already), -ENOMEM, -errno: it is still the caller's. */
+/* Copies @c, to be run by a thread of the lane. 0; -ENOBUFS (it has data, and too many bytes are
+ * waiting here already), -ENOMEM, -errno: it is still the caller's. */
 int lane_submit(struct lane *l, const struct call *c);
 
 /* The caller of @unique is interrupted. If there is no such call here, that is remembered for a

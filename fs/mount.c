@@ -51,6 +51,7 @@ struct mount {
 	struct events events;
 	char *state_dir; /* owned */
 	bool is_mounted;
+	dev_t dev; /* what is mounted; 0: not known */
 	pid_t guardian; /* below 1: none */
 };
 
@@ -289,6 +290,7 @@ static int begin(struct mount *m)
 	if (wait_for_event(&m->events) != EVENT_READY)
 		return log_fail(-EIO, "%s: the mount ended before it began",
 				m->fs.opts->mount_point);
+	m->dev = mountpoint_dev(m->fs.opts);
 	mountpoint_tune(m->fs.opts);
 	m->guardian = guardian_start(m->fs.opts->mount_point);
 	r = keeper_new(&m->fs, &m->fs.keeper);
@@ -302,7 +304,11 @@ static void end(struct mount *m, bool is_detached)
 	struct fs *fs = &m->fs;
 
 	if (m->is_mounted && !is_detached) {
-		mountpoint_detach(fs->opts);
+		dev_t now = mountpoint_dev(fs->opts);
+
+		/* Detached already, by somebody else, there may be another mount by now. */
+		if (!m->dev || !now || now == m->dev)
+			mountpoint_detach(fs->opts);
 		files_write_back(fs->files, NULL);
 	}
 	if (fs->keeper)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -141,17 +142,23 @@ char *mountpoint_libfuse_options(const struct mount_options *o, const char *sour
 		    o->no_exec ? ",noexec" : "");
 }
 
-void mountpoint_tune(const struct mount_options *o)
+dev_t mountpoint_dev(const struct mount_options *o)
 {
-	char path[64], text[16];
 	struct statx st;
-	int fd, n;
 
 	/* What the kernel knows already: nothing is asked of ourselves. */
 	if (statx(AT_FDCWD, o->mount_point, AT_STATX_DONT_SYNC, 0, &st) < 0)
-		return;
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major,
-		 st.stx_dev_minor);
+		return 0;
+	return makedev(st.stx_dev_major, st.stx_dev_minor);
+}
+
+void mountpoint_tune(const struct mount_options *o)
+{
+	dev_t dev = mountpoint_dev(o);
+	char path[64], text[16];
+	int fd, n;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "options.h"
 
 /* Detaches a mount there whose daemon has died, then: 0; -ENOENT, -ENOTDIR, -EBUSY (something is
@@ -19,6 +21,9 @@ char *mountpoint_libfuse_options(const struct mount_options *o, const char *sour
 
 /* Takes it from the tree; what is open in it stays. 0 or -errno. */
 int mountpoint_detach(const struct mount_options *o);
+
+/* The device of what is mounted there, or of what is there else; 0 where it cannot be told. */
+dev_t mountpoint_dev(const struct mount_options *o);
 
 /* Has the kernel read ahead by as much as a request holds. Nothing is lost where it cannot be. */
 void mountpoint_tune(const struct mount_options *o);

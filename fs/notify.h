@@ -3,7 +3,8 @@
  * What the kernel is told without having asked: that something it knows is outdated.
  *
  * One thread sends, with no lock held, since the kernel may wait for requests of ours before it
- * takes a notification. So no request may wait here, but for the commit on its slow lane.
+ * takes a notification. So no request may wait here, but for the commit on its slow lane;
+ * conversations and the keeper, which are none, do.
  *
  * Threads: all functions from any thread.
  */

@@ -98,11 +98,31 @@ void mount_options_release(struct mount_options *o)
 	*o = (struct mount_options){ 0 };
 }
 
-/* A path from the root of the tree; of what is not there yet, as far as the current directory
- * goes. */
+/* What is not there, or is a mount whose daemon has died: by the directory that it is in. NULL:
+ * that is not there either. */
+static char *absolute_by_parent(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path), *parent = NULL;
+	char *slash;
+
+	if (!copy)
+		return NULL;
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	if (!parent)
+		return NULL;
+	return strf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
+}
+
+/* A path from the root of the tree, the same one however it was written: it tells which state
+ * directory is meant. */
 static char *absolute(const char *path)
 {
-	char *real = realpath(path, NULL);
+	char *real = realpath(path, NULL) ?: absolute_by_parent(path);
 	_cleanup_free_ char *cwd = NULL;
 
 	if (real)
@@ -115,9 +135,12 @@ static char *absolute(const char *path)
 
 static char *absolute_store(const char *store)
 {
+	static const char scheme[] = "file:///";
 	_cleanup_free_ char *path = NULL;
 
-	if (strstr(store, "://") || strncmp(store, "mem:", strlen("mem:")) == 0)
+	if (strncmp(store, scheme, strlen(scheme)) == 0)
+		store += strlen(scheme) - 1;
+	else if (strstr(store, "://") || strncmp(store, "mem:", strlen("mem:")) == 0)
 		return strdup(store);
 	path = absolute(store);
 	return path ? strf("file://%s", path) : NULL;
@@ -129,7 +152,9 @@ int mount_options_set_places(struct mount_options *o, const char *store, const c
 	free(o->mount_point);
 	o->store = absolute_store(store);
 	o->mount_point = absolute(mount_point);
-	return o->store && o->mount_point ? 0 : -ENOMEM;
+	if (o->store && o->mount_point)
+		return 0;
+	return log_errno(-errno, "it cannot be told where %s and %s are", store, mount_point);
 }
 
 static bool is_ignored(const char *word)

@@ -28,7 +28,8 @@ void mount_options_init(struct mount_options *o);
 void mount_options_release(struct mount_options *o);
 #define _cleanup_mount_options_ _cleanup_(mount_options_release)
 
-/* Where from and where to: made absolute. 0, -ENOMEM, -errno of the current directory. */
+/* Where from and where to: made absolute, so that a place is the same however it is written. 0,
+ * -ENOMEM, -errno of the current directory, logged. */
 int mount_options_set_places(struct mount_options *o, const char *store, const char *mount_point);
 
 /*

@@ -292,7 +292,8 @@ void placement_took(struct placement *p, pid_t caller)
 		return;
 	p->callers |= 1ull << (caller % 64);
 	if (p->taken % COUNT_EVERY == 0 && !p->is_raised && !p->is_ending)
-		want(p, (unsigned)__builtin_popcountll(atomic_exchange(&p->callers, 0)));
+		/* Two may count at once; then the second finds nobody. */
+		want(p, MAX((unsigned)__builtin_popcountll(atomic_exchange(&p->callers, 0)), 1u));
 	if (requests_left-- == 0)
 		follow(caller);
 }

@@ -22,6 +22,10 @@
 #include "mounts.h"
 #include "present.h"
 
+enum {
+	END_MS = 5 * 60 * 1000, /* for a daemon to end: it may have much to sync */
+};
+
 /* Where @arg is, even if what is mounted there is dead. malloc'ed. */
 static char *place_of(const char *arg)
 {
@@ -104,12 +108,16 @@ static int unmount(const char *place, bool is_lazy)
 	return -errno;
 }
 
-static void wait_for_end(int fd)
+/* It goes on where the mount is in another mount namespace as well, which cannot be seen from here.
+ */
+static int wait_for_end(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int r;
 
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+	while ((r = poll(&p, 1, END_MS)) < 0 && errno == EINTR)
 		;
+	return r > 0 ? 0 : -ETIME;
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -144,8 +152,11 @@ static int run(const struct command *self, int argc, char **argv)
 		daemon = daemon_of(x);
 	if (unmount(place, is_lazy) < 0)
 		return EXIT_FAILED;
-	if (daemon >= 0)
-		wait_for_end(daemon);
+	if (daemon >= 0 && wait_for_end(daemon) < 0) {
+		cli_error("%s is unmounted, but its daemon goes on: is it mounted in a container?",
+			  place);
+		return EXIT_FAILED;
+	}
 	return EXIT_DONE;
 }
 

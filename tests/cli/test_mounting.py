@@ -2,6 +2,8 @@
 """pfs mount, pfs umount, mount.pfs."""
 
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -60,6 +62,15 @@ def test_a_mount_in_the_foreground_stays_until_it_is_unmounted(shell, store):
     assert p.wait(5) == 0
 
 
+def test_a_mount_in_the_background_stays_in_no_directory(shell, mount):
+    (daemon,) = daemons(mount.state)
+    children = [int(p) for t in os.listdir(f"/proc/{daemon}/task")
+                for p in open(f"/proc/{daemon}/task/{t}/children").read().split()]
+    assert children
+    for pid in (daemon, *children):
+        wait_for(lambda pid=pid: os.readlink(f"/proc/{pid}/cwd") == "/")
+
+
 def test_a_signal_ends_a_mount_in_the_foreground(shell, store):
     (shell.home / "mnt").mkdir()
     p = subprocess.Popen([PFS, "mount", "-f", "-o", f"state={shell.home}/st", str(store),
@@ -96,7 +107,7 @@ def test_a_place_cannot_be_mounted_on_twice(shell, mount):
 def test_a_state_directory_serves_one_mount(shell, mount):
     (shell.home / "mnt2").mkdir()
     err = shell.fails(1, "mount", "-o", f"state={mount.state}", mount.store, shell.home / "mnt2")
-    assert "in use" in err
+    assert f"{mount.state} is in use" in err
 
 
 def test_a_store_that_is_not_there_cannot_be_mounted(shell):
@@ -140,6 +151,38 @@ def test_a_dead_mount_is_mounted_over(shell, mount, repo):
     wait_for(lambda: daemons(mount.state) == [])
     mount.start()
     assert os.listdir(mount.path) == ["R"]
+
+
+def test_a_dead_mount_is_the_same_place_with_a_slash_behind(shell, store):
+    states = pathlib.Path("/var/lib/pfs")
+    before = set(states.iterdir()) if states.exists() else set()
+    path = shell.home / "mnt"
+    path.mkdir()
+    try:
+        shell.ok("mount", store, path)
+        (state,) = set(states.iterdir()) - before
+        os.mkdir(path / "R")
+        (path / "R/main/f").write_text("kept")
+        (pid,) = daemons(state)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: daemons(state) == [])
+        shell.ok("mount", f"{store}/", f"{path}/")
+        assert (path / "R/main/f").read_text() == "kept"
+    finally:
+        shell.run("umount", path)
+        for left in set(states.iterdir()) - before:
+            shutil.rmtree(left)
+
+
+def test_what_took_the_place_of_a_detached_mount_stays(shell, mount, repo, store):
+    (repo / "f").write_text("x")
+    (pid,) = daemons(mount.state)
+    with open(repo / "f"):
+        shell.ok("umount", "-l", mount.path)
+        shell.ok("mount", "-o", f"state={shell.home}/other", store, mount.path)
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: daemons(mount.state) == [])
+    assert mounted(mount.path) and os.listdir(mount.path) == []
 
 
 def test_a_mount_by_name_takes_place_and_options_from_the_configuration(shell, store):

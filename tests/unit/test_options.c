@@ -2,7 +2,11 @@
 /*
  * Mount options, of fs/options.h.
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/log.h"
+#include "base/text.h"
 #include "check.h"
 #include "options.h"
 
@@ -113,6 +117,44 @@ static void a_store_that_is_a_path_becomes_a_url(void **state)
 	assert_string_equal(o->store, "s3://b/p?endpoint=http://x:1");
 }
 
+/* What has no state directory of its own would seem to have lost what is uncommitted. */
+static void a_place_is_the_same_however_it_is_written(void **state)
+{
+	static const char *const stores[] = { "%s/store",	   "%s/store/",
+					      "%s//store",	   "%s/./store",
+					      "%s/link",	   "file://%s/store",
+					      "file://%s/store//", "file://%s/link" };
+	static const char *const places[] = { "%s/none", "%s/none/", "%s/./none//", "%s/up/none" };
+	struct mount_options *o = *state;
+	char dir[] = "/tmp/pfs-options-XXXXXX";
+	_cleanup_free_ char *real = NULL, *store = NULL, *link = NULL, *up = NULL;
+	_cleanup_free_ char *wanted_store = NULL, *wanted_place = NULL;
+
+	assert_non_null(mkdtemp(dir));
+	real = realpath(dir, NULL);
+	store = strf("%s/store", dir);
+	link = strf("%s/link", dir);
+	up = strf("%s/up", dir);
+	wanted_store = strf("file://%s/store", real);
+	wanted_place = strf("%s/none", real);
+	assert_ok(mkdir(store, 0700));
+	assert_ok(symlink("store", link));
+	assert_ok(symlink(".", up));
+	for (size_t i = 0; i < ARRAY_SIZE(stores); i++) {
+		_cleanup_free_ char *s = NULL, *p = NULL;
+
+		assert_true(asprintf(&s, stores[i], dir) > 0);
+		assert_true(asprintf(&p, places[i % ARRAY_SIZE(places)], dir) > 0);
+		assert_ok(mount_options_set_places(o, s, p));
+		assert_string_equal(o->store, wanted_store);
+		assert_string_equal(o->mount_point, wanted_place);
+	}
+	assert_ok(unlink(link));
+	assert_ok(unlink(up));
+	assert_ok(rmdir(store));
+	assert_ok(rmdir(dir));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +165,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_state_directory_depends_on_store_and_place,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(a_store_that_is_a_path_becomes_a_url, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_place_is_the_same_however_it_is_written, setup,
 						teardown),
 	};
 
