@@ -113,12 +113,17 @@ void client_free(struct client *c)
 static int end(struct answering *a, json_t *error)
 {
 	json_t *number = json_object_get(error, "errno");
+	_cleanup_buf_ struct buf text = { 0 };
 
 	a->has_ended = true;
 	if (!error)
 		return 0;
 	a->client->is_diverged = json_is_true(json_object_get(error, "diverged"));
-	cli_error("%s", json_string_value(json_object_get(error, "message")) ?: "it failed");
+	/* It names things, whose names need not be UTF-8. */
+	if (json_to_bytes(json_object_get(error, "message"), &text) == 0 && text.len > 0)
+		cli_error("%.*s", (int)text.len, (const char *)text.data);
+	else
+		cli_error("it failed");
 	a->result = json_integer_value(number) > 0 ? -(int)json_integer_value(number) : -EIO;
 	return 0;
 }

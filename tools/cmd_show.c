@@ -39,7 +39,11 @@ static void print_entry(const json_t *line)
 	if (*id)
 		printf("Content: %s\n", id);
 	json_object_foreach ((json_t *)xattrs, key, value) {
-		printf("Xattr:   %s=", key);
+		json_t *name = json_string(key);
+
+		fputs("Xattr:   ", stdout);
+		print_name(name, "=");
+		json_decref(name);
 		print_name(value, "");
 		putchar('\n');
 	}
@@ -72,7 +76,7 @@ static int run(const struct command *self, int argc, char **argv)
 	_cleanup_client_ struct client *c = NULL;
 	const char *store = NULL;
 	bool json = false;
-	json_t *q, *line = NULL;
+	json_t *q, *path, *line = NULL;
 	char **args;
 	int r, n;
 
@@ -95,7 +99,8 @@ static int run(const struct command *self, int argc, char **argv)
 	r = client_ask_one(c, q, &line);
 	if (r != 0)
 		return client_exit_code(c, r);
-	if (json_string_length(json_object_get(line, "path")) == 0 &&
+	path = json_object_get(line, "path");
+	if (json_is_string(path) && json_string_length(path) == 0 &&
 	    json_is_object(json_object_get(line, "commit")))
 		r = show_commit(c, &t, line, json);
 	else if (json)

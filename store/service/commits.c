@@ -14,6 +14,8 @@
 #include "service/verbs.h"
 #include "tree/tree.h"
 
+#define TRUSTED "trusted."
+
 /* A commit's object and what it says. */
 struct loaded {
 	struct oid id;
@@ -368,6 +370,9 @@ static int put_details(struct request *q, struct vnode *n, const struct stat *st
 		const char *name = (const char *)c.p;
 
 		rd_bytes(&c, strlen(name) + 1);
+		/* As the kernel has it. */
+		if (!q->who->is_owner && strncmp(name, TRUSTED, strlen(TRUSTED)) == 0)
+			continue;
 		r = view_getxattr(n, span_str(name), &q->access, &value);
 		if (r == 0)
 			answer_keyed(&xattrs, span_str(name), buf_span(&value));
@@ -379,15 +384,16 @@ static int put_details(struct request *q, struct vnode *n, const struct stat *st
 static int put_entry(struct request *q, struct vnode *n, const struct stat *st, struct answer *a)
 {
 	struct answer e = answer_new();
-	int r = 0;
+	int r;
 
 	answer_stat(&e, st);
 	answer_time(&e, "ctime", st->st_ctim.tv_sec, (uint32_t)st->st_ctim.tv_nsec);
 	answer_number(&e, "links", st->st_nlink);
-	if (permit_mode(q->who, st->st_mode, st->st_uid, st->st_gid, R_OK))
+	r = permit_dir(q, n, st, R_OK);
+	if (r == 0)
 		r = put_details(q, n, st, &e);
 	answer_object(a, "entry", &e);
-	return r;
+	return r == -EACCES ? 0 : r;
 }
 
 /*
@@ -396,7 +402,7 @@ static int put_entry(struct request *q, struct vnode *n, const struct stat *st, 
  *	path
  *
  * One line: {repo, branch: or null for a commit, path, commit: a commit's facts, the one that is
- * shown or a head is based on, or null, entry: {type, mode, uid, gid, size, mtime, ctime, links,
+ * shown or the branch's last one, or null, entry: {type, mode, uid, gid, size, mtime, ctime, links,
  * and if the caller may read it: id: of its content, null while uncommitted, target: a symlink's,
  * major, minor, xattrs: {name: value}}}.
  */

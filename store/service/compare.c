@@ -235,23 +235,27 @@ static int tell(struct comparing *x)
 	return r;
 }
 
+/* Takes the strings of @d. */
+static int keep(struct comparing *x, const struct difference *d)
+{
+	int r = differences_add(&x->held, d);
+
+	if (r == 0 && x->held.count > HELD_MAX)
+		x->c->is_plain = true;
+	return r == 0 && x->c->is_plain ? tell(x) : r;
+}
+
 static int hold(struct comparing *x, const struct diff_side *a, const struct diff_side *b,
 		struct span path, int what)
 {
 	struct difference d = { .what = (uint8_t)what, .has = { a, b }, .path_len = path.len };
-	int r;
 
 	if (a)
 		fact_of(&a->st, &a->id, &d.side[0]);
 	if (b)
 		fact_of(&b->st, &b->id, &d.side[1]);
 	d.path = strndup((const char *)path.data, path.len);
-	if (!d.path)
-		return -ENOMEM;
-	r = differences_add(&x->held, &d);
-	if (r == 0 && x->held.count > HELD_MAX)
-		x->c->is_plain = true;
-	return r == 0 && x->c->is_plain ? tell(x) : r;
+	return d.path ? keep(x, &d) : -ENOMEM;
 }
 
 static int found(const struct diff_item *d, void *ctx)
@@ -313,8 +317,8 @@ static int add_entry(const struct fact *f, struct span path, void *ctx)
 	d.path = strndup((const char *)path.data, path.len);
 	if (!d.path)
 		return -ENOMEM;
-	r = differences_add(&x->held, &d);
-	return r < 0 ? r : 1;
+	r = keep(x, &d);
+	return r != 0 ? r : 1;
 }
 
 static int compare_both(struct comparing *x)
@@ -346,7 +350,10 @@ static int compare_one(struct comparing *x)
 	}
 	if (r == 0)
 		r = permit_dir(q, v, &side.st, R_OK | X_OK);
-	return r < 0 ? r : walk_below(q, v, span_str(""), add_entry, x);
+	if (r == 0)
+		r = walk_below(q, v, span_str(""), add_entry, x);
+	differences_sort(&x->held);
+	return r;
 }
 
 int compare(struct request *q, struct comparison *c)

@@ -45,7 +45,8 @@ struct comparison {
 	uint64_t hidden; /* result: differences in directories the caller may not read */
 };
 
-/* Calls c->fn for each difference, in the order of the paths. 0 or an error of view.h. */
+/* Calls c->fn for each difference, in the order of the paths, unless there are too many to be held
+ * and the first side is nothing. 0 or an error of view.h. */
 int compare(struct request *q, struct comparison *c);
 
 /* For compare.c and renames.c. */
@@ -57,6 +58,8 @@ struct differences {
 void differences_release(struct differences *c);
 /* Takes the strings of @x, on failure too. */
 int differences_add(struct differences *c, const struct difference *x);
+/* By path, a directory before what is below it. */
+void differences_sort(struct differences *c);
 void difference_release(struct difference *x);
 
 /* Pairs what was removed with what was added, in place; the order is that of the paths again. */

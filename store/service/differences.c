@@ -76,20 +76,23 @@ static int add_size(const struct fact *f, struct span path, void *ctx)
 	return 0;
 }
 
-/* Bytes of a file, or below a directory that one side alone has. Of one that is committed the tree
- * says so, but for files with several names. */
+/* Bytes of a file, or below a directory that is not told of file by file. Of one that is committed
+ * the tree says so, but for files with several names. */
 static int bytes_of(struct telling *t, const struct difference *d, unsigned side, uint64_t *ret)
 {
 	_cleanup_held_ struct held at = { 0 };
 	_cleanup_buf_ struct buf size = { 0 };
-	struct span path = span_of(d->path, d->path_len);
+	bool is_from = side == 0 && d->from;
+	struct span path = is_from ? span_of(d->from, d->from_len) : span_of(d->path, d->path_len);
 	const struct fact *f = &d->side[side];
 	struct stat st;
 	int r;
 
 	*ret = S_ISREG(f->mode) ? f->size : 0;
-	if (!S_ISDIR(f->mode) || (d->what != DIFF_ADDED && d->what != DIFF_REMOVED))
+	if (!S_ISDIR(f->mode) || d->what == DIFF_ATTRS)
 		return 0;
+	if (span_equal(path, span_str("."))) /* the thing itself */
+		path.len = 0;
 	r = address_walk_from(t->q, t->c.side[side], path, &at, &st);
 	if (r == 0 && oid_is_null(&f->id)) {
 		r = walk_below(t->q, at.vnode, span_str(""), add_size, ret);

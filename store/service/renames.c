@@ -32,6 +32,12 @@ static int cmp_differences(const void *a, const void *b)
 			 ((const struct difference *)b)->path);
 }
 
+void differences_sort(struct differences *c)
+{
+	if (c->count > 0)
+		qsort(c->items, c->count, sizeof(*c->items), cmp_differences);
+}
+
 /* Something that is gone from where it was. */
 struct gone {
 	struct hnode node; /* by id or inode number */
@@ -255,7 +261,7 @@ static int settle(struct pairing *p)
 		p->found.items[i] = (struct difference){ 0 };
 	}
 	if (r == 0 && p->found.count > 0)
-		qsort(all->items, all->count, sizeof(*all->items), cmp_differences);
+		differences_sort(all);
 	return r;
 }
 

@@ -116,8 +116,27 @@ static void name_beside(char ret[BESIDE])
 	snprintf(ret, BESIDE, ".pfs-restore-%016llx", (unsigned long long)random_u64());
 }
 
+/* What has the name now, which it is about to lose: it may have others, under which the kernel then
+ * is to ask anew how many. */
+static struct held former_of(struct request *q, struct vnode *dir, const char *name)
+{
+	struct held former = { .table = q->service->vnodes };
+	struct stat st;
+
+	if (view_lookup(dir, span_str(name), &q->access, &former.vnode, &st) < 0)
+		former.vnode = NULL;
+	return former;
+}
+
+static void tell_of_links(struct request *q, const struct held *file)
+{
+	if (file->vnode)
+		tell_kernel(q, file->vnode, "");
+}
+
 int restore_replace(struct request *q, struct vnode *from, struct vnode *dir, const char *name)
 {
+	_cleanup_held_ struct held former = former_of(q, dir, name);
 	char beside[BESIDE];
 	int r;
 
@@ -129,11 +148,14 @@ int restore_replace(struct request *q, struct vnode *from, struct vnode *dir, co
 	if (r == 0)
 		tell_kernel(q, dir, name);
 	/* Either the old or the grafted one, by now. */
-	return head_remove_tree(dir, span_str(beside), &q->access) ?: r;
+	r = head_remove_tree(dir, span_str(beside), &q->access) ?: r;
+	tell_of_links(q, &former);
+	return r;
 }
 
 int restore_link(struct request *q, struct vnode *file, struct vnode *dir, const char *name)
 {
+	_cleanup_held_ struct held former = former_of(q, dir, name);
 	char beside[BESIDE];
 	struct stat st;
 	int r;
@@ -147,6 +169,8 @@ int restore_link(struct request *q, struct vnode *file, struct vnode *dir, const
 		view_unlink(dir, span_str(beside), &q->access);
 	else
 		tell_kernel(q, dir, name);
+	tell_kernel(q, file, "");
+	tell_of_links(q, &former);
 	return r;
 }
 
@@ -203,12 +227,16 @@ static int add(struct restoring *x, const char *path)
 
 static int take_away(struct restoring *x, const char *path)
 {
+	_cleanup_held_ struct held former = { 0 };
 	int r = move_to_parent(x, path);
 
-	if (r == 0)
+	if (r == 0) {
+		former = former_of(x->q, x->parent.vnode, last_part(path));
 		r = head_remove_tree(x->parent.vnode, span_str(last_part(path)), &x->q->access);
+	}
 	if (r == 0) {
 		tell_kernel(x->q, x->parent.vnode, last_part(path));
+		tell_of_links(x->q, &former);
 		x->removed++;
 	}
 	return r;
@@ -294,6 +322,25 @@ static int make_same(struct restoring *x, struct vnode *dir, const char *name)
 	return r;
 }
 
+/* A directory as @model is, called @name in @dir. */
+static int make_like(struct request *q, struct vnode *dir, struct span name, struct vnode *model,
+		     struct vnode **ret)
+{
+	_cleanup_free_ char *text = strndup((const char *)name.data, name.len);
+	_cleanup_held_ struct held made = { .table = q->service->vnodes };
+	struct new_file f = { .mode = S_IFDIR | 0700, .by = { q->who->uid, q->who->gid, 0 } };
+	struct stat st;
+	int r = text ? view_create(dir, name, &f, &q->access, &made.vnode, &st) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	tell_kernel(q, dir, text);
+	r = set_attrs(q, model, made.vnode);
+	if (r == 0)
+		*ret = TAKE_PTR(made.vnode);
+	return r;
+}
+
 /* The parents of where it goes; those that are missing are made as they are in the commit, if that
  * has it in the same place. */
 static int make_parents(struct request *q, struct view *head, struct span path, struct view *commit,
@@ -306,7 +353,6 @@ static int make_parents(struct request *q, struct view *head, struct span path, 
 	for (size_t end = 0; r == 0 && end < path.len; end++) {
 		_cleanup_held_ struct held model = { 0 };
 		size_t start = end;
-		struct new_file f = { .by = { q->who->uid, q->who->gid, 0 } };
 		struct vnode *next;
 		struct span name;
 
@@ -316,13 +362,8 @@ static int make_parents(struct request *q, struct view *head, struct span path, 
 		r = view_lookup(at.vnode, name, &q->access, &next, &st);
 		if (r == -ENOENT && commit)
 			r = address_walk(q, commit, span_of(path.data, end), &model, &st);
-		if (r == 0 && model.vnode) {
-			f.mode = S_IFDIR | 0700;
-			r = view_create(at.vnode, name, &f, &q->access, &next, &st);
-			if (r == 0)
-				r = set_attrs(q, model.vnode, next);
-			tell_kernel(q, at.vnode, "");
-		}
+		if (r == 0 && model.vnode)
+			r = make_like(q, at.vnode, name, model.vnode, &next);
 		if (r < 0)
 			return r;
 		vnode_unref(at.table, at.vnode);

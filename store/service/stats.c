@@ -249,8 +249,8 @@ static int put_store(struct request *q, struct answer *a)
  * One line: {reader: {...}, index: {...}, cached_bytes, heads?: {...}, mount?: what the daemon
  * adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
  * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
- *how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
- *well things compress, commit_bytes / unique_bytes how much is shared.
+ * how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
+ * well things compress, commit_bytes / unique_bytes how much is shared.
  */
 int verb_stats(struct request *q)
 {

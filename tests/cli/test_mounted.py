@@ -141,6 +141,12 @@ def test_status_before_the_first_commit(shell, repo):
     assert [(c["change"], c["path"]) for c in status["changes"]] == [("added", "d"), ("added", "g")]
 
 
+def test_what_is_new_is_told_in_order(shell, repo):
+    for name in "zbxa":
+        write(repo / name, name)
+    assert [c["path"] for c in shell.json("status", "--json", repo)["changes"]] == list("abxz")
+
+
 def test_a_file_written_anew_with_the_same_bytes_is_not_changed(shell, repo):
     write(repo / "f", "same" * 1000)
     write(repo / "g", "same" * 1000)
@@ -230,6 +236,22 @@ def test_diff_tells_of_the_root_itself(shell, mount, repo):
     assert changes(shell, mount / "R/first", repo) == {"./": "P"}
 
 
+def test_diff_counts_what_is_in_a_directory_that_comes_or_goes(shell, mount, repo):
+    write(repo / "typed/d/f", "x" * 1000)
+    write(repo / "moved/f", "y" * 500)
+    shell.ok("commit", "-n", "first", repo)
+    shutil.rmtree(repo / "typed")
+    write(repo / "typed", "now a file")
+    os.rename(repo / "moved", repo / "to")
+    shell.ok("commit", "-n", "second", repo)
+    found = shell.json("diff", "--stat", "--json", mount / "R/first", mount / "R/second")
+    assert {c["path"]: (c["old_bytes"], c["new_bytes"]) for c in found["changes"]} == {
+        "typed": (1000, 10), "to": (500, 500)}
+    assert (found["summary"]["bytes_removed"], found["summary"]["bytes_added"]) == (1000, 10)
+    found = shell.json("diff", "--stat", "--json", mount / "R/first/typed", mount / "R/second/typed")
+    assert [(c["path"], c["old_bytes"]) for c in found["changes"]] == [(".", 1000)]
+
+
 def test_diff_as_json(shell, two):
     diff = shell.json("diff", "--json", "--stat", two / "R/first", two / "R/second")
     assert set(diff) == {"changes", "summary"}
@@ -292,6 +314,17 @@ def test_names_that_a_terminal_could_misread_are_quoted(shell, repo):
         found.add(bytes.fromhex(path["hex"]) if isinstance(path, dict) else path.encode())
     assert found == set(names)
     shell.ok("show", os.fsencode(repo) + b"/\xff\xfe")
+
+
+def test_a_name_that_is_not_utf8_is_shown_and_said(shell, mount, repo):
+    name = b"\xff\xfe"
+    with open(os.fsencode(repo) + b"/" + name, "w") as f:
+        f.write("xyz")
+    shell.ok("commit", "-n", "first", repo)
+    first = os.fsencode(mount / "R/first") + b"/"
+    shown = shell.json("show", "--json", first + name)
+    assert shown["path"] == {"hex": "fffe"} and shown["entry"]["size"] == 3
+    assert "gone\udcff" in shell.fails(1, "show", first + b"gone\xff")
 
 
 def test_log_goes_back_from_the_last(shell, mount, repo):
@@ -367,6 +400,35 @@ def test_restore_below_a_directory_that_was_removed(shell, two):
     shell.ok("restore", two / "R/first/lost/x")
     assert (two / "R/main/lost/x").read_text() == "x"
     assert os.listdir(two / "R/main/lost") == ["x"]
+
+
+def test_restore_below_a_directory_that_was_looked_for(shell, mount, repo):
+    write(repo / "a/b/x", "x")
+    shell.ok("commit", "-n", "first", repo)
+    shutil.rmtree(repo / "a")
+    assert not os.path.exists(repo / "a")
+    shell.ok("restore", mount / "R/first/a/b/x")
+    assert (repo / "a/b/x").read_text() == "x"
+
+
+def test_restore_tells_of_links_by_the_names_that_stay(shell, mount, repo):
+    def links(*names):
+        return [os.stat(repo / name).st_nlink for name in names]
+
+    write(repo / "a", "x")
+    os.link(repo / "a", repo / "b")
+    shell.ok("commit", "-n", "two", repo)
+    with open(repo / "a", "a") as f:
+        f.write("more")
+    assert links("b", "a") == [2, 2]
+    shell.ok("restore", mount / "R/two/a")
+    assert links("b", "a") == [1, 1]
+    shell.ok("restore", mount / "R/two")
+    assert links("a", "b") == [2, 2]
+    os.link(repo / "a", repo / "c")
+    assert links("a", "b") == [3, 3]
+    shell.ok("restore", mount / "R/two")
+    assert links("a", "b") == [2, 2]
 
 
 def test_restore_a_whole_tree(shell, two):
@@ -626,6 +688,14 @@ def test_other_users_may_what_the_permission_bits_say(shell, mount, repo):
     assert commit["author"].startswith("nobody@")
     os.chmod(mount / "R", 0o700)
     as_user(shell, me, 1, "log", "R/main", cwd=mount.path)
+    os.chmod(mount / "R", 0o755)
+    os.setxattr(repo / "f", "user.open", b"1")
+    os.setxattr(repo / "f", "trusted.hidden", b"1")
+    seen = shell.run("show", "--json", repo / "f", user=me).json()["entry"]["xattrs"]
+    assert seen == {"user.open": "1"}
+    subprocess.run(["setfacl", "-m", f"u:{me}:-", repo / "f"], check=True)
+    assert "xattrs" not in shell.run("show", "--json", repo / "f", user=me).json()["entry"]
+    assert "xattrs" in shell.json("show", "--json", repo / "f")["entry"]
     as_user(shell, me, 0, "repo", "create", mount / "theirs")
     assert os.stat(mount / "theirs").st_uid == me
 
