@@ -116,14 +116,22 @@ static int forget_prefix(struct heads *hs, char letter, uint32_t head)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* 0: it is as good as gone: nobody changes it any more. */
+/* Under the view's lock. 0: it is as good as gone: nobody changes it any more. */
+static int remove_clean(struct head *h)
+{
+	if (h->top || h->frozen.count)
+		return -ENOTEMPTY;
+	h->is_removed = true;
+	return 0;
+}
+
 static int set_removed(struct head *h, bool is_removed)
 {
 	WITH_LOCK(&h->view.lock);
 
-	if (is_removed && (h->top || h->frozen.count))
-		return -ENOTEMPTY;
-	h->is_removed = is_removed;
+	if (is_removed)
+		return remove_clean(h);
+	h->is_removed = false;
 	return 0;
 }
 
@@ -165,35 +173,46 @@ struct head *next_head(struct heads *hs, const struct head *h)
 	return at->next == &hs->heads ? NULL : container_of(at->next, struct head, link);
 }
 
-/* Of all heads of a repo that are not gone already. */
-static int set_leaving(struct heads *hs, const struct id128 *repo)
+static int leave(struct head *h, const void *with)
 {
-	int r = 0;
+	int r;
 
-	for (struct head *h = next_head(hs, NULL); h && r == 0; h = next_head(hs, h)) {
-		if (!id128_equal(&h->view.repo, repo) || h->is_removed)
-			continue;
-		r = set_removed(h, true);
-		h->is_leaving = r == 0;
-	}
+	WITH_LOCK(&h->view.lock);
+
+	if (h->is_removed)
+		return 0;
+	r = remove_clean(h);
+	if (r == 0)
+		h->leaving_with = with;
 	return r;
+}
+
+/* Was it this removal that it was leaving with? With @is_back it stays. */
+static bool end_leaving(struct head *h, const void *with, bool is_back)
+{
+	WITH_LOCK(&h->view.lock);
+
+	if (h->leaving_with != with)
+		return false;
+	h->leaving_with = NULL;
+	if (is_back)
+		h->is_removed = false;
+	return true;
 }
 
 int heads_remove_repo(struct heads *hs, const struct id128 *repo, const char *name,
 		      const struct deadline *dl)
 {
-	int r = set_leaving(hs, repo);
+	int r = 0;
+	const void *us = &r; /* another may be under way */
 
+	for (struct head *h = next_head(hs, NULL); h && r == 0; h = next_head(hs, h))
+		if (id128_equal(&h->view.repo, repo))
+			r = leave(h, us);
 	if (r == 0)
 		r = refs_remove_repo(hs->store->refs, name, dl);
-	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h)) {
-		if (!id128_equal(&h->view.repo, repo) || !h->is_leaving)
-			continue;
-		h->is_leaving = false;
-		if (r < 0)
-			set_removed(h, false);
-		else if (forget(h) < 0)
+	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h))
+		if (end_leaving(h, us, r < 0) && r == 0 && forget(h) < 0)
 			log_warning("%s/%s: its records stay", h->view.repo_name, h->branch_name);
-	}
 	return r;
 }

@@ -57,7 +57,7 @@ void head_put(struct head *h, uint32_t top, struct table_batch *batch)
 	batch->bytes.failed |= buf_failed(&b);
 }
 
-void counters_put(struct heads *hs, struct table_batch *batch)
+static void counters_put(struct heads *hs, struct table_batch *batch)
 {
 	_cleanup_buf_ struct buf b = { 0 };
 	struct record_key k = key_counters();
@@ -69,6 +69,14 @@ void counters_put(struct heads *hs, struct table_batch *batch)
 	counters_rec_put(&b, &hs->counters);
 	table_batch_put(batch, key_span(&k), buf_span(&b));
 	batch->bytes.failed |= buf_failed(&b);
+}
+
+int counters_apply(struct heads *hs, struct table_batch *batch)
+{
+	WITH_LOCK(&hs->counting);
+
+	counters_put(hs, batch);
+	return table_apply(hs->table, batch);
 }
 
 static bool needs_files(struct heads *hs)
@@ -112,8 +120,9 @@ int change_apply(struct change *c)
 		head_put(h, c->layer, &c->batch);
 	}
 	if (c->is_new_top || needs_files(h->heads))
-		counters_put(h->heads, &c->batch);
-	r = table_apply(h->heads->table, &c->batch);
+		r = counters_apply(h->heads, &c->batch);
+	else
+		r = table_apply(h->heads->table, &c->batch);
 	if (r < 0) {
 		h->ages_end = ages_end;
 		return r;
@@ -260,14 +269,15 @@ int change_file(struct change *c, struct vnode *n, struct file *f)
 	return lift(c, n->ino, f);
 }
 
-static void put_exception(struct change *c, const struct record_key *k, uint64_t ino)
+void exception_put(struct head *h, const struct record_key *k, uint64_t ino,
+		   struct table_batch *batch)
 {
-	struct record_key taken = key_taken(c->head->id, ino);
+	struct record_key taken = key_taken(h->id, ino);
 	uint64_t be = htobe64(ino);
 
-	table_batch_put(&c->batch, key_span(k), span_of(&be, sizeof(be)));
-	table_batch_put(&c->batch, key_span(&taken), span_of(NULL, 0));
-	c->head->has_exceptions = true;
+	table_batch_put(batch, key_span(k), span_of(&be, sizeof(be)));
+	table_batch_put(batch, key_span(&taken), span_of(NULL, 0));
+	h->has_exceptions = true;
 }
 
 void change_name_put(struct change *c, uint64_t dir, struct span name, uint64_t ino,
@@ -284,7 +294,7 @@ void change_name_put(struct change *c, uint64_t dir, struct span name, uint64_t 
 	/* A hard link's number hangs on its link id, not on its names. */
 	k = key_exception(h->id, dir, name);
 	if (!f->has_link && ino != derive_ino(&h->view, dir, name))
-		put_exception(c, &k, ino);
+		exception_put(h, &k, ino, &c->batch);
 	else if (h->has_exceptions)
 		table_batch_delete(&c->batch, key_span(&k));
 }
@@ -369,7 +379,7 @@ int change_new_ino(struct change *c, uint64_t dir, struct span name, bool was_th
 			*ret = ino;
 			return 0;
 		}
-		ino = random_u64() >> 1 | 1ull << 62;
+		ino = random_ino();
 	}
 	return -EIO;
 }
@@ -390,7 +400,7 @@ void change_link_id(struct change *c, struct vnode *n, struct file *f)
 	f->rec.name = span_of(NULL, 0);
 	change_link_put(c, &f->rec.link, n->ino);
 	k = key_link_exception(c->head->id, &f->rec.link);
-	put_exception(c, &k, n->ino);
+	exception_put(c->head, &k, n->ino, &c->batch);
 }
 
 void change_link_gone(struct change *c, uint64_t ino, const struct file_rec *f)

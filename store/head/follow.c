@@ -38,9 +38,10 @@ static int push(struct following *f, struct vnode *dir, const struct tree_root *
 	return 0;
 }
 
-/* The number of the name in the old commit, and no exception for it in the new one. */
+/* The number of the name in the old commit; no exception for it in the new one, unless that has the
+ * file still. */
 static int former_ino(struct following *f, const struct vnode *dir, const struct dirent_rec *e,
-		      uint64_t *ret)
+		      bool stays, uint64_t *ret)
 {
 	struct head *h = f->head;
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
@@ -50,7 +51,7 @@ static int former_ino(struct following *f, const struct vnode *dir, const struct
 	WITH_LOCK(&h->view.lock);
 
 	r = base_ino(&h->view, dir->ino, e, ret);
-	if (r < 0 || !h->has_exceptions || e->has_link ||
+	if (r < 0 || stays || !h->has_exceptions || e->has_link ||
 	    *ret == derive_ino(&h->view, dir->ino, e->name))
 		return r;
 	k = key_exception(h->id, dir->ino, e->name);
@@ -70,26 +71,30 @@ static void doom(struct head *h, struct vnode *n)
 static int visit(struct following *f, struct vnode *dir, const struct dirent_rec *was,
 		 const struct dirent_rec *is)
 {
+	static const struct tree_root empty;
 	struct head *h = f->head;
 	const struct heads_options *o = &h->heads->opts;
 	struct span name = was ? was->name : is->name;
-	bool both_dirs = was && is && was->inode.type == FT_DIR && is->inode.type == FT_DIR;
+	bool stays =
+		was && is && is->inode.type == was->inode.type && is->has_link == was->has_link;
 	struct vnode *n = NULL;
 	uint64_t ino;
 	int r;
 
 	if (was) {
-		r = former_ino(f, dir, was, &ino);
+		r = former_ino(f, dir, was, stays, &ino);
 		if (r < 0)
 			return r;
 		n = vnode_find(h->view.vnodes, &h->view, ino);
 	}
-	if (n && (!is || is->inode.type != was->inode.type || is->has_link != was->has_link))
+	/* A hard-linked file may have other names: compare_links() knows. */
+	if (n && !stays && !was->has_link)
 		doom(h, n);
 	if (o->outdated)
 		o->outdated(&h->view, vnode_id(dir), name, n ? vnode_id(n) : 0, o->ctx);
-	if (n && both_dirs)
-		return push(f, n, &was->inode.dir, &is->inode.dir);
+	/* What is below a directory that is gone has gone with it. */
+	if (n && was->inode.type == FT_DIR)
+		return push(f, n, &was->inode.dir, stays ? &is->inode.dir : &empty);
 	if (n)
 		vnode_unref(h->view.vnodes, n);
 	return 0;
@@ -149,6 +154,8 @@ static int compare_links(struct following *f, const struct tree_root *was,
 		n = r == 0 ? vnode_find(h->view.vnodes, &h->view, ino) : NULL;
 		if (!n)
 			continue;
+		if (!b.leaf)
+			doom(h, n);
 		if (o->outdated)
 			o->outdated(&h->view, 0, span_of(NULL, 0), vnode_id(n), o->ctx);
 		vnode_unref(h->view.vnodes, n);
@@ -170,13 +177,14 @@ static bool may_move(struct head *h, const struct oid *target)
 	return is_clean(h) && !oid_equal(&h->view.base.id, target);
 }
 
-/* Exchanges the base if the head may move: 1, 0. Then @base is the old one. */
+/* Exchanges the base if the head may move: 1, 0. Then @base is the old one. Branches only go
+ * forward: a commit that is not above the base's is what somebody knew before that. */
 static int move(struct head *h, struct base *base)
 {
 	WITH_WRLOCK(&h->gate);
 	WITH_LOCK(&h->view.lock);
 
-	if (!is_clean(h) || oid_equal(&h->view.base.id, &base->id))
+	if (!is_clean(h) || base->commit.generation <= h->view.base.commit.generation)
 		return 0;
 	view_swap_base(&h->view, base);
 	return 1;

@@ -57,7 +57,7 @@ int heads_get(struct heads *h, const char *repo, const char *branch, struct acce
 
 /*
  * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open,
- * it moves there. 1: it has; 0: it stays where it is (or is there); -errno.
+ * it moves there. 1: it has; 0: it stays where it is (or is there, or beyond); -errno.
  */
 int head_follow(struct view *head, const struct oid *target, struct access *acc);
 

@@ -8,6 +8,8 @@
  *	state/stage/	staged bytes
  */
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -22,10 +24,23 @@ enum {
 	LOCK_POLL_MS = 5,
 };
 
+/* What a directory is called, for messages; "" where that cannot be told. */
+static const char *path_of(int dirfd, char ret[PATH_MAX])
+{
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+	n = readlink(link, ret, PATH_MAX - 1);
+	ret[MAX(n, (ssize_t)0)] = '\0';
+	return ret;
+}
+
 /* A process that was just killed may not have ended yet, so the lock gets a moment. */
 static int lock_state(int dirfd)
 {
 	struct deadline dl = deadline_in_ms(LOCK_WAIT_MS);
+	char path[PATH_MAX];
 	_cleanup_close_ int fd = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0)
@@ -34,7 +49,8 @@ static int lock_state(int dirfd)
 		if (errno != EWOULDBLOCK)
 			return log_errno(-errno, "the state directory cannot be locked");
 		if (deadline_check(&dl) < 0)
-			return log_fail(-EBUSY, "the state directory is in use by another mount");
+			return log_fail(-EBUSY, "the state directory %s is in use by another mount",
+					path_of(dirfd, path));
 		usleep(LOCK_POLL_MS * 1000);
 	}
 	return TAKE_FD(fd);
@@ -264,6 +280,7 @@ int heads_open(const struct heads_options *o, struct heads **ret)
 	hs->store = o->store;
 	hs->vnodes = o->vnodes;
 	hs->lock_fd = -1;
+	pthread_mutex_init(&hs->counting, NULL);
 	pthread_mutex_init(&hs->lock, NULL);
 	pthread_cond_init(&hs->settled, NULL);
 	list_init(&hs->heads);
@@ -292,8 +309,7 @@ int heads_open(const struct heads_options *o, struct heads **ret)
 		r = recover(hs);
 	if (r < 0)
 		return log_errno(r, "the state directory cannot be used");
-	counters_put(hs, &batch);
-	r = table_apply(hs->table, &batch);
+	r = counters_apply(hs, &batch);
 	if (r < 0)
 		return log_errno(r, "the state directory cannot be written");
 	*ret = TAKE_PTR(hs);
@@ -316,6 +332,7 @@ void heads_free(struct heads *hs)
 		close(hs->lock_fd);
 	pthread_cond_destroy(&hs->settled);
 	pthread_mutex_destroy(&hs->lock);
+	pthread_mutex_destroy(&hs->counting);
 	free(hs);
 }
 

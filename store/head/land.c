@@ -4,27 +4,35 @@
  *
  * What the top has of files that came up from a frozen layer lay on that layer; it now lies on what
  * the commit has of them. Which those are is known (head->lifted); what the commit has is looked up
- * by the path that the frozen layers say, before the lock is taken, again and again until nothing
- * new has come up. Then all of it is one change: the base, the records of the top, and the end of
- * the frozen layers. Files without a name that lie in them are moved up first.
+ * by the path that the frozen layers say, with no lock held, and put into the records of the top,
+ * some at a time, until nothing new has come up. (While the frozen layers are there that shows
+ * nothing new: where they show what is below, the commit has just that.) Then the rest is one
+ * change: the base, and the end of the frozen layers. Files that have no name in them are moved up
+ * in it.
  */
 #include "base/log.h"
 #include "head/base.h"
 #include "head/commit.h"
 #include "head/readdir.h"
 
+enum {
+	REBASE_AT_ONCE = 1000, /* a change has its limits, and others wait for the lock */
+};
+
 /* A file as the new base has it. */
 struct landed {
 	uint64_t ino;
-	struct inode inode; /* spans emptied */
+	struct inode inode; /* spans emptied; type 0: it does not have it */
 };
 
 struct landing {
 	struct head *head;
 	struct base base; /* the new one; after landing, the old one */
 	struct access *acc;
-	struct landed *landed; /* as many as are resolved of head->lifted; owned */
-	size_t landed_count;
+	struct landed *landed; /* REBASE_AT_ONCE of them; owned */
+	size_t rebased; /* so many of head->lifted */
+	uint64_t *nameless; /* those of them that the new base does not have; owned */
+	size_t nameless_count;
 	struct freed_list freed; /* what frozen layers have in slabs */
 	uint32_t *files; /* staging files of their own; owned */
 	size_t file_count;
@@ -34,6 +42,7 @@ static void landing_release(struct landing *l)
 {
 	base_release(&l->base);
 	free(l->landed);
+	free(l->nameless);
 	free(l->freed.items);
 	free(l->files);
 }
@@ -113,39 +122,97 @@ static int resolve(struct landing *l, uint64_t ino, struct inode *ret)
 	return 0;
 }
 
-/* Resolves what was lifted since the last time; how many, or -errno. */
-static int resolve_lifted(struct landing *l)
+/* Once, however often it was lifted. */
+static int note_nameless(struct landing *l, uint64_t ino)
+{
+	uint64_t *p;
+
+	for (size_t i = 0; i < l->nameless_count; i++)
+		if (l->nameless[i] == ino)
+			return 0;
+	p = reallocarray(l->nameless, l->nameless_count + 1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	l->nameless = p;
+	l->nameless[l->nameless_count++] = ino;
+	return 0;
+}
+
+/* The next of what was lifted: how many. */
+static size_t next_lifted(struct landing *l)
 {
 	struct head *h = l->head;
-	_cleanup_free_ uint64_t *inos = NULL;
 	size_t n;
 
-	pthread_mutex_lock(&h->view.lock);
-	n = h->lifted_count - l->landed_count;
-	inos = n ? malloc(n * sizeof(*inos)) : NULL;
-	if (inos)
-		memcpy(inos, h->lifted + l->landed_count, n * sizeof(*inos));
-	pthread_mutex_unlock(&h->view.lock);
-	if (n == 0)
-		return 0;
-	if (inos) {
-		struct landed *p = reallocarray(l->landed, l->landed_count + n, sizeof(*p));
+	WITH_LOCK(&h->view.lock);
 
-		if (!p)
-			return -ENOMEM;
-		l->landed = p;
-	} else {
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < n; i++) {
-		struct landed x = { .ino = inos[i] };
-		int r = resolve(l, inos[i], &x.inode);
+	n = MIN(h->lifted_count - l->rebased, (size_t)REBASE_AT_ONCE);
+	for (size_t i = 0; i < n; i++)
+		l->landed[i] = (struct landed){ .ino = h->lifted[l->rebased + i] };
+	return n;
+}
 
-		if (r < 0 && r != -ENOENT)
+/* A file of the top lies on the new base from now on. */
+static int rebase(struct landing *l, const struct landed *x, struct table_batch *batch)
+{
+	struct head *h = l->head;
+	struct layers top = { .id = { h->top }, .count = h->top != 0 };
+	struct record_key k = key_inode(h->top, x->ino);
+	_cleanup_file_ struct file f = { 0 };
+	_cleanup_buf_ struct buf b = { 0 };
+	struct inode *i = &f.rec.inode;
+	int r = load_from(h, &top, x->ino, &f);
+
+	/* It was removed since. */
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (i->type == FT_DIR)
+		i->dir = x->inode.dir;
+	else if (i->type == FT_REG || i->type == FT_LNK)
+		i->content = x->inode.content;
+	file_rec_put(&b, &f.rec);
+	table_batch_put(batch, key_span(&k), buf_span(&b));
+	return buf_failed(&b) ? -ENOMEM : 0;
+}
+
+static int rebase_all(struct landing *l, size_t n)
+{
+	struct head *h = l->head;
+	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	int r = 0;
+
+	WITH_LOCK(&h->view.lock);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (l->landed[i].inode.type)
+			r = rebase(l, &l->landed[i], &batch);
+	return r < 0 ? r : table_apply(h->heads->table, &batch);
+}
+
+/* Rebases what was lifted so far. */
+static int rebase_lifted(struct landing *l)
+{
+	size_t n;
+
+	while ((n = next_lifted(l)) > 0) {
+		int r = 0;
+
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			struct landed *x = &l->landed[i];
+
+			r = resolve(l, x->ino, &x->inode);
+			if (r == -ENOENT)
+				r = note_nameless(l, x->ino);
+		}
+		if (r == 0)
+			r = change_room(&l->head->view, l->acc);
+		if (r == 0)
+			r = rebase_all(l, n);
+		if (r < 0)
 			return r;
-		l->landed[l->landed_count++] = x;
+		l->rebased += n;
 	}
-	return (int)MIN(n, (size_t)INT32_MAX);
+	return 0;
 }
 
 /* Once or several times. */
@@ -202,29 +269,6 @@ static int collect_layer(struct landing *l, uint32_t layer)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* A file of the top lies on the new base from now on. */
-static int rebase(struct landing *l, const struct landed *x, struct table_batch *batch)
-{
-	struct head *h = l->head;
-	struct layers top = { .id = { h->top }, .count = h->top != 0 };
-	struct record_key k = key_inode(h->top, x->ino);
-	_cleanup_file_ struct file f = { 0 };
-	_cleanup_buf_ struct buf b = { 0 };
-	struct inode *i = &f.rec.inode;
-	int r = load_from(h, &top, x->ino, &f);
-
-	/* It was removed since, or has no name in the commit: then it was moved up. */
-	if (r < 0 || !x->inode.type)
-		return r == -ENOENT ? 0 : r;
-	if (i->type == FT_DIR)
-		i->dir = x->inode.dir;
-	else if (i->type == FT_REG || i->type == FT_LNK)
-		i->content = x->inode.content;
-	file_rec_put(&b, &f.rec);
-	table_batch_put(batch, key_span(&k), buf_span(&b));
-	return buf_failed(&b) ? -ENOMEM : 0;
-}
-
 static void keep_file(struct landing *l, uint32_t file)
 {
 	size_t n = 0;
@@ -271,7 +315,7 @@ static int rescue_extent(struct landing *l, uint64_t ino, const struct file *f, 
 	return buf_failed(&value) ? -ENOMEM : 0;
 }
 
-/* Moves a file without a name up: all that it shows becomes the top's. */
+/* Moves a file up that the commit does not have: all that it shows becomes the top's. */
 static int rescue(struct landing *l, uint64_t ino, uint32_t top, struct table_batch *batch)
 {
 	struct head *h = l->head;
@@ -306,6 +350,25 @@ static int rescue(struct landing *l, uint64_t ino, uint32_t top, struct table_ba
 	file_rec_put(&b, &f.rec);
 	table_batch_put(batch, key_span(&k), buf_span(&b));
 	return buf_failed(&b) ? -ENOMEM : 0;
+}
+
+/* What the commit does not have may have got a name since. */
+static int rescue_named(struct landing *l, struct table_batch *batch)
+{
+	struct head *h = l->head;
+	struct layers top = { .id = { h->top }, .count = h->top != 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->nameless_count; i++) {
+		_cleanup_file_ struct file f = { 0 };
+
+		r = load_from(h, &top, l->nameless[i], &f);
+		if (r == 0 && f.rec.nlink > 0)
+			r = rescue(l, l->nameless[i], h->top, batch);
+		else if (r == -ENOENT)
+			r = 0;
+	}
+	return r;
 }
 
 static int rescue_orphans(struct landing *l, uint32_t top, struct table_batch *batch)
@@ -343,13 +406,13 @@ static int land_locked(struct landing *l)
 	WITH_WRLOCK(&h->gate);
 	WITH_LOCK(&h->view.lock);
 
-	if (h->lifted_count > l->landed_count)
+	if (h->lifted_count > l->rebased)
 		return -EAGAIN;
 	top = h->top;
 	frozen = h->frozen;
 	r = dir_handles_keep(h);
-	for (size_t i = 0; r == 0 && i < l->landed_count; i++)
-		r = rebase(l, &l->landed[i], &batch);
+	if (r == 0)
+		r = rescue_named(l, &batch);
 	if (r == 0 && has_orphans(h)) {
 		if (!top)
 			top = layer_new(hs);
@@ -363,8 +426,7 @@ static int land_locked(struct landing *l)
 	h->frozen = (struct layers){ 0 };
 	table_batch_delete(&batch, key_span(&pending));
 	head_put(h, top, &batch);
-	counters_put(hs, &batch);
-	r = table_apply(hs->table, &batch);
+	r = counters_apply(hs, &batch);
 	if (r < 0) {
 		view_swap_base(&h->view, &l->base);
 		h->frozen = frozen;
@@ -385,11 +447,14 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
 		r = collect_layer(&l, h->frozen.id[i]);
 	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
 		r = collect_own_files(&l, h->frozen.id[i]);
+	l.landed = new0(struct landed, REBASE_AT_ONCE);
+	if (r == 0 && !l.landed)
+		r = -ENOMEM;
 	if (r < 0)
 		return r;
 	do {
-		r = resolve_lifted(&l);
-		if (r >= 0)
+		r = rebase_lifted(&l);
+		if (r == 0)
 			r = land_locked(&l);
 	} while (r == -EAGAIN);
 	if (r < 0)

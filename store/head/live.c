@@ -75,6 +75,8 @@ int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *
 	struct live_file *l = n->file;
 	int r = -ENOENT;
 
+	if (n->flags & VNODE_DOOMED)
+		return -ESTALE;
 	if (v->is_head)
 		r = load_layered(head_of(v), n->ino, ret);
 	if (r != -ENOENT)
@@ -103,7 +105,8 @@ static void vnode_gone(struct vnode *n)
 {
 	struct view *v = n->view;
 
-	if (v->is_head && (n->flags & VNODE_UNLINKED))
+	/* A doomed one's number may be another file's by now. */
+	if (v->is_head && (n->flags & VNODE_UNLINKED) && !(n->flags & VNODE_DOOMED))
 		orphan_reap(head_of(v), n->ino);
 	if (n->type == FT_DIR)
 		free(n->dir);

@@ -117,6 +117,29 @@ int entry_get(struct head *h, const struct layers *layers, uint64_t dir, struct 
 	return -ENOENT;
 }
 
+/*
+ * Another mount may have made a file at a place whose number belongs to the file that was there and
+ * goes by another name here. Then the new one gets a number of its own, for good.
+ */
+static int give_way(struct head *h, const struct record_key *place, uint64_t *ino)
+{
+	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct record_key taken = key_taken(h->id, *ino);
+	uint64_t other;
+	int r;
+
+	r = table_get(h->heads->table, key_span(&taken), &raw);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	other = random_ino();
+	exception_put(h, place, other, &batch);
+	r = table_apply(h->heads->table, &batch);
+	if (r == 0)
+		*ino = other;
+	return r;
+}
+
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
 {
 	_cleanup_buf_ struct buf raw = { 0 };
@@ -133,7 +156,7 @@ int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t 
 	k = e->has_link ? key_link_exception(h->id, &e->link) : key_exception(h->id, dir, e->name);
 	r = table_get(h->heads->table, key_span(&k), &raw);
 	if (r == -ENOENT)
-		return 0;
+		return e->has_link ? 0 : give_way(h, &k, ret);
 	if (r < 0)
 		return r;
 	if (raw.len != sizeof(uint64_t))
@@ -341,6 +364,8 @@ int load_vnode(struct view *v, struct vnode *n, struct access *acc, struct file 
 	struct dirent_rec e;
 	int r = -ENOENT;
 
+	if (n->flags & VNODE_DOOMED)
+		return -ESTALE;
 	if (v->is_head)
 		r = load_layered(head_of(v), n->ino, &f);
 	if (r == -ENOENT) {

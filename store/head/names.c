@@ -283,6 +283,9 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 	r = load_vnode(v, n, acc, &f);
 	if (r == 0 && f.rec.nlink >= NLINK_MAX)
 		r = -EMLINK;
+	/* What stood for all its names is gone with the last of them. */
+	if (r == 0 && f.rec.nlink == 0 && f.rec.has_link)
+		r = -ENOENT;
 	if (r == 0)
 		r = change_file(&c, n, &f);
 	if (r == 0)

@@ -107,28 +107,23 @@ static int unmark(struct head *h, uint64_t ino)
 	return table_apply(h->heads->table, &batch);
 }
 
+int orphan_remove(struct head *h, uint64_t ino)
+{
+	/* Frozen layers are a commit's to read, and when it lands, the paths in them are followed:
+	 * what they have of the file goes with them. */
+	int r = h->top ? reap_layer(h, h->top, ino) : 0;
+
+	return r < 0 ? r : unmark(h, ino);
+}
+
 void orphan_reap(struct head *h, uint64_t ino)
 {
-	int r = 0;
+	int r;
 
-	/* Frozen layers are a commit's to read; what they have of the file goes with them. */
 	WITH_LOCK(&h->view.lock);
 
-	if (h->top)
-		r = reap_layer(h, h->top, ino);
-	if (r == 0)
-		r = unmark(h, ino);
+	r = orphan_remove(h, ino);
 	if (r < 0)
 		log_errno(r, "%s/%s: an unlinked file's space is not freed before the next mount",
 			  h->view.repo_name, h->branch_name);
-}
-
-int orphan_remove(struct head *h, uint64_t ino)
-{
-	struct layers l = head_layers(h);
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < l.count; i++)
-		r = reap_layer(h, l.id[i], ino);
-	return r < 0 ? r : unmark(h, ino);
 }

@@ -80,7 +80,7 @@ struct head {
 	 * enough to read it. */
 	char *branch_name;
 	bool is_left_over; /* the branch is gone, and it was said */
-	bool is_leaving; /* the repo is being removed */
+	const void *leaving_with; /* what is removing the repo; NULL: nothing */
 	uint32_t top; /* 0: none */
 	struct layers frozen;
 	bool is_committing; /* frozen layers are being read */
@@ -95,7 +95,7 @@ struct head {
 
 /* A number for a staging file is never given out twice, so some are reserved ahead. */
 enum {
-	FILES_RESERVED = 1 << 16,
+	FILES_RESERVED = 1 << 12, /* each mount uses up as many of the 2^32 */
 	FILES_MARGIN = 1 << 10,
 };
 
@@ -107,6 +107,7 @@ struct heads {
 	struct table *table; /* owned, as below */
 	struct staging *staging;
 	int lock_fd;
+	pthread_mutex_t counting; /* rank 44: no counters are applied after newer ones */
 	pthread_mutex_t lock; /* rank 45: may be taken under a view's lock */
 	struct counters_rec counters; /* guarded by lock */
 	struct list heads; /* guarded by lock */
@@ -204,6 +205,12 @@ int find_name(struct view *v, struct vnode *dir, struct span name, struct access
 int find_in(struct view *v, uint64_t dir, const struct tree_root *root, struct span name,
 	    struct access *acc, struct found *ret);
 
+/* One that no name leads to. */
+static inline uint64_t random_ino(void)
+{
+	return random_u64() >> 1 | 1ull << 62;
+}
+
 /* The number of a name in the base, which may be an exception. */
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret);
 
@@ -260,9 +267,12 @@ uint32_t layer_new(struct heads *hs);
 /* In a change that a file comes up with from a frozen layer; see land.c. */
 int note_lifted(struct head *h, uint64_t ino);
 
-/* The head's own record and the mount's counters, for a change that alters them. */
+/* The head's own record, for a change that alters it. */
 void head_put(struct head *h, uint32_t top, struct table_batch *b);
-void counters_put(struct heads *hs, struct table_batch *b);
+
+/* Applies a batch together with the mount's counters, as one must that makes a layer or a head
+ * known. As table_apply(). */
+int counters_apply(struct heads *hs, struct table_batch *b);
 
 /* Turns a loaded file into one of the top: from then on its record is the caller's to put. Names of
  * it and above it follow where needed. */
@@ -278,6 +288,10 @@ void change_link_put(struct change *c, const struct id128 *link, uint64_t ino);
 /* It means nothing any more. @root: the directory's base tree. */
 int change_name_remove(struct change *c, uint64_t dir, const struct tree_root *root,
 		       struct span name, uint64_t ino, const struct file_rec *f);
+
+/* What @k, a place or a link, leads to has that number, and nothing else has. */
+void exception_put(struct head *h, const struct record_key *k, uint64_t ino,
+		   struct table_batch *batch);
 
 /* A number for a new file, derived from its place if that one is free. @was_there: the name is in
  * a layer or the base, if only as what was removed. */
@@ -356,7 +370,7 @@ void orphan_put(struct change *c, uint64_t ino, struct file_rec *f);
 /* Nobody has it any more: with no lock held. */
 void orphan_reap(struct head *h, uint64_t ino);
 bool has_orphans(struct head *h);
-/* At a mount, when nobody can have it: from all layers. 0 or -errno. */
+/* The same under the lock, or at a mount, when nobody can have it. 0 or -errno. */
 int orphan_remove(struct head *h, uint64_t ino);
 
 /* Heads and their branches */

@@ -177,6 +177,21 @@ static void hard_links_share_their_bytes_through_commits(void **state)
 	stand_remove(&s);
 }
 
+static void what_has_lost_all_its_names_is_linked_no_more(void **state)
+{
+	struct headstand s = stand_make();
+	struct vnode *f = make(&s, s.root, "a", S_IFREG | 0644);
+	struct stat st;
+
+	assert_ok(view_link(f, s.root, span_str("b"), &s.acc, &st));
+	assert_ok(view_unlink(s.root, span_str("a"), &s.acc));
+	assert_ok(view_unlink(s.root, span_str("b"), &s.acc));
+	assert_int_equal(view_link(f, s.root, span_str("c"), &s.acc, &st), -ENOENT);
+	stand_commit(&s, NULL);
+	vnode_unref(s.vnodes, f);
+	stand_remove(&s);
+}
+
 static void a_renamed_directory_takes_its_contents_along_by_reference(void **state)
 {
 	struct headstand s = stand_make();
@@ -351,6 +366,7 @@ int main(void)
 		cmocka_unit_test(inode_numbers_outlive_commits_renames_and_remounts),
 		cmocka_unit_test(an_unlinked_file_lives_until_its_last_user_is_gone),
 		cmocka_unit_test(hard_links_share_their_bytes_through_commits),
+		cmocka_unit_test(what_has_lost_all_its_names_is_linked_no_more),
 		cmocka_unit_test(a_renamed_directory_takes_its_contents_along_by_reference),
 		cmocka_unit_test(nothing_changed_is_no_commit),
 		cmocka_unit_test(a_write_in_two_pieces_covers_what_was_there),
