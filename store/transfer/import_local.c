@@ -102,7 +102,7 @@ static int scan_event(struct local *l, const struct localwalk_event *e)
 {
 	struct import *im = l->im;
 	struct dirent_rec there;
-	int found;
+	int found, r;
 
 	if (e->kind == LOCALWALK_LEAVE) {
 		basewalk_leave(&l->base);
@@ -111,10 +111,9 @@ static int scan_event(struct local *l, const struct localwalk_event *e)
 	if (e->kind == LOCALWALK_FAILED)
 		return 0;
 	found = find_base(l, e, &there);
-	if (found > 0 && lose_name(l, e, &there) < 0)
-		return -ENOMEM;
-	if (found < 0)
-		return found;
+	r = found > 0 ? lose_name(l, e, &there) : found;
+	if (r < 0)
+		return r;
 	if (e->kind == LOCALWALK_ENTER)
 		return basewalk_enter(&l->base, found ? dirent_tree(&there) : NULL);
 	im->report.files_total++;
@@ -275,6 +274,19 @@ static int put_name(struct putting *x, const struct stat *st)
 				&x->link->id);
 }
 
+/* The name in the base has gone: are links below it? */
+static int lose_again(struct local *l, const struct localwalk_event *e)
+{
+	const struct tree_root *dir = l->base.depth > 0 ? basewalk_dir(&l->base) : NULL;
+	struct dirent_rec there;
+	int found;
+
+	if (!l->im->req->keep || !dir || !dir->sum.has_links)
+		return 0;
+	found = find_base(l, e, &there);
+	return found > 0 ? lose_name(l, e, &there) : found;
+}
+
 static int put_file(struct local *l, const struct localwalk_event *e, struct span as)
 {
 	struct import *im = l->im;
@@ -297,6 +309,9 @@ static int put_file(struct local *l, const struct localwalk_event *e, struct spa
 		r = put_name(&x, &e->st);
 	if (r < 0)
 		return x.error ? skip(l, x.error) : r;
+	r = lose_again(l, e);
+	if (r < 0)
+		return r;
 	report_add(&im->report, 1, 0);
 	report_tell(&im->report, false);
 	return 0;
@@ -310,7 +325,9 @@ static int enter(struct local *l, const struct localwalk_event *e)
 
 	if (found < 0)
 		return found;
-	r = basewalk_enter(&l->base, found ? dirent_tree(&there) : NULL);
+	r = found ? lose_name(l, e, &there) : 0;
+	if (r == 0)
+		r = basewalk_enter(&l->base, found ? dirent_tree(&there) : NULL);
 	return r < 0 ? r : session_dir_begin(l->im->session, basewalk_dir(&l->base));
 }
 
@@ -365,6 +382,7 @@ static int import_dir(struct import *im, int fd)
 	int r;
 
 	r = scan(im, fd);
+	im->links.is_checked = im->req->keep;
 	if (r == 0)
 		r = import_begin(im, im->report.bytes_total);
 	if (r == 0)

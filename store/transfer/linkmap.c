@@ -5,6 +5,7 @@
 #include "transfer/linkmap.h"
 
 #include "base/hash.h"
+#include "base/log.h"
 
 /* A link of the base that loses names. */
 struct lost_link {
@@ -12,6 +13,7 @@ struct lost_link {
 	struct id128 id;
 	struct linked *heir; /* who keeps the id, if it may */
 	uint32_t names; /* that go */
+	uint32_t gone; /* that have gone */
 };
 
 static void free_linked(struct hnode *n, void *ctx)
@@ -104,7 +106,10 @@ int linkmap_lose(struct linkmap *m, const struct id128 *id)
 
 	if (!x)
 		return -ENOMEM;
-	x->names++;
+	if (m->is_settled)
+		x->gone++;
+	else
+		x->names++;
 	return 0;
 }
 
@@ -173,6 +178,7 @@ struct linkmap_walk {
 	struct node_source *source;
 	const struct tree_root *links;
 	struct session *session;
+	bool is_checked;
 	int r;
 };
 
@@ -210,6 +216,7 @@ int linkmap_settle(struct linkmap *m, struct node_source *source, const struct t
 
 	htab_walk(&m->lost, settle_lost, &w);
 	htab_walk(&m->files, settle_file, &w);
+	m->is_settled = true;
 	return w.r;
 }
 
@@ -228,6 +235,9 @@ static void finish_lost(struct hnode *n, void *ctx)
 	_cleanup_(node_unrefp) struct node *leaf = NULL;
 	struct link_rec rec;
 
+	if (w->r == 0 && w->is_checked && x->gone != x->names)
+		w->r = log_fail(-ESTALE, "what was to take the place of a hard-linked file's names "
+					 "could not be read, or has changed meanwhile");
 	if (w->r < 0 || x->names == 0 || (x->heir && x->heir->state == LINKED_PUT))
 		return;
 	w->r = links_lookup(w->source, w->links, &x->id, &leaf, &rec);
@@ -251,7 +261,9 @@ static void finish_file(struct hnode *n, void *ctx)
 int linkmap_finish(struct linkmap *m, struct node_source *source, const struct tree_root *links,
 		   struct session *s)
 {
-	struct linkmap_walk w = { .source = source, .links = links, .session = s };
+	struct linkmap_walk w = {
+		.source = source, .links = links, .session = s, .is_checked = m->is_checked
+	};
 
 	htab_walk(&m->lost, finish_lost, &w);
 	htab_walk(&m->files, finish_file, &w);

@@ -10,6 +10,7 @@
  *	linkmap_name(), linkmap_lose()		for each name that comes, and that goes
  *	linkmap_settle()
  *	linkmap_find()				while the entries are made
+ *	linkmap_lose()				once more, by who may leave entries out
  *	linkmap_finish()
  *
  * Files are told apart by two numbers: device and inode, or whatever else identifies them.
@@ -41,6 +42,8 @@ struct linked {
 struct linkmap {
 	struct htab files; /* struct linked */
 	struct htab lost; /* struct lost_link */
+	bool is_settled;
+	bool is_checked; /* the caller's: what has gone since it was settled is told of, too */
 };
 
 void linkmap_release(struct linkmap *m);
@@ -60,6 +63,7 @@ int linkmap_settle(struct linkmap *m, struct node_source *source, const struct t
 /* The file, if it is a hard link here; NULL: it is not. */
 struct linked *linkmap_find(struct linkmap *m, uint64_t a, uint64_t b);
 
-/* Tells the session how many names each link has, and which are gone. */
+/* Tells the session how many names each link has, and which are gone. -ESTALE, logged: checked, and
+ * a name that was to go has stayed, or one went that was to stay. */
 int linkmap_finish(struct linkmap *m, struct node_source *source, const struct tree_root *links,
 		   struct session *s);

@@ -223,6 +223,43 @@ static void hard_links_end_where_the_import_does(void **state)
 	assert_int_equal(names_of(s, &id, "", "b/three"), 2);
 }
 
+/* Takes a file away when the first one is being read. */
+static void take_away(const struct transfer_progress *p, void *ctx)
+{
+	unlink(ctx);
+}
+
+static void leave_out(const char *path, int error, void *ctx)
+{
+}
+
+/* What was to take the place of a linked file's names came to nothing: the file must not go. */
+static void a_linked_file_stays_whole_when_what_replaces_it_is_left_out(void **state)
+{
+	struct transferstand *s = *state;
+	_cleanup_free_ char *src = place_of(s, "src"), *more = place_of(s, "more");
+	_cleanup_free_ char *x = place_of(s, "src/x"), *y = place_of(s, "src/y");
+	_cleanup_free_ char *first = place_of(s, "more/first"), *x2 = place_of(s, "more/x");
+	_cleanup_free_ char *y2 = place_of(s, "more/y"), *out = place_of(s, "out");
+	struct import_request q = {
+		.src = more, .repo = "r", .branch = "main", .path = "", .keep = true
+	};
+	struct transfer_options o = { .progress = take_away, .skipped = leave_out, .ctx = x2 };
+	struct oid id, tip;
+	bool is_new;
+
+	localtree_write(x, "shared", 6);
+	assert_ok(link(x, y));
+	id = import_new(s, src, "");
+	localtree_write(first, "1", 1);
+	localtree_write(x2, "2", 1);
+	localtree_write(y2, "3", 1);
+	assert_int_equal(transfer_import(s->store, &q, &o, &id, &is_new), -ESTALE);
+	tip = tip_of(s);
+	assert_ok(export_to(s, &tip, "", out));
+	assert_same_trees(src, out);
+}
+
 /* Sets a flag after a while. */
 struct stopper {
 	pthread_t thread;
@@ -440,6 +477,7 @@ int main(void)
 		TEST(an_import_below_a_path_leaves_the_rest),
 		TEST(a_single_file_goes_where_the_path_says),
 		TEST(hard_links_end_where_the_import_does),
+		TEST(a_linked_file_stays_whole_when_what_replaces_it_is_left_out),
 		TEST(a_stopped_export_is_completed),
 		TEST(a_stopped_import_changes_nothing),
 		TEST(an_export_completes_what_differs_and_leaves_the_rest),
