@@ -191,6 +191,12 @@ static int write_records(struct table *t)
 	return r;
 }
 
+static bool has_active_drops(struct table *t)
+{
+	WITH_RDLOCK(&t->lock);
+	return t->active_drops.count > 0;
+}
+
 static int write_frozen(struct table *t)
 {
 	int r;
@@ -198,6 +204,9 @@ static int write_frozen(struct table *t)
 	r = lmdbstore_begin(t->store);
 	if (r == 0)
 		r = write_records(t);
+	/* A drop that came later has hidden some of them: it may not be lost if they are. */
+	if (r == 0 && has_active_drops(t))
+		r = table_sync(t);
 	for (size_t i = 0; r == 0 && i < t->frozen_drops.count; i++)
 		if (layerset_has(&t->stored, t->frozen_drops.layers[i]))
 			r = lmdbstore_put_dropped(t->store, t->frozen_drops.layers[i]);

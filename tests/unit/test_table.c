@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "otherboot.h"
 #include "scratch.h"
 #include "state/journal.h"
 #include "tablemodel.h"
@@ -631,6 +632,55 @@ static void nothing_is_made_durable_before_the_staged_data_can_be(void **state)
 	assert_true(begun > 0);
 }
 
+struct late_drop {
+	struct table *table;
+	bool is_due;
+};
+
+/* Moves what layer 1 has to layer 2, in the middle of a checkpoint. */
+static int drop_late(void *ctx)
+{
+	_cleanup_table_batch_ struct table_batch b = { 0 };
+	struct late_drop *d = ctx;
+	uint8_t bytes[TABLE_KEY_MAX];
+
+	if (!d->is_due)
+		return 0;
+	d->is_due = false;
+	table_batch_put(&b, key_of(2, "a", bytes), span_str("one"));
+	table_batch_drop(&b, 1);
+	return table_apply(d->table, &b);
+}
+
+static void a_drop_during_a_checkpoint_is_as_durable_as_what_it_hides(void **state)
+{
+	struct stand *s = *state;
+	struct late_drop late = { 0 };
+	int status;
+	pid_t pid;
+
+	close_table(s);
+	s->options.hooks = (struct table_hooks){ .sync_data = drop_late, .ctx = &late };
+	pid = fork();
+	if (pid == 0) {
+		bool is_done = table_open(&s->options, &late.table) == 0 &&
+			       put(late.table, 1, "a", "one") == 0 && table_sync(late.table) == 0 &&
+			       put(late.table, 3, "b", "two") == 0;
+
+		late.is_due = true;
+		is_done = is_done && table_checkpoint(late.table) == 0 && !late.is_due;
+		_exit(is_done ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	/* The machine has lost its power: what was not synced is gone. */
+	boot_again();
+	open_table(s);
+	assert_value(s->table, 1, "a", NULL);
+	assert_value(s->table, 2, "a", "one");
+	assert_value(s->table, 3, "b", "two");
+}
+
 static void a_key_may_be_its_layer_alone(void **state)
 {
 	struct stand *s = *state;
@@ -669,6 +719,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(after_a_failed_sync_it_is_read_only, make, drop),
 		cmocka_unit_test_setup_teardown(
 			nothing_is_made_durable_before_the_staged_data_can_be, make, drop),
+		cmocka_unit_test_setup_teardown(
+			a_drop_during_a_checkpoint_is_as_durable_as_what_it_hides, make, drop),
 		cmocka_unit_test_setup_teardown(a_key_may_be_its_layer_alone, make, drop),
 	};
 
