@@ -18,7 +18,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	_cleanup_mount_options_ struct mount_options o;
+	_cleanup_mount_options_ struct mount_options o = { 0 };
 	int r = 0;
 
 	if (argc < 3)
