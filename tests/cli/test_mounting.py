@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """pfs mount, pfs umount, mount.pfs."""
 
+import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -17,16 +19,12 @@ pytestmark = can_mount
 
 def daemons(state):
     """Processes that have the state directory's lock open."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == str(state / "lock"):
-                    found.append(int(pid))
-                    break
-        except OSError:
-            continue
-    return found
+    found = set()
+    for link in glob.glob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if os.readlink(link) == str(state / "lock"):
+                found.add(int(link.split("/")[2]))
+    return sorted(found)
 
 
 def wait_for(condition, seconds=10):
