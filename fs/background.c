@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,10 +15,13 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "base/text.h"
 
 enum {
-	LOG_MAX = 1 << 20, /* a log that is longer is begun anew */
+	LOG_MAX = 1 << 20, /* bytes; a log that is longer is begun anew, and the former one kept */
 };
+
+static char *log_now; /* where output goes; NULL: where the command's went */
 
 /* What the child says; it has died if it says nothing. */
 static int wait_for(pid_t child, int fd)
@@ -60,21 +64,42 @@ int background_start(int *ret_fd)
 	return 0;
 }
 
+static int open_log(const char *path)
+{
+	_cleanup_free_ char *former = strf("%s.old", path);
+	struct stat st;
+
+	if (former && stat(path, &st) == 0 && st.st_size > LOG_MAX && rename(path, former) < 0)
+		log_debug("%s cannot be renamed", path);
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
 static void redirect(const char *log_path)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	_cleanup_close_ int out = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	struct stat st;
+	_cleanup_close_ int out = open_log(log_path);
 
-	if (out >= 0 && fstat(out, &st) == 0 && st.st_size > LOG_MAX && ftruncate(out, 0) < 0)
-		log_debug("%s cannot be shortened", log_path);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
 		dup2(out >= 0 ? out : null, STDERR_FILENO);
 	}
+	if (out >= 0)
+		log_now = strdup(log_path);
 	if (chdir("/") < 0)
 		log_debug("the current directory cannot be left");
+}
+
+void background_keep_log(void)
+{
+	_cleanup_close_ int out = -1;
+	struct stat st;
+
+	if (!log_now || fstat(STDERR_FILENO, &st) < 0 || st.st_size <= LOG_MAX)
+		return;
+	out = open_log(log_now);
+	if (out >= 0)
+		dup2(out, STDERR_FILENO);
 }
 
 void background_ready(int fd, int result, const char *log_path)

@@ -15,5 +15,8 @@ int background_start(int *ret_fd);
  * on. @fd is closed. */
 void background_ready(int fd, int result, const char *log_path);
 
+/* Begins the log anew when it has become long; the former one stays as "LOG.old". One thread. */
+void background_keep_log(void);
+
 /* Tells the service manager, if there is one: "READY=1" and the like (sd_notify(3)). */
 void background_notify(const char *state);

@@ -7,9 +7,11 @@
  *    given back.
  *  - Heads that are behind and have become clean follow their branches.
  *  - The disk cache gets what staged data leaves of the budget.
+ *  - The log stays short.
  */
 #include "keeper.h"
 
+#include "background.h"
 #include "base/thread.h"
 #include "follow.h"
 #include "notify.h"
@@ -87,6 +89,7 @@ static void *work(void *arg)
 		sweep(k);
 		keep_disk(k->fs);
 		follow_again(k->fs);
+		background_keep_log();
 	}
 	return NULL;
 }

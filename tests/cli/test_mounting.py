@@ -69,6 +69,14 @@ def test_a_mount_in_the_background_stays_in_no_directory(shell, mount):
         wait_for(lambda pid=pid: os.readlink(f"/proc/{pid}/cwd") == "/")
 
 
+def test_a_long_log_is_begun_anew(mount):
+    with open(mount.state / "log", "a") as log:
+        log.write("much\n" * 300000)
+    wait_for(lambda: (mount.state / "log.old").exists() and (mount.state / "log").exists())
+    assert (mount.state / "log.old").stat().st_size > 1 << 20
+    assert (mount.state / "log").stat().st_size == 0
+
+
 def test_a_signal_ends_a_mount_in_the_foreground(shell, store):
     (shell.home / "mnt").mkdir()
     p = subprocess.Popen([PFS, "mount", "-f", "-o", f"state={shell.home}/st", str(store),
