@@ -21,7 +21,7 @@ enum {
 	LOG_MAX = 1 << 20, /* bytes; a log that is longer is begun anew, and the former one kept */
 };
 
-static char *log_now; /* where output goes; NULL: where the command's went */
+static char *_Atomic log_now; /* where output goes; NULL: where the command's went */
 
 /* What the child says; it has died if it says nothing. */
 static int wait_for(pid_t child, int fd)

@@ -12,6 +12,10 @@
 #include "mapped.h"
 #include "object/reader.h"
 
+enum {
+	SAY_EVERY_MS = 10 * 1000
+};
+
 static _Thread_local struct scratch workers_scratch;
 
 void scratch_release(struct scratch *s)
@@ -57,10 +61,39 @@ struct call call_of(fuse_req_t req, const struct op *op)
 	};
 }
 
+/* Of one file once in a while: who reads it does so again and again. */
+static bool is_said(struct fs *fs, uint64_t node)
+{
+	int64_t now = now_ns();
+	bool is_same = atomic_exchange(&fs->damaged_node, node) == node;
+
+	if (is_same && now < fs->damage_said + SAY_EVERY_MS * 1000000ll)
+		return true;
+	fs->damage_said = now;
+	return false;
+}
+
+/* What was found damaged has been logged once, by its id; here is where it was missed. */
+static void say_damage(struct call *c)
+{
+	struct fs *fs = c->fs;
+	struct vnode *n = vnode_by_id(fs->vnodes, c->node);
+	_cleanup_free_ char *path = n ? view_path(n) : NULL;
+
+	if (path && !is_said(fs, c->node))
+		log_error("%s: %s", path, complaint());
+	if (n)
+		vnode_unref(fs->vnodes, n);
+}
+
 int call_run(struct call *c, struct access *acc)
 {
-	int r = c->op->run(c, acc);
+	int r;
 
+	complaint_clear();
+	r = c->op->run(c, acc);
+	if (r == -EBADMSG && complaint()[0])
+		say_damage(c);
 	if (r < 0 && r != -EAGAIN)
 		call_fail(c, r);
 	return r;

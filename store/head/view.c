@@ -2,8 +2,11 @@
 /*
  * Views: making and ending them, and looking around in them.
  */
+#include <limits.h>
+
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "head/base.h"
 
 /* A view's inode numbers hang on what it shows for ever: a commit's id, a branch's identity. */
@@ -31,6 +34,32 @@ void view_release(struct view *v)
 	base_release(&v->base);
 	pthread_mutex_destroy(&v->lock);
 	free(v->repo_name);
+}
+
+char *view_path(struct vnode *v)
+{
+	struct view *view = v->view;
+	char path[PATH_MAX], hex[OID_HEX];
+	size_t at = sizeof(path) - 1;
+
+	path[at] = '\0';
+	WITH_LOCK(&view->lock);
+
+	for (; v->parent; v = v->parent) {
+		struct span name = vnode_name(v);
+
+		if (name.len + 1 > at)
+			break;
+		at -= name.len;
+		memcpy(path + at, name.data, name.len);
+		path[--at] = '/';
+	}
+	for (char *p = path + at; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	oid_hex(&view->base.id, hex);
+	return strf("%s/%s%s", view->repo_name, view->is_head ? head_of(view)->branch_name : hex,
+		    path + at);
 }
 
 void base_release(struct base *b)

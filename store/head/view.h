@@ -60,6 +60,10 @@ int view_lookup(struct vnode *dir, struct span name, struct access *acc, struct 
 		struct stat *ret_st);
 int view_getattr(struct vnode *v, struct access *acc, struct stat *ret);
 
+/* "repo/revision/a/b", as a user would look for @v, for messages: control characters as "?". The
+ * name it was last known by here, "" at the end for the root. malloc'ed; NULL without memory. */
+char *view_path(struct vnode *v);
+
 /* A path below @dir, symlinks not followed. */
 int view_walk(struct vnode *dir, struct span path, struct access *acc, struct vnode **ret,
 	      struct stat *ret_st);
