@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "base/fdio.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -98,31 +99,11 @@ void mount_options_release(struct mount_options *o)
 	*o = (struct mount_options){ 0 };
 }
 
-/* What is not there, or is a mount whose daemon has died: by the directory that it is in. NULL:
- * that is not there either. */
-static char *absolute_by_parent(const char *path)
-{
-	_cleanup_free_ char *copy = strdup(path), *parent = NULL;
-	char *slash;
-
-	if (!copy)
-		return NULL;
-	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
-		copy[n - 1] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-	if (!parent)
-		return NULL;
-	return strf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
-}
-
 /* A path from the root of the tree, the same one however it was written: it tells which state
  * directory is meant. */
 static char *absolute(const char *path)
 {
-	char *real = realpath(path, NULL) ?: absolute_by_parent(path);
+	char *real = path_of_place(path);
 	_cleanup_free_ char *cwd = NULL;
 
 	if (real)

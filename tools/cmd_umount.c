@@ -16,7 +16,6 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "client.h"
 #include "commands.h"
 #include "mounts.h"
@@ -25,26 +24,6 @@
 enum {
 	END_MS = 5 * 60 * 1000, /* for a daemon to end: it may have much to sync */
 };
-
-/* Where @arg is, even if what is mounted there is dead. malloc'ed. */
-static char *place_of(const char *arg)
-{
-	_cleanup_free_ char *copy = strdup(arg), *parent = NULL;
-	char *real = realpath(arg, NULL), *slash;
-	size_t n;
-
-	if (real || !copy)
-		return real;
-	for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
-		copy[n - 1] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-	if (!parent)
-		return NULL;
-	return strf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
-}
 
 /* Is the same filesystem mounted somewhere else as well? */
 static bool is_elsewhere(const struct mounts *m, const struct mounted *x)
@@ -137,7 +116,7 @@ static int run(const struct command *self, int argc, char **argv)
 		if (r == 'l')
 			is_lazy = true;
 	cli_arguments(self, argc, argv, 1, 1, &args);
-	place = place_of(args[0]);
+	place = path_of_place(args[0]);
 	r = mounts_load(&m);
 	if (r < 0) {
 		cli_error("it cannot be told what is mounted: %s", errno_text(r));

@@ -156,6 +156,24 @@ int write_file_atomic(int dirfd, const char *name, struct span data, mode_t mode
 	return fsync_dir(dirfd, ".");
 }
 
+char *path_of_place(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path), *parent = NULL;
+	char *real = realpath(path, NULL), *slash;
+
+	if (real || !copy)
+		return real;
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	if (!parent)
+		return NULL;
+	return strf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
+}
+
 int mkdir_parents(const char *path, mode_t mode)
 {
 	_cleanup_free_ char *copy = strdup(path);

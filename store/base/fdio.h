@@ -45,6 +45,10 @@ int fsync_fd(int fd);
 int fdatasync_fd(int fd);
 int fsync_dir(int dirfd, const char *path);
 
+/* As realpath(3), but what it leads to need not be there, or may be a mount whose daemon has died:
+ * then the directory that it is in must be. malloc'ed, or NULL and errno. */
+char *path_of_place(const char *path);
+
 /* mkdir -p; the last part gets @mode. 0 or -errno. */
 int mkdir_parents(const char *path, mode_t mode);
 

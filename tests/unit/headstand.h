@@ -108,3 +108,15 @@ static inline _unused_ struct vnode *stand_commit_root(struct headstand *s, cons
 	repo_rec_release(&rec);
 	return root;
 }
+
+/* A new file or directory, as @mode says. */
+static inline _unused_ struct vnode *stand_create(struct headstand *s, struct vnode *dir,
+						  const char *name, mode_t mode)
+{
+	struct new_file f = { .mode = mode };
+	struct vnode *v;
+	struct stat st;
+
+	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
+	return v;
+}

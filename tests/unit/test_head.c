@@ -12,16 +12,6 @@
 #include "headmodel.h"
 #include "headstand.h"
 
-static struct vnode *make(struct headstand *s, struct vnode *dir, const char *name, mode_t mode)
-{
-	struct new_file f = { .mode = mode };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 static void put_bytes(struct headstand *s, struct vnode *v, uint64_t off, const void *bytes,
 		      size_t len)
 {
@@ -54,8 +44,8 @@ static struct vnode *at(struct headstand *s, struct vnode *root, const char *pat
 static void a_commit_has_what_the_head_had_and_the_head_goes_on(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *d = make(&s, s.root, "d", S_IFDIR | 0755),
-		     *f = make(&s, d, "f", S_IFREG | 0644);
+	struct vnode *d = stand_create(&s, s.root, "d", S_IFDIR | 0755),
+		     *f = stand_create(&s, d, "f", S_IFREG | 0644);
 	struct vnode *old, *v;
 	struct oid id;
 
@@ -77,7 +67,7 @@ static void a_commit_has_what_the_head_had_and_the_head_goes_on(void **state)
 static void a_remount_finds_the_head_as_it_was(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *f = make(&s, s.root, "f", S_IFREG | 0644);
+	struct vnode *f = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	uint64_t ino = f->ino;
 
 	put_bytes(&s, f, 0, "kept", 4);
@@ -94,17 +84,17 @@ static void a_remount_finds_the_head_as_it_was(void **state)
 static void inode_numbers_outlive_commits_renames_and_remounts(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *a = make(&s, s.root, "a", S_IFREG | 0644), *d, *b;
+	struct vnode *a = stand_create(&s, s.root, "a", S_IFREG | 0644), *d, *b;
 	uint64_t ino = a->ino, dir_ino;
 
-	d = make(&s, s.root, "d", S_IFDIR | 0755);
+	d = stand_create(&s, s.root, "d", S_IFDIR | 0755);
 	dir_ino = d->ino;
 	put_bytes(&s, a, 0, "x", 1);
 	stand_commit(&s, NULL);
 	assert_ok(view_rename(s.root, span_str("a"), d, span_str("b"), 0, &s.acc));
 	assert_ok(view_rename(s.root, span_str("d"), s.root, span_str("e"), 0, &s.acc));
 	/* A new file of the old name must not get the number. */
-	b = make(&s, s.root, "a", S_IFREG | 0644);
+	b = stand_create(&s, s.root, "a", S_IFREG | 0644);
 	assert_true(b->ino != ino);
 	vnode_unref(s.vnodes, b);
 	stand_commit(&s, NULL);
@@ -123,7 +113,7 @@ static void inode_numbers_outlive_commits_renames_and_remounts(void **state)
 static void an_unlinked_file_lives_until_its_last_user_is_gone(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *f = make(&s, s.root, "f", S_IFREG | 0644);
+	struct vnode *f = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	struct heads_stats before, after;
 	uint8_t block[4096] = { 1 };
 
@@ -152,7 +142,7 @@ static void an_unlinked_file_lives_until_its_last_user_is_gone(void **state)
 static void hard_links_share_their_bytes_through_commits(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *f = make(&s, s.root, "a", S_IFREG | 0644), *v;
+	struct vnode *f = stand_create(&s, s.root, "a", S_IFREG | 0644), *v;
 	struct stat st;
 
 	put_bytes(&s, f, 0, "old", 3);
@@ -180,7 +170,7 @@ static void hard_links_share_their_bytes_through_commits(void **state)
 static void what_has_lost_all_its_names_is_linked_no_more(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *f = make(&s, s.root, "a", S_IFREG | 0644);
+	struct vnode *f = stand_create(&s, s.root, "a", S_IFREG | 0644);
 	struct stat st;
 
 	assert_ok(view_link(f, s.root, span_str("b"), &s.acc, &st));
@@ -195,12 +185,12 @@ static void what_has_lost_all_its_names_is_linked_no_more(void **state)
 static void a_renamed_directory_takes_its_contents_along_by_reference(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *d = make(&s, s.root, "d", S_IFDIR | 0755), *f;
+	struct vnode *d = stand_create(&s, s.root, "d", S_IFDIR | 0755), *f;
 	char name[16];
 
 	for (int i = 0; i < 300; i++) {
 		snprintf(name, sizeof(name), "f%d", i);
-		f = make(&s, d, name, S_IFREG | 0644);
+		f = stand_create(&s, d, name, S_IFREG | 0644);
 		put_bytes(&s, f, 0, name, strlen(name));
 		vnode_unref(s.vnodes, f);
 	}
@@ -219,7 +209,7 @@ static void a_renamed_directory_takes_its_contents_along_by_reference(void **sta
 static void nothing_changed_is_no_commit(void **state)
 {
 	struct headstand s = stand_make();
-	struct vnode *f = make(&s, s.root, "f", S_IFREG | 0644);
+	struct vnode *f = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	struct commit_request req = { .name = "again" };
 	struct oid a = stand_commit(&s, "one"), b;
 	bool is_new;
@@ -239,7 +229,7 @@ static void a_write_in_two_pieces_covers_what_was_there(void **state)
 {
 	static uint8_t bytes[10000];
 	struct headstand s = stand_make();
-	struct vnode *v = make(&s, s.root, "f", S_IFREG | 0644);
+	struct vnode *v = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	static uint8_t got[20000];
 
 	memset(bytes, 1, sizeof(bytes));

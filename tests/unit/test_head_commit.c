@@ -9,16 +9,6 @@
 #include "headmodel.h"
 #include "headstand.h"
 
-static struct vnode *make(struct headstand *s, struct vnode *dir, const char *name, mode_t mode)
-{
-	struct new_file f = { .mode = mode };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 /* A writer appends numbered lines to a log of its own, and renames a pair of files to and fro. */
 struct writer {
 	struct headstand *s;
@@ -106,9 +96,9 @@ static void each_snapshot_is_one_prefix_of_each_writers_log(void **state)
 
 		snprintf(name, sizeof(name), "w%u", i);
 		w[i] = (struct writer){ .s = &s, .stop = &stop };
-		w[i].dir = make(&s, s.root, name, S_IFDIR | 0755);
-		w[i].log = make(&s, w[i].dir, "log", S_IFREG | 0644);
-		vnode_unref(s.vnodes, make(&s, w[i].dir, "a", S_IFREG | 0644));
+		w[i].dir = stand_create(&s, s.root, name, S_IFDIR | 0755);
+		w[i].log = stand_create(&s, w[i].dir, "log", S_IFREG | 0644);
+		vnode_unref(s.vnodes, stand_create(&s, w[i].dir, "a", S_IFREG | 0644));
 		assert_ok(pthread_create(&w[i].thread, NULL, write_lines, &w[i]));
 	}
 	for (unsigned n = 0; n < COMMITS; n++) {

@@ -24,16 +24,6 @@ static struct backend *under_faults(struct backend *inner)
 	return b;
 }
 
-static struct vnode *make(struct headstand *s, const char *name)
-{
-	struct new_file f = { .mode = S_IFREG | 0644 };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(s->root, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 /* A commit that fails leaves the head as it is; one that says it succeeded has what was there. */
 static void try_commit(struct headstand *s, struct model *m)
 {
@@ -125,7 +115,7 @@ static void a_file_with_many_xattrs_changes_while_a_commit_is_stuck(void **state
 	stand_close(&s);
 	s.layer = under_faults;
 	stand_open(&s);
-	v = make(&s, "f");
+	v = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	memset(value, 'v', sizeof(value));
 	assert_ok(view_setxattr(v, span_str("user.a"), span_of(value, sizeof(value)), 0, false,
 				&s.acc));
@@ -178,7 +168,7 @@ static void a_full_stage_refuses_writes_and_nothing_else(void **state)
 {
 	struct headstand s = small_stand();
 	struct setattr cut = { .what = SETATTR_SIZE, .size = ROOM / 2 };
-	struct vnode *a = make(&s, "a"), *b;
+	struct vnode *a = stand_create(&s, s.root, "a", S_IFREG | 0644), *b;
 	uint64_t n, more;
 	struct stat st;
 
@@ -187,7 +177,7 @@ static void a_full_stage_refuses_writes_and_nothing_else(void **state)
 	assert_ok(view_getattr(a, &s.acc, &st));
 	assert_int_equal(st.st_size, n);
 	/* Names, modes and sizes change all the same. */
-	b = make(&s, "b");
+	b = stand_create(&s, s.root, "b", S_IFREG | 0644);
 	assert_ok(view_rename(s.root, span_str("b"), s.root, span_str("c"), 0, &s.acc));
 	assert_ok(view_setattr(a, &cut, &s.acc, &st));
 	/* What was cut off can be had again. */
@@ -197,7 +187,7 @@ static void a_full_stage_refuses_writes_and_nothing_else(void **state)
 	stand_commit(&s, NULL);
 	assert_ok(view_unlink(s.root, span_str("c"), &s.acc));
 	vnode_unref(s.vnodes, b);
-	b = make(&s, "d");
+	b = stand_create(&s, s.root, "d", S_IFREG | 0644);
 	assert_int_equal(fill(&s, b, &more), -ENOSPC);
 	assert_true(more >= ROOM / 2);
 	assert_ok(view_unlink(s.root, span_str("d"), &s.acc));
@@ -211,7 +201,7 @@ static void a_large_file_that_was_cut_short_leaves_nothing(void **state)
 {
 	struct headstand s = small_stand();
 	struct setattr cut = { .what = SETATTR_SIZE, .size = 0 };
-	struct vnode *a = make(&s, "a");
+	struct vnode *a = stand_create(&s, s.root, "a", S_IFREG | 0644);
 	struct heads_stats before, after;
 	struct stat st;
 	uint64_t n;
@@ -246,7 +236,8 @@ static void a_large_file_that_was_cut_short_leaves_nothing(void **state)
 static void room_comes_back_at_the_last_close(void **state)
 {
 	struct headstand s = small_stand();
-	struct vnode *a = make(&s, "a"), *b = make(&s, "b");
+	struct vnode *a = stand_create(&s, s.root, "a", S_IFREG | 0644),
+		     *b = stand_create(&s, s.root, "b", S_IFREG | 0644);
 	uint64_t n, more;
 
 	assert_ok(view_open(a, O_RDWR, &s.acc));

@@ -22,16 +22,6 @@ static void leave(struct headstand *o)
 	free(o->state);
 }
 
-static struct vnode *make(struct headstand *s, struct vnode *dir, const char *name, mode_t mode)
-{
-	struct new_file f = { .mode = mode };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 static struct vnode *at(struct headstand *s, const char *path)
 {
 	struct vnode *v;
@@ -50,7 +40,7 @@ static void put_text(struct headstand *s, struct vnode *v, const char *text)
 
 static void make_text(struct headstand *s, struct vnode *dir, const char *name, const char *text)
 {
-	struct vnode *v = make(s, dir, name, S_IFREG | 0644);
+	struct vnode *v = stand_create(s, dir, name, S_IFREG | 0644);
 
 	put_text(s, v, text);
 	vnode_unref(s->vnodes, v);
@@ -58,7 +48,7 @@ static void make_text(struct headstand *s, struct vnode *dir, const char *name, 
 
 static void make_dir(struct headstand *s, const char *name)
 {
-	vnode_unref(s->vnodes, make(s, s->root, name, S_IFDIR | 0755));
+	vnode_unref(s->vnodes, stand_create(s, s->root, name, S_IFDIR | 0755));
 }
 
 static void assert_text(struct headstand *s, const char *path, const char *want)

@@ -60,16 +60,6 @@ static struct access other_access(struct headstand *s)
 	return acc;
 }
 
-static struct vnode *make(struct headstand *s, struct vnode *dir, const char *name, mode_t mode)
-{
-	struct new_file f = { .mode = mode };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 static void put_text(struct headstand *s, struct vnode *v, const char *text)
 {
 	assert_ok(view_open(v, O_RDWR, &s->acc));
@@ -118,8 +108,8 @@ static void until_published(struct headstand *s, void (*work)(struct headstand *
 
 static void fill_dir(struct headstand *s)
 {
-	struct vnode *d = make(s, s->root, "d", S_IFDIR | 0755);
-	struct vnode *f = make(s, d, "f", S_IFREG | 0644);
+	struct vnode *d = stand_create(s, s->root, "d", S_IFDIR | 0755);
+	struct vnode *f = stand_create(s, d, "f", S_IFREG | 0644);
 
 	put_text(s, f, "what the commit has");
 	vnode_unref(s->vnodes, f);
@@ -172,7 +162,7 @@ static void a_file_that_is_given_a_name_during_a_commit_keeps_its_bytes(void **s
 	struct stat st;
 
 	stand = &s;
-	vnode_unref(s.vnodes, make(&s, s.root, "other", S_IFREG | 0644));
+	vnode_unref(s.vnodes, stand_create(&s, s.root, "other", S_IFREG | 0644));
 	assert_ok(view_tmpfile(s.root, &f, &s.acc, &nameless, &st));
 	put_text(&s, nameless, "of no name");
 	published = name_it;
@@ -225,7 +215,7 @@ static void however_much_changes_during_a_commit_it_lands(void **state)
 		struct vnode *v;
 
 		name_of(i, name);
-		v = make(&s, s.root, name, S_IFREG | 0644);
+		v = stand_create(&s, s.root, name, S_IFREG | 0644);
 		if (i % 50 == 0)
 			put_text(&s, v, name);
 		vnode_unref(s.vnodes, v);

@@ -22,16 +22,6 @@ static struct vnode *lookup(struct headstand *s, struct vnode *dir, const char *
 	return v;
 }
 
-static struct vnode *make(struct headstand *s, struct vnode *dir, const char *name, mode_t mode)
-{
-	struct new_file f = { .mode = mode };
-	struct vnode *v;
-	struct stat st;
-
-	assert_ok(view_create(dir, span_str(name), &f, &s->acc, &v, &st));
-	return v;
-}
-
 static void write_text(struct headstand *s, struct vnode *v, const char *text)
 {
 	assert_ok(view_open(v, O_WRONLY, &s->acc));
@@ -52,7 +42,7 @@ static void assert_text(struct headstand *s, struct vnode *v, const char *want)
 /* d/<n> with its own number in it; the first LINKS of them have another name, d's neighbour. */
 static void fill(struct headstand *s)
 {
-	struct vnode *d = make(s, s->root, "d", S_IFDIR | 0755);
+	struct vnode *d = stand_create(s, s->root, "d", S_IFDIR | 0755);
 	char name[32];
 	struct stat st;
 
@@ -60,7 +50,7 @@ static void fill(struct headstand *s)
 		struct vnode *v;
 
 		snprintf(name, sizeof(name), "f%07u", i);
-		v = make(s, d, name, S_IFREG | 0644);
+		v = stand_create(s, d, name, S_IFREG | 0644);
 		if (i < LINKS) {
 			write_text(s, v, name);
 			snprintf(name, sizeof(name), "outside%u", i);
