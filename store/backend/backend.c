@@ -4,6 +4,7 @@
  */
 #include "backend/backend.h"
 
+#include "backend/s3.h"
 #include "base/log.h"
 #include "format/limits.h"
 
@@ -71,10 +72,13 @@ int backend_open(const char *url, const struct backend_options *opts, struct bac
 
 	if (strcmp(url, "mem:") == 0)
 		return memory_backend_new(ret);
+	if (strncmp(url, "s3://", strlen("s3://")) == 0)
+		return s3_backend_open(url, opts, ret);
 	dir = directory_of(url);
 	if (!dir)
-		return log_fail(-EINVAL, "'%s' names no store: use file:///DIRECTORY or a path",
-				url);
+		return log_fail(
+			-EINVAL,
+			"'%s' names no store: use file:///DIRECTORY, a path, or s3://BUCKET", url);
 	return file_backend_open(dir, opts, ret);
 }
 
