@@ -111,8 +111,8 @@ static void a_directory_that_is_made_is_its_owners_however_it_is_written(void **
 
 static void a_url_of_another_kind_is_refused(void **state)
 {
-	static const char *const bad[] = { "",		 "s3://bucket", "file://host/dir",
-					   "file://dir", "file://",	"http://x" };
+	static const char *const bad[] = { "",		 "s3://No_Bucket", "file://host/dir",
+					   "file://dir", "file://",	   "http://x" };
 	bool was_quiet = log_set_quiet(true);
 	struct backend *b;
 
