@@ -508,18 +508,29 @@ static void a_file_that_is_cut_off_is_refused_and_left_alone(void **state)
 {
 	struct stand *s = *state;
 	_cleanup_buf_ struct buf now = { 0 };
+	unsigned refused = 0;
 	struct table *t;
 
 	for (size_t len = 1; len < s->file.len - 4096; len += s->file.len / 20) {
 		size_t whole = s->file.len;
+		int r;
 
 		s->file.len = len;
 		restore(s);
-		assert_int_equal(open_table(s, &t), -EBADMSG);
-		assert_ok(read_file(s->heads, "data.mdb", 64 << 20, &now));
-		assert_true(span_equal(buf_span(&now), buf_span(&s->file)));
+		r = open_table(s, &t);
+		if (r == 0) {
+			/* Its last pages may have been free ones. */
+			assert_int_equal(check_records(t, &s->model), 0);
+			table_free(t);
+		} else {
+			assert_int_equal(r, -EBADMSG);
+			assert_ok(read_file(s->heads, "data.mdb", 64 << 20, &now));
+			assert_true(span_equal(buf_span(&now), buf_span(&s->file)));
+			refused++;
+		}
 		s->file.len = whole;
 	}
+	assert_true(refused > 10);
 }
 
 int main(void)
