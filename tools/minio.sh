@@ -25,11 +25,12 @@ pfs_go() {
 
 # Says where a MinIO is that can be used; built and kept for the next time if there is none.
 pfs_minio() {
-	local found go
+	local found go released=
 
 	found=$(command -v minio || true)
-	if [[ -n $found && $("$found" --version 2>/dev/null |
-		sed -n 's/.*RELEASE\.\([0-9-]*\)T.*/\1/p' | head -n 1) > $pfs_minio_oldest ]]; then
+	[[ -z $found ]] || released=$("$found" --version 2>/dev/null |
+		sed -n 's/.*RELEASE\.\([0-9-]*\)T.*/\1/p' | head -n 1)
+	if [[ -n $released && ! $released < $pfs_minio_oldest ]]; then
 		echo "$found"
 		return
 	fi
@@ -37,7 +38,7 @@ pfs_minio() {
 	if [[ ! -x $found ]]; then
 		go=$(pfs_go) || return 1
 		echo "Building MinIO, once" >&2
-		GOBIN=$pfs_minio_cache/bin GOFLAGS=-mod=mod "$go" install "$pfs_minio_module" >&2 ||
+		GOBIN=$pfs_minio_cache/bin "$go" install "$pfs_minio_module" >&2 ||
 			return 1
 	fi
 	echo "$found"

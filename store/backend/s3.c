@@ -22,7 +22,7 @@
 enum {
 	LIST_PAGE_MAX = 4 << 20, /* bytes of one answer: 1,000 keys of 1,024 bytes, and XML */
 	RANGE_MAX = 64,
-	OPEN_TIMEOUT_MS = 30000,
+	OPEN_TIMEOUT_MS = 10000,
 };
 
 struct s3_backend {
@@ -257,7 +257,9 @@ static int list_key(const char *key, uint64_t size, void *ctx)
 	size_t len = strlen(l->prefix);
 	int r;
 
-	if (strncmp(key, l->prefix, len) != 0 || strlen(key) >= sizeof(l->last))
+	/* One that does not go on would never end. */
+	if (strncmp(key, l->prefix, len) != 0 || strlen(key) >= sizeof(l->last) ||
+	    strcmp(key, l->last) <= 0)
 		return nonsense(l->backend, "a listing");
 	snprintf(l->last, sizeof(l->last), "%s", key);
 	/* Others may have things there too. */

@@ -97,11 +97,14 @@ int log_errno(int r, const char *fmt, ...)
 
 int log_fail(int r, const char *fmt, ...)
 {
+	char text[sizeof(last)];
 	va_list ap;
 
+	/* The last complaint may be among what is said. */
 	va_start(ap, fmt);
-	vsnprintf(last, sizeof(last), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	memcpy(last, text, strlen(text) + 1);
 	emit(LOG_LEVEL_ERROR, last);
 	return r;
 }

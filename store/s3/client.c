@@ -226,8 +226,8 @@ static void judge(const struct http_reply *reply, struct outcome *o)
 		o->error = -EIO;
 	else if (status == 429 || (status >= 500 && status != 501) || is_code(o, busy)) {
 		o->is_passing = true;
-		/* Only an answer that came before any work is known to be one. */
-		o->may_be_done = status >= 500 && status != 503;
+		/* MinIO says 503 also of a write that reached some of its disks. */
+		o->may_be_done = status >= 500;
 	}
 }
 
@@ -255,6 +255,7 @@ static int send(struct s3_client *c, const struct s3_request *q, const char *pay
 	hq.headers = (const char *const *)m.lines;
 	/* What may be repeated is not worth a line in the log. */
 	was_quiet = log_set_quiet(true);
+	complaint_clear();
 	r = http_exchange(c->http, &hq, dl, ret, &was_sent);
 	log_set_quiet(was_quiet);
 	if (r == 0) {
@@ -352,6 +353,9 @@ int s3_request(struct s3_client *c, const struct s3_request *q, const struct dea
 		int r;
 
 		r = s3_credentials_get(c->credentials, &keys);
+		/* A file that cannot be understood: nothing is wrong with the request. */
+		if (r == -EINVAL)
+			r = -EACCES;
 		if (r == 0)
 			r = send(c, q, payload, &keys, dl, &reply, &o);
 		if (r < 0)

@@ -68,6 +68,13 @@ def test_wrong_keys_are_said(shell, bucket):
     assert "403" in said and "another-one-entirely" not in said
 
 
+def test_a_server_that_is_not_there_is_said(shell):
+    shell.environment.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+    url = "s3://bucket/x?endpoint=http://127.0.0.1:1"
+    said = shell.fails(1, "init", url)
+    assert said.count(url) == 1 and "onnect" in said
+
+
 def test_a_bucket_that_is_not_there_is_said(shell, bucket):
     said = shell.fails(1, "repo", "--store", f"s3://no-such-bucket/x?endpoint={SERVER}")
     assert "no-such-bucket" in said and "no such bucket" in said
