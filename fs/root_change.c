@@ -87,8 +87,7 @@ static int make_commit(struct call *c, const struct repo_ref *x, struct access *
 	struct commit_name n;
 	struct vnode *root;
 	struct view *head;
-	struct oid id;
-	bool is_new;
+	struct commit_result res;
 	int r;
 
 	r = commit_name_parse(text, &n);
@@ -99,7 +98,7 @@ static int make_commit(struct call *c, const struct repo_ref *x, struct access *
 		      acc, &head);
 	if (r < 0)
 		return r;
-	r = head_commit(head, &req, acc, &id, &is_new);
+	r = head_commit(head, &req, acc, &res);
 	view_unref(head);
 	if (r == 0)
 		r = alias_resolve(c, x, c->node, text, acc, &root);

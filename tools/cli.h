@@ -12,8 +12,14 @@ enum exit_code {
 	EXIT_DONE = 0,
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
-	EXIT_DIVERGED = 3, /* somebody else has moved the branch meanwhile */
+	EXIT_DIVERGED = 3, /* it is done, but not on the branch */
 };
+
+/* Of what returned 0 or an error that was said. */
+static inline int cli_exit_code(int r)
+{
+	return r == 0 ? EXIT_DONE : EXIT_FAILED;
+}
 
 struct command {
 	const char *name;

@@ -31,7 +31,6 @@ struct client {
 	char *mount, *control_path; /* owned */
 	struct store *store; /* owned, with the vnodes; NULL: a mount is asked */
 	struct vnode_table *vnodes;
-	bool is_diverged;
 };
 
 /* An answer being read. */
@@ -118,7 +117,6 @@ static int end(struct answering *a, json_t *error)
 	a->has_ended = true;
 	if (!error)
 		return 0;
-	a->client->is_diverged = json_is_true(json_object_get(error, "diverged"));
 	/* It names things, whose names need not be UTF-8. */
 	if (json_to_bytes(json_object_get(error, "message"), &text) == 0 && text.len > 0)
 		cli_error("%.*s", (int)text.len, (const char *)text.data);
@@ -224,7 +222,6 @@ int client_ask(struct client *c, json_t *request, client_line_fn fn, void *ctx)
 	int r;
 
 	json_decref(request);
-	c->is_diverged = false;
 	if (!text) {
 		cli_error("no memory");
 		return -ENOMEM;
@@ -258,18 +255,6 @@ int client_ask_one(struct client *c, json_t *request, json_t **ret)
 	else
 		*ret = line;
 	return r;
-}
-
-bool client_is_diverged(const struct client *c)
-{
-	return c->is_diverged;
-}
-
-int client_exit_code(const struct client *c, int r)
-{
-	if (r == 0)
-		return EXIT_DONE;
-	return c && c->is_diverged ? EXIT_DIVERGED : EXIT_FAILED;
 }
 
 struct store *client_store(struct client *c)

@@ -36,12 +36,6 @@ int client_ask(struct client *c, json_t *request, client_line_fn fn, void *ctx);
 /* The same for an answer of one line (NULL: none), which becomes the caller's. */
 int client_ask_one(struct client *c, json_t *request, json_t **ret);
 
-/* Did the last request fail because the branch has moved on? */
-bool client_is_diverged(const struct client *c);
-
-/* The exit code for the last request's result. */
-int client_exit_code(const struct client *c, int r);
-
 /* The store that was opened here, NULL when a mount is asked; borrowed. */
 struct store *client_store(struct client *c);
 

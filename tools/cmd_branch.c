@@ -54,7 +54,7 @@ static int branch_list(struct branch_args *a, const char *arg)
 		json_list_end(&a->list);
 		putchar('\n');
 	}
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 /* Asks for a change of the branch @t, with one more field. */
@@ -80,7 +80,7 @@ static int change(struct branch_args *a, const struct target *t, const char *ver
 	if (r == 0 && line && a->json)
 		print_json(line);
 	json_decref(line);
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 /* What a second argument calls: "REV", or "REPO/REV" of the same repo. malloc'ed; NULL: said. */

@@ -9,6 +9,19 @@
 #include "message.h"
 #include "present.h"
 
+static void note_standing(const json_t *line)
+{
+	const char *standing = field_text(line, "standing");
+
+	if (strcmp(standing, "diverged") == 0)
+		cli_note(
+			"The commit is kept, but not on the branch: another machine has changed "
+			"the same. See `pfs status`; `pfs merge --ours` or `--theirs` settles it.");
+	else if (strcmp(standing, "pending") == 0)
+		cli_note("The commit is kept; the branch could not be reached, and will be tried "
+			 "again.");
+}
+
 static int run(const struct command *self, int argc, char **argv)
 {
 	static const struct option longs[] = { { "message", required_argument, NULL, 'm' },
@@ -54,8 +67,11 @@ static int run(const struct command *self, int argc, char **argv)
 		puts(field_text(line, "id"));
 	if (r == 0 && !field_bool(line, "is_new"))
 		cli_note("Nothing has changed since that commit; no new one was made.");
+	if (r == 0)
+		note_standing(line);
+	r = r == 0 ? exit_code_of(line) : EXIT_FAILED;
 	json_decref(line);
-	return client_exit_code(c, r);
+	return r;
 }
 
 const struct command cmd_commit = {
@@ -76,7 +92,9 @@ const struct command cmd_commit = {
 		"  --json               one JSON value instead of the id\n"
 		"  --store STORE        a store that is not mounted: its last commit can be named\n"
 		"\n"
-		"Exits with 3 when the branch was moved by somebody else meanwhile.\n"
+		"What other machines have committed meanwhile is merged with it, by path. Exits with 3\n"
+		"when the commit is kept but is not on the branch: they have changed the same (see\n"
+		"`pfs merge`), or the branch cannot be reached.\n"
 		"\n"
 		"Example:\n"
 		"  pfs commit -m 'without outliers' -n run-7 --meta seed=42 /pfs/data/main\n",

@@ -76,7 +76,7 @@ static int run(const struct command *self, int argc, char **argv)
 		json_list_end(&s.list);
 		putchar('\n');
 	}
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 const struct command cmd_log = {

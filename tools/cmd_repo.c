@@ -94,7 +94,7 @@ static int repo_list(const struct repo_args *a, const struct target *t)
 		json_list_end(&l.list);
 		putchar('\n');
 	}
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 /* Asks, and shows the one repo that the answer tells of. */
@@ -115,7 +115,7 @@ static int ask_one(const struct repo_args *a, const struct target *t, enum clien
 	else if (r == 0 && line && !is_quiet)
 		print_repo(line);
 	json_decref(line);
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 /* The repo an argument means, in @t. */

@@ -65,7 +65,7 @@ static int run(const struct command *self, int argc, char **argv)
 	else if (r == 0)
 		print_result(line);
 	json_decref(line);
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 const struct command cmd_restore = {

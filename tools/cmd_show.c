@@ -98,7 +98,7 @@ static int run(const struct command *self, int argc, char **argv)
 	request_path(q, "path", &t);
 	r = client_ask_one(c, q, &line);
 	if (r != 0)
-		return client_exit_code(c, r);
+		return cli_exit_code(r);
 	path = json_object_get(line, "path");
 	if (json_is_string(path) && json_string_length(path) == 0 &&
 	    json_is_object(json_object_get(line, "commit")))

@@ -132,7 +132,7 @@ static int run(const struct command *self, int argc, char **argv)
 			print_mount(json_object_get(line, "mount"));
 	}
 	json_decref(line);
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 const struct command cmd_stats = {

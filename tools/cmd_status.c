@@ -11,7 +11,7 @@
 
 /* The answer's lines, kept: the head, what changed, the summary. */
 struct status {
-	json_t *head, *changes, *summary; /* owned */
+	json_t *head, *conflicts, *changes, *summary; /* owned */
 };
 
 static int take(json_t *line, void *ctx)
@@ -22,6 +22,8 @@ static int take(json_t *line, void *ctx)
 		s->head = json_incref(line);
 	else if (json_object_get(line, "summary"))
 		s->summary = json_incref(json_object_get(line, "summary"));
+	else if (json_object_get(line, "conflict"))
+		json_array_append(s->conflicts, line);
 	else
 		json_array_append(s->changes, line);
 	return 0;
@@ -40,11 +42,15 @@ static void print_head(const json_t *h)
 		puts("Not mounted here: uncommitted changes, if any, are where it is.");
 	if (field_bool(h, "is_committing"))
 		puts("A commit is under way.");
-	if (field_bool(h, "is_diverged"))
-		printf("Diverged: the branch has moved on to %s, while changes were made here.\n",
+	if (strcmp(field_text(h, "standing"), "diverged") == 0)
+		printf("Diverged: that is not on the branch, which is at %s and has changed the "
+		       "same.\n",
 		       field_text(h, "tip"));
+	else if (strcmp(field_text(h, "standing"), "pending") == 0)
+		puts("That is not on the branch yet; it will be tried again.");
 	else if (field_bool(h, "is_behind"))
-		printf("Behind: the branch has moved on to %s.\n", field_text(h, "tip"));
+		printf("The branch has moved on to %s; a commit will merge.\n",
+		       field_text(h, "tip"));
 }
 
 static void print_status(const struct status *s)
@@ -52,6 +58,9 @@ static void print_status(const struct status *s)
 	size_t n = json_array_size(s->changes);
 
 	print_head(s->head);
+	if (json_array_size(s->conflicts) > 0)
+		puts("Changed on both sides (`pfs merge --ours` or `--theirs` settles it):");
+	print_conflicts(s->conflicts);
 	if (n > 0)
 		puts("Uncommitted:");
 	for (size_t i = 0; i < n; i++) {
@@ -91,10 +100,12 @@ static int run(const struct command *self, int argc, char **argv)
 	if (r < 0)
 		return EXIT_FAILED;
 	s.changes = json_array();
+	s.conflicts = json_array();
 	q = request_new("status");
 	request_path(q, "path", &t);
 	r = client_ask(c, q, take, &s);
 	if (r == 0 && json) {
+		json_object_set(s.head, "conflicts", s.conflicts);
 		json_object_set(s.head, "changes", s.changes);
 		print_json(s.head);
 	} else if (r == 0) {
@@ -103,9 +114,10 @@ static int run(const struct command *self, int argc, char **argv)
 	if (r == 0 && field_number(s.summary, "hidden") > 0)
 		cli_note("More has changed in directories that you may not read.");
 	json_decref(s.head);
+	json_decref(s.conflicts);
 	json_decref(s.changes);
 	json_decref(s.summary);
-	return client_exit_code(c, r);
+	return cli_exit_code(r);
 }
 
 const struct command cmd_status = {

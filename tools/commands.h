@@ -14,12 +14,14 @@ extern const struct command cmd_help;
 extern const struct command cmd_import;
 extern const struct command cmd_init;
 extern const struct command cmd_log;
+extern const struct command cmd_merge;
 extern const struct command cmd_mount;
 extern const struct command cmd_repo;
 extern const struct command cmd_restore;
 extern const struct command cmd_show;
 extern const struct command cmd_stats;
 extern const struct command cmd_status;
+extern const struct command cmd_sync;
 extern const struct command cmd_umount;
 extern const struct command cmd_version;
 

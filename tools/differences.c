@@ -71,7 +71,7 @@ int differences_show(const struct differences_view *v, struct client *c, json_t 
 	hidden = field_number(s.summary, "hidden");
 	json_decref(s.summary);
 	if (r != 0)
-		return client_exit_code(c, r);
+		return cli_exit_code(r);
 	if (hidden == 0)
 		return EXIT_DONE;
 	cli_error("more differs in directories that you may not read");

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/text.h"
+#include "cli.h"
 #include "service/json_bytes.h"
 
 static bool is_plain(struct span s)
@@ -299,4 +300,27 @@ void json_list_end(struct json_list *l)
 		printf("\n%s]", l->indent);
 	else
 		fputs("[]", stdout);
+}
+
+void print_conflicts(const json_t *conflicts)
+{
+	const json_t *x;
+	size_t i;
+
+	json_array_foreach(conflicts, i, x)
+	{
+		const json_t *path = json_object_get(x, "path");
+
+		printf("  %-18s", field_text(x, "conflict"));
+		if (json_is_string(path) && json_string_length(path) == 0)
+			putchar('.');
+		else
+			print_name(path, "");
+		putchar('\n');
+	}
+}
+
+int exit_code_of(const json_t *line)
+{
+	return strcmp(field_text(line, "standing"), "on-branch") == 0 ? EXIT_DONE : EXIT_DIVERGED;
 }

@@ -32,6 +32,12 @@ bool print_difference(const json_t *line, bool with_bytes);
 /* The totals behind. */
 void print_summary(const json_t *summary);
 
+/* The names in the way of a merge, a line each: how, and where. */
+void print_conflicts(const json_t *conflicts);
+
+/* EXIT_DIVERGED for an answer whose "standing" is not on the branch, else EXIT_DONE. */
+int exit_code_of(const json_t *line);
+
 /* A commit's facts, as `pfs log` shows them. */
 void print_commit(const json_t *commit);
 void print_commit_line(const json_t *commit);

@@ -87,7 +87,7 @@ int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch
 		return -ENOENT;
 	WITH_LOCK(&h->view.lock);
 
-	if (!(h->top || h->frozen.count) || !h->view.base.root.type)
+	if (!head_is_dirty(h) || !h->view.base.root.type)
 		return -ENOENT;
 	if (!h->is_left_over)
 		log_warning("%s/%s: another mount has removed the branch; what is uncommitted in "

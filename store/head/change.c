@@ -128,6 +128,7 @@ int change_apply(struct change *c)
 		return r;
 	}
 	h->top = c->layer;
+	h->is_top_nameless = false;
 	return 0;
 }
 

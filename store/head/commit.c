@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Committing a head: settle what was under way, freeze, pack, publish, land.
+ * Committing a head: settle what was under way, freeze, pack, store, name, land, join.
  *
  * Whatever fails after the freeze leaves the frozen layers where they are: nothing is lost, what
- * they say still shows, and the next commit takes them along.
+ * they say still shows, and the next commit takes them along. Once it has landed a commit has
+ * succeeded: how it stands with the branch is told apart.
  */
 #include "head/commit.h"
 
 #include "base/log.h"
 #include "index/index.h"
+#include "write/publish.h"
+
+enum {
+	RESTARTS_MAX = 3, /* the collector may have moved meanwhile */
+};
 
 /* What is left to do when a commit has been acknowledged; heads_free() waits for it. */
 struct aftermath {
@@ -48,63 +54,9 @@ static void aftermath(struct heads *hs, struct session *session)
 	pool_submit(hs->store->pool, &a->job);
 }
 
-static int note_move(const struct refs_move *m, void *ctx)
-{
-	struct head *h = ctx;
-	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	struct record_key k = key_pending(h->id);
-	_cleanup_buf_ struct buf b = { 0 };
-	int r;
-
-	pending_rec_put(&b, m);
-	table_batch_put(&batch, key_span(&k), buf_span(&b));
-	if (buf_failed(&b))
-		return -ENOMEM;
-	r = table_apply(h->heads->table, &batch);
-	return r < 0 ? r : table_sync(h->heads->table);
-}
-
-static int forget_move(struct head *h)
-{
-	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	struct record_key k = key_pending(h->id);
-
-	table_batch_delete(&batch, key_span(&k));
-	return table_apply(h->heads->table, &batch);
-}
-
 static struct refs_wait patient(const struct access *acc)
 {
 	return (struct refs_wait){ .may_wait = true, .fresh = true, .deadline = acc->deadline };
-}
-
-int head_settle(struct head *h, struct access *acc)
-{
-	struct refs *refs = h->view.store->refs;
-	struct record_key k = key_pending(h->id);
-	_cleanup_buf_ struct buf raw = { 0 }, object = { 0 };
-	struct refs_wait w = patient(acc);
-	struct refs_move m;
-	struct oid now;
-	int r;
-
-	r = table_get(h->heads->table, key_span(&k), &raw);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	r = pending_rec_read(buf_span(&raw), &m);
-	if (r < 0)
-		return r;
-	/* Its commit stands; that the branch be moved to it was asked for. */
-	r = refs_move_branch(refs, &h->view.repo, h->branch_name, &m.from, &m.to, NULL, NULL,
-			     &acc->deadline, &now);
-	if (r == -ESTALE || r == -ENOENT)
-		return forget_move(h);
-	if (r < 0)
-		return r;
-	r = refs_commit(refs, &h->view.repo, &m.to, &w, &object);
-	if (r == 0)
-		r = note_all_lifted(h);
-	return r < 0 ? r : head_land(h, &m.to, buf_span(&object), acc);
 }
 
 /* The repo's record, for its chunking. */
@@ -124,79 +76,89 @@ static bool is_same_tree(struct head *h, const struct snapshot *s)
 	       oid_equal(&b->commit.links.id, &s->links.id);
 }
 
-/* Publishes what the session wrote: 0 and the id, and whether it is a new commit. */
+/* Stores the commit of what the session wrote, and takes it as far as the head's base. */
 static int publish_snapshot(struct head *h, struct session *s, const struct snapshot *snap,
-			    const struct commit_request *req, struct access *acc,
-			    struct oid *ret_id, bool *ret_is_new)
+			    const struct commit_request *req, struct access *acc)
 {
-	struct store *store = h->view.store;
-	struct refs_wait w = patient(acc);
+	const struct base *base = &h->view.base;
 	_cleanup_buf_ struct buf object = { 0 };
 	struct publication p = {
-		.store = store,
+		.store = h->view.store,
 		.repo = h->view.repo,
 		.branch = h->branch_name,
-		.name = req->name,
-		.base = h->view.base.id,
-		.base_generation = h->view.base.commit.generation,
+		.parents = &base->id,
+		.parent_count = !oid_is_null(&base->id),
+		.generation = base->commit.generation + 1,
 		.author = req->author,
 		.message = req->message,
 		.meta = req->meta,
 		.meta_count = req->meta_count,
-		.note = note_move,
-		.note_ctx = h,
 		.deadline = acc->deadline,
 	};
-	struct oid id = p.base;
-	bool is_new = !is_same_tree(h, snap);
-	int r = 0;
+	struct oid id;
+	int r = publish(&p, s, snap, &id, &object);
 
-	if (is_new)
-		r = publish(&p, s, snap, &id);
-	else if (req->name)
-		r = refs_create_name(store->refs, &p.repo, req->name, &id, &acc->deadline);
-	if (r == -ESTALE) {
-		forget_move(h);
-		return log_fail(-EBUSY,
-				"%s/%s: the branch was moved by another mount meanwhile; the "
-				"snapshot is kept as a commit, but not on the branch",
-				h->view.repo_name, h->branch_name);
-	}
 	if (r == 0)
-		r = refs_commit(store->refs, &p.repo, &id, &w, &object);
-	if (r == 0)
-		r = head_land(h, &id, buf_span(&object), acc);
-	if (r < 0)
-		return r;
-	*ret_id = id;
-	*ret_is_new = is_new;
-	return 0;
+		r = pending_begin(h, &id, req->name);
+	return r < 0 ? r : pending_finish(h, buf_span(&object), acc);
 }
 
-static int commit_frozen(struct head *h, const struct commit_request *req, struct access *acc,
-			 struct oid *ret_id, bool *ret_is_new)
+/* Nothing that counts has changed: the frozen layers go, the base stays. */
+static int land_on_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
-	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	const struct oid id = h->view.base.id;
+	_cleanup_buf_ struct buf object = { 0 };
+	struct refs_wait w = patient(acc);
+	struct refs *refs = h->view.store->refs;
+	int r = 0;
+
+	if (req->name)
+		r = refs_create_name(refs, &h->view.repo, req->name, &id, &acc->deadline);
+	if (r == 0)
+		r = refs_commit(refs, &h->view.repo, &id, &w, &object);
+	return r < 0 ? r : head_land(h, &id, buf_span(&object), acc);
+}
+
+static int commit_once(struct head *h, const struct repo_rec *repo,
+		       const struct commit_request *req, struct access *acc, bool *ret_is_new)
+{
 	_cleanup_(session_freep) struct session *s = NULL;
-	struct session_options so = { .store = h->view.store, .cancelled = req->cancelled };
+	struct session_options so = { .store = h->view.store,
+				      .chunk = repo->chunk,
+				      .cancelled = req->cancelled };
 	struct staging_stats st;
 	struct snapshot snap;
 	int r;
 
-	r = repo_of(h, acc, &repo);
-	if (r < 0)
-		return r;
 	staging_stats(h->heads->staging, &st);
-	so.chunk = repo.chunk;
 	so.is_large = st.used > PACK_TARGET;
 	r = session_new(&so, &s);
 	if (r == 0)
 		r = head_pack(h, s, acc, &snap);
-	if (r == 0)
-		r = publish_snapshot(h, s, &snap, req, acc, ret_id, ret_is_new);
+	if (r < 0)
+		return r;
+	*ret_is_new = !is_same_tree(h, &snap);
+	r = *ret_is_new ? publish_snapshot(h, s, &snap, req, acc) : land_on_base(h, req, acc);
 	if (r == 0)
 		aftermath(h->heads, TAKE_PTR(s));
 	return r;
+}
+
+static int commit_frozen(struct head *h, const struct commit_request *req, struct access *acc,
+			 bool *ret_is_new)
+{
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	int r = repo_of(h, acc, &repo);
+
+	for (unsigned i = 0; r == 0 && i < RESTARTS_MAX; i++) {
+		r = commit_once(h, &repo, req, acc, ret_is_new);
+		if (r != -ERESTART)
+			return r;
+		r = 0;
+	}
+	return r < 0 ? r
+		     : log_fail(-EAGAIN, "%s/%s: the garbage collector was in the way; try again",
+				h->view.repo_name, h->branch_name);
 }
 
 /* Looking for a branch by its identity. */
@@ -248,7 +210,7 @@ static int find_branch(struct head *h, struct refs_wait *w, struct ref *ret)
 	return refs_get(refs, &h->view.repo, REF_BRANCH, h->branch_name, w, ret, &tag);
 }
 
-/* Is the name free, and the branch where the head thinks it is? */
+/* Is the name free, and the branch still there? */
 static int check_refs(struct head *h, const struct commit_request *req, struct access *acc)
 {
 	struct refs *refs = h->view.store->refs;
@@ -258,16 +220,8 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	int r;
 
 	r = find_branch(h, &w, &tip);
-	if (r < 0)
+	if (r < 0 || !req->name)
 		return r;
-	if (!oid_equal(&tip.target, &h->view.base.id))
-		return log_fail(-EBUSY,
-				"%s/%s is behind: the branch has moved on to another mount's "
-				"commit, and merging is not there yet; what is uncommitted "
-				"stays as it is",
-				h->view.repo_name, h->branch_name);
-	if (!req->name)
-		return 0;
 	if (!object_name_is_valid(req->name))
 		return log_fail(-EINVAL, "`%s` cannot be a commit's name", req->name);
 	w.fresh = false;
@@ -279,32 +233,36 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	return r == -ENOENT ? 0 : r;
 }
 
-static int name_base(struct head *h, const struct commit_request *req, struct access *acc,
-		     struct oid *ret_id)
+static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
-	int r = 0;
-
-	if (req->name)
-		r = refs_create_name(h->view.store->refs, &h->view.repo, req->name,
-				     &h->view.base.id, &acc->deadline);
-	*ret_id = h->view.base.id;
-	return r;
+	return req->name ? refs_create_name(h->view.store->refs, &h->view.repo, req->name,
+					    &h->view.base.id, &acc->deadline)
+			 : 0;
 }
 
-static int commit_locked(struct head *h, const struct commit_request *req, struct access *acc,
-			 struct oid *ret_id, bool *ret_is_new)
+/* Is that name the last commit's, whose maker was never told? */
+static bool is_asked_again(struct head *h, const struct commit_request *req)
+{
+	const struct pending *p = &h->pending;
+	WITH_LOCK(&h->view.lock);
+
+	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
+	       strcmp(p->name, req->name) == 0 && oid_equal(&p->commit, &h->view.base.id) &&
+	       !head_is_dirty(h);
+}
+
+/* The snapshot, as far as the head's base. */
+static int snapshot(struct head *h, const struct commit_request *req, struct access *acc,
+		    bool *ret_is_new)
 {
 	const struct commit_request unnamed = { .cancelled = req->cancelled };
-	int r;
+	int r = check_refs(h, req, acc);
 
-	r = head_settle(h, acc);
-	if (r == 0)
-		r = check_refs(h, req, acc);
 	if (r == 0)
 		r = head_freeze(h);
 	if (r == -EXFULL) {
 		/* As many have failed as can be kept apart: they are made up for first. */
-		r = commit_frozen(h, &unnamed, acc, ret_id, ret_is_new);
+		r = commit_frozen(h, &unnamed, acc, ret_is_new);
 		if (r == 0)
 			r = head_freeze(h);
 	}
@@ -312,9 +270,30 @@ static int commit_locked(struct head *h, const struct commit_request *req, struc
 		return r;
 	if (!h->frozen.count && !oid_is_null(&h->view.base.id)) {
 		*ret_is_new = false;
-		return name_base(h, req, acc, ret_id);
+		return name_base(h, req, acc);
 	}
-	return commit_frozen(h, req, acc, ret_id, ret_is_new);
+	return commit_frozen(h, req, acc, ret_is_new);
+}
+
+static int commit_locked(struct head *h, const struct commit_request *req, struct access *acc,
+			 struct commit_result *ret)
+{
+	int r = pending_settle(h, acc);
+
+	if (r < 0)
+		return r;
+	ret->is_new = is_asked_again(h, req);
+	r = ret->is_new ? name_base(h, req, acc) : snapshot(h, req, acc, &ret->is_new);
+	if (r < 0)
+		return r;
+	/* It stands, whatever comes of it now. */
+	pending_join(h, MERGE_PREFER_NEITHER, acc, ret);
+	WITH_LOCK(&h->view.lock);
+
+	ret->id = h->view.base.id;
+	ret->standing = head_standing(h);
+	h->pending.is_answered = true;
+	return 0;
 }
 
 static void set_committing(struct head *h, bool is)
@@ -325,7 +304,7 @@ static void set_committing(struct head *h, bool is)
 }
 
 int head_commit(struct view *head, const struct commit_request *req, struct access *acc,
-		struct oid *ret_id, bool *ret_is_new)
+		struct commit_result *ret)
 {
 	struct head *h = head_of(head);
 	int r;
@@ -334,10 +313,14 @@ int head_commit(struct view *head, const struct commit_request *req, struct acce
 		return -EROFS;
 	if (!acc->may_wait)
 		return -EAGAIN;
-	WITH_LOCK(&h->commit_lock);
-
+	*ret = (struct commit_result){ 0 };
+	pthread_mutex_lock(&h->commit_lock);
 	set_committing(h, true);
-	r = commit_locked(h, req, acc, ret_id, ret_is_new);
+	r = commit_locked(h, req, acc, ret);
 	set_committing(h, false);
+	pthread_mutex_unlock(&h->commit_lock);
+	/* What others have added meanwhile is seen at once, if nothing has been changed since. */
+	if (r == 0)
+		head_follow(head, &ret->tip, acc);
 	return r;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The steps of a commit, one file each: freeze.c takes the snapshot, pack.c writes it into the
- * store, commit.c publishes it, land.c makes it the head's base.
+ * store, land.c makes it the head's base, pending.c brings it onto the branch; commit.c goes
+ * through them.
  *
  * All under head->commit_lock.
  */
@@ -25,9 +26,31 @@ int head_pack(struct head *h, struct session *s, struct access *acc, struct snap
  */
 int head_land(struct head *h, const struct oid *id, struct span object, struct access *acc);
 
-/* A publication that was under way when the last process ended, or whose outcome was not known: 0
- * when it is settled, either way. */
-int head_settle(struct head *h, struct access *acc);
+/*
+ * The last commit's way to the branch (pending.c).
+ */
+
+/* The commit @id is in the store, to be named and landed: kept over power loss when it returns 0.
+ */
+int pending_begin(struct head *h, const struct oid *id, const char *name);
+
+/* In the batch that lands it. */
+void pending_landed(struct head *h, struct pending *p);
+void pending_put(const struct head *h, const struct pending *p, struct table_batch *batch);
+
+/* Names and lands what was stored when the last process ended, or when a step failed: 0 when there
+ * is nothing more to do before the next commit. */
+int pending_settle(struct head *h, struct access *acc);
+
+/* Names and lands a stored commit. -EEXIST: the name is taken, and the commit withdrawn. */
+int pending_finish(struct head *h, struct span object, struct access *acc);
+
+/* Brings what has landed onto the branch. 0 or an error; what came of it is in h->pending and, of
+ * the branch, in @ret. */
+int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
+		 struct commit_result *ret);
+
+enum head_standing head_standing(const struct head *h);
 
 /* The branch has another name now; with commit_lock held. */
 int head_use_name(struct head *h, const char *name);

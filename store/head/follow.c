@@ -7,6 +7,7 @@
  * anything. Files that are in the way by their type, or gone, lose their vnode.
  */
 #include "head/base.h"
+#include "head/commit.h"
 #include "tree/diff.h"
 
 /* A directory in the client's hands, in both commits. */
@@ -166,7 +167,8 @@ static int compare_links(struct following *f, const struct tree_root *was,
 /* Under the view's lock: is nothing of it uncommitted, or about to be? */
 static bool is_clean(const struct head *h)
 {
-	return !h->top && !h->frozen.count && !h->opens && !h->is_removed;
+	return !head_is_dirty(h) && !h->opens && !h->is_removed &&
+	       head_standing(h) == HEAD_ON_BRANCH;
 }
 
 /* Worth a look at all? */

@@ -2,19 +2,23 @@
 /*
  * Heads: branches as a mount sees them, with what is uncommitted.
  *
- *	          first change            freeze                 published
- *	clean ------------------> dirty -----------> committing ------------> clean or dirty
+ *	          first change            freeze                 landed
+ *	clean ------------------> dirty -----------> committing ---------> clean or dirty
  *	                           ^                     |
  *	                           '------ failed -------'
  *
- * What a failed commit froze stays, and the next one takes it along.
+ * What a failed commit froze stays, and the next one takes it along. What has landed is the base,
+ * whether or not it could be brought onto the branch:
+ *
+ *	on branch --commit--> pending --joined--> on branch
+ *	                         '--both changed the same--> diverged --settled--> on branch
  * All heads of a mount share one state directory: table, staging, cache. One process holds it.
  */
 #pragma once
 
 #include "head/view.h"
+#include "merge/merge.h"
 #include "object/refs.h"
-#include "write/publish.h"
 
 struct heads;
 
@@ -75,13 +79,15 @@ int heads_remove_repo(struct heads *h, const struct id128 *repo, const char *nam
 		      const struct deadline *dl);
 
 /*
- * Commits: write-back, freeze, pack, publish. Writers go on meanwhile. One at a time a head;
- * others wait.
+ * Commits: write-back, freeze, pack, store, name, join the branch. Writers go on meanwhile. One at
+ * a time a head; others wait.
  *
- * 0 and the commit's id. *@ret_is_new false: nothing had changed, and the id is the base's; a
- * name, if one is given, names that. -EBUSY: the branch has moved on and the head is behind (what
- * is uncommitted stays uncommitted). -EEXIST: the name is taken by another commit or a branch,
- * nothing was done.
+ * 0: the commit is durable and has its name, if one is given; nothing changed since the base: that
+ * is what gets the name. How it stands with the branch is another matter: if that cannot be
+ * reached, or has changed the same, the head keeps the commit as its base, and every later commit,
+ * heads_rejoin() and head_merge() try again.
+ *
+ * -EEXIST: the name is taken by another commit or a branch, nothing was done.
  */
 struct commit_request {
 	const char *name, *author, *message; /* NULL: none, the store's writer, none */
@@ -89,8 +95,48 @@ struct commit_request {
 	size_t meta_count;
 	const atomic_bool *cancelled; /* until the branch is about to move; NULL: cannot be */
 };
+
+enum head_standing {
+	HEAD_ON_BRANCH, /* its base is on the branch */
+	HEAD_PENDING, /* it is not known to be, yet */
+	HEAD_DIVERGED, /* it cannot be: both have changed the same since they parted */
+};
+
+struct commit_result {
+	struct oid id;
+	bool is_new; /* something had changed */
+	enum head_standing standing;
+	struct oid tip; /* of the branch, where known */
+	uint64_t conflicts; /* names, if it has diverged */
+};
 int head_commit(struct view *head, const struct commit_request *req, struct access *acc,
-		struct oid *ret_id, bool *ret_is_new);
+		struct commit_result *ret);
+
+/*
+ * Brings a head's last commit onto the branch, taking one side where both have changed the same.
+ * What is uncommitted stays so. 0 with the head's standing (in @ret: also the base as id); or the
+ * errors of join_branch().
+ */
+int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
+	       struct commit_result *ret);
+
+/* What stands in the way of a diverged head's base: merge_conflicts(); none if it is on the branch.
+ */
+int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct access *acc,
+		   struct commit_result *ret);
+
+/* Tries again what is pending, and what has diverged if the branch has moved since: for somebody
+ * who looks now and then. Each head waits as long as @acc says; heads that are being committed are
+ * left out. Errors are logged. True: something is still pending. */
+bool heads_rejoin(struct heads *h, struct access *acc);
+
+/* Sees now what others have done to the branch, and tries again what is pending: 0, with the head's
+ * standing; or the backend's errors. */
+int head_sync(struct view *head, struct access *acc, struct commit_result *ret);
+
+/* Every head that the mount has, but those whose branch is gone; a result of @fn other than 0 ends
+ * it and is returned. */
+int heads_each(struct heads *h, int (*fn)(struct view *head, void *ctx), void *ctx);
 
 /* What a head is and has; strings are the caller's to free with head_status_release(). */
 struct head_status {
@@ -99,6 +145,7 @@ struct head_status {
 	struct oid tip; /* of the branch, as last known */
 	bool is_dirty, is_committing;
 	bool is_behind; /* the tip is not the base */
+	enum head_standing standing;
 	uint64_t changed; /* inodes with changes, roughly */
 	uint64_t staged_bytes; /* of the whole mount */
 };

@@ -162,6 +162,27 @@ static bool has_any(struct heads *hs, const struct record_key *prefix)
 	return table_next(hs->table, key_span(prefix), key_span(prefix), &key, &value) != -ENOENT;
 }
 
+static int load_pending(struct head *h)
+{
+	struct record_key k = key_pending(h->id);
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct pending_rec rec;
+	int r = table_get(h->heads->table, key_span(&k), &raw);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = pending_rec_read(buf_span(&raw), &rec);
+	if (r < 0)
+		return r;
+	h->pending = (struct pending){
+		.state = rec.state,
+		.commit = rec.commit,
+		.fork = rec.fork,
+	};
+	memcpy(h->pending.name, rec.name.data, rec.name.len);
+	return 0;
+}
+
 static int load_head(struct heads *hs, uint32_t id, const struct head_rec *rec)
 {
 	_cleanup_free_ char *repo = span_dup(rec->repo_name), *branch = span_dup(rec->branch_name);
@@ -191,7 +212,7 @@ static int load_head(struct heads *hs, uint32_t id, const struct head_rec *rec)
 			    "fetched again",
 			    repo, branch);
 	list_append(&hs->heads, &h->link);
-	return 0;
+	return load_pending(h);
 }
 
 static int load_heads(struct heads *hs)
@@ -257,8 +278,10 @@ static int recover(struct heads *hs)
 {
 	list_for_each (h, &hs->heads, struct head, link) {
 		struct layers l = head_layers(h);
+		struct record_key inodes = key_prefix(h->top, 'i');
 		int r = reap_orphans(h);
 
+		h->is_top_nameless = !has_any(hs, &inodes);
 		for (unsigned i = 0; r == 0 && i < l.count; i++)
 			r = recover_layer(hs, l.id[i]);
 		if (r < 0)
@@ -482,7 +505,7 @@ void heads_stats(struct heads *hs, struct heads_stats *ret)
 		WITH_LOCK(&h->view.lock);
 
 		s.heads += !h->is_removed;
-		s.dirty += h->top || h->frozen.count;
+		s.dirty += head_is_dirty(h);
 	}
 	*ret = s;
 }

@@ -398,7 +398,7 @@ static int land_locked(struct landing *l)
 	struct head *h = l->head;
 	struct heads *hs = h->heads;
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	struct record_key pending = key_pending(h->id);
+	struct pending was = h->pending;
 	struct layers frozen;
 	uint32_t top;
 	int r;
@@ -424,14 +424,17 @@ static int land_locked(struct landing *l)
 		table_batch_drop(&batch, frozen.id[i]);
 	view_swap_base(&h->view, &l->base);
 	h->frozen = (struct layers){ 0 };
-	table_batch_delete(&batch, key_span(&pending));
+	pending_landed(h, &h->pending);
+	pending_put(h, &h->pending, &batch);
 	head_put(h, top, &batch);
 	r = counters_apply(hs, &batch);
 	if (r < 0) {
 		view_swap_base(&h->view, &l->base);
+		h->pending = was;
 		h->frozen = frozen;
 		return r;
 	}
+	h->is_top_nameless = !h->top || h->is_top_nameless;
 	h->top = top;
 	h->lifted_count = 0;
 	return 0;

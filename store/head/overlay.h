@@ -67,6 +67,18 @@ struct view {
 	bool is_head;
 };
 
+/* The last commit of the head, until it is on the branch and its maker was told (record.h). */
+struct pending {
+	enum pending_state state; /* 0: there is none */
+	struct oid commit, fork;
+	char name[OBJECT_NAME_MAX + 1];
+	/* Not kept over a restart: */
+	bool is_answered;
+	bool is_fork_sure; /* nothing of it can be on the branch but the fork */
+	bool is_diverged; /* both sides have changed the same since the fork */
+	struct oid diverged_from; /* the branch's commit then */
+};
+
 struct head {
 	struct view view; /* first */
 	struct heads *heads; /* borrowed */
@@ -82,8 +94,10 @@ struct head {
 	bool is_left_over; /* the branch is gone, and it was said */
 	const void *leaving_with; /* what is removing the repo; NULL: nothing */
 	uint32_t top; /* 0: none */
+	bool is_top_nameless; /* it has only files without a name, which no commit will see */
 	struct layers frozen;
 	bool is_committing; /* frozen layers are being read */
+	struct pending pending; /* changed under commit_lock and view.lock: either is enough */
 	uint64_t *lifted; /* files whose record came up from a frozen layer meanwhile; owned */
 	size_t lifted_count, lifted_cap;
 	bool has_exceptions; /* some inode number is not derived from its place */
@@ -92,6 +106,12 @@ struct head {
 	unsigned opens; /* files open */
 	struct list handles; /* open directories */
 };
+
+/* Under view->lock: is something uncommitted? */
+static inline bool head_is_dirty(const struct head *h)
+{
+	return (h->top && !h->is_top_nameless) || h->frozen.count;
+}
 
 /* A number for a staging file is never given out twice, so some are reserved ahead. */
 enum {

@@ -381,30 +381,25 @@ int counters_rec_read(struct span raw, struct counters_rec *ret)
 	return 0;
 }
 
-void pending_rec_put(struct buf *b, const struct refs_move *m)
+void pending_rec_put(struct buf *b, const struct pending_rec *p)
 {
-	buf_put_str16(b, span_str(m->key));
-	buf_put_str8(b, span_str(m->expected.s));
-	buf_put(b, m->nonce.b, sizeof(m->nonce.b));
-	buf_put_oid(b, &m->from);
-	buf_put_oid(b, &m->to);
+	buf_put_u8(b, p->state);
+	buf_put_oid(b, &p->commit);
+	buf_put_oid(b, &p->fork);
+	buf_put_str8(b, p->name);
 }
 
-int pending_rec_read(struct span raw, struct refs_move *ret)
+int pending_rec_read(struct span raw, struct pending_rec *ret)
 {
 	struct cursor c = cursor_of(raw);
-	struct refs_move m = { 0 };
-	struct span key, tag;
+	struct pending_rec p = { .state = rd_u8(&c) };
 
-	key = rd_str16(&c, KEY_MAX);
-	tag = rd_str8(&c, sizeof(m.expected.s) - 1);
-	memcpy(m.key, key.data, key.len);
-	memcpy(m.expected.s, tag.data, tag.len);
-	m.nonce = rd_id128(&c);
-	m.from = rd_oid(&c);
-	m.to = rd_oid(&c);
-	if (!cursor_at_end(&c))
+	p.commit = rd_oid(&c);
+	p.fork = rd_oid(&c);
+	p.name = rd_str8(&c, OBJECT_NAME_MAX);
+	if (!cursor_at_end(&c) || p.state < PENDING_STORED || p.state > PENDING_JOINED ||
+	    oid_is_null(&p.commit))
 		return -EBADMSG;
-	*ret = m;
+	*ret = p;
 	return 0;
 }

@@ -19,7 +19,7 @@
  *	'N' head ino		that such a number is taken
  *	'L' head link		the same for a hard-linked file
  *	'z' head ino		a file without a name, kept for those who have it open: its layer
- *	'p' head		a publication under way: struct pending_rec
+ *	'p' head		a commit that is not on the branch yet: struct pending_rec
  *
  * Pure functions on bytes. Values are this machine's own, not a persistent format to share, yet
  * are parsed as if from outside.
@@ -142,5 +142,23 @@ struct counters_rec {
 void counters_rec_put(struct buf *b, const struct counters_rec *c);
 int counters_rec_read(struct span raw, struct counters_rec *ret);
 
-void pending_rec_put(struct buf *b, const struct refs_move *m);
-int pending_rec_read(struct span raw, struct refs_move *ret);
+/*
+ * A commit of the head that has not come to its end: its object is in the store.
+ *
+ *	stored		it is to be named, and to land
+ *	landed		it is the head's base, and to be brought onto the branch
+ *	joined		its maker may not have been told: who asks for the name again gets it
+ */
+enum pending_state {
+	PENDING_STORED = 1,
+	PENDING_LANDED,
+	PENDING_JOINED,
+};
+struct pending_rec {
+	uint8_t state; /* enum pending_state */
+	struct oid commit;
+	struct oid fork; /* the last base of the head that was on the branch; null: none */
+	struct span name; /* "": none; borrowed */
+};
+void pending_rec_put(struct buf *b, const struct pending_rec *p);
+int pending_rec_read(struct span raw, struct pending_rec *ret);

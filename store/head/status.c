@@ -2,7 +2,7 @@
 /*
  * What a head is and has, for those who ask.
  */
-#include "head/overlay.h"
+#include "head/commit.h"
 
 enum {
 	COUNTED_MAX = 100000, /* inodes: who has more need not know how many more */
@@ -78,10 +78,11 @@ int head_status(struct view *head, struct head_status *ret)
 	s.branch = strdup(h->branch_name);
 	s.base = head->base.id;
 	s.is_committing = h->is_committing;
+	s.is_dirty = head_is_dirty(h);
+	s.standing = head_standing(h);
 	pthread_mutex_unlock(&head->lock);
 	if (!s.repo || !s.branch)
 		return -ENOMEM;
-	s.is_dirty = layers.count > 0;
 	s.tip = last_known_tip(h, &s);
 	s.is_behind = !oid_equal(&s.tip, &s.base);
 	staging_stats(h->heads->staging, &st);

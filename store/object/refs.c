@@ -208,23 +208,35 @@ int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 	return buf_failed(ret) ? -ENOMEM : 0;
 }
 
+/* In the listing of all commits, and in those of the prefixes that somebody asked for. */
+static void list_commit(struct refs *r, const struct id128 *repo, const struct oid *id, bool is)
+{
+	struct key prefix = commit_prefix(repo);
+	size_t digits = strlen(prefix.s);
+	char hex[OID_HEX];
+
+	oid_hex(id, hex);
+	facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, is);
+	for (size_t n = 0; n < OID_HEX - 1; n++) {
+		prefix.s[digits + n] = hex[n];
+		prefix.s[digits + n + 1] = '\0';
+		facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, is);
+	}
+}
+
 void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 		      struct span object)
 {
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
-	struct key key = commit_key(repo, id), prefix = commit_prefix(repo);
-	size_t digits = strlen(prefix.s);
+	struct key key = commit_key(repo, id);
 	struct etag none = { "-" };
-	char hex[OID_HEX];
 
 	if (finding_of_object(FINDING_COMMIT, key.s, object, &none, &f) == 0)
 		facts_learn(r->facts, key.s, f, object);
-	/* In the listing of all, and in those of the prefixes that somebody asked for. */
-	oid_hex(id, hex);
-	facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, true);
-	for (size_t n = 0; n < OID_HEX - 1; n++) {
-		prefix.s[digits + n] = hex[n];
-		prefix.s[digits + n + 1] = '\0';
-		facts_learn_listed(r->facts, FINDING_COMMITS, prefix.s, hex, true);
-	}
+	list_commit(r, repo, id, true);
+}
+
+void refs_forget_commit(struct refs *r, const struct id128 *repo, const struct oid *id)
+{
+	list_commit(r, repo, id, false);
 }

@@ -134,6 +134,10 @@ int refs_is_ancestor(struct refs *r, const struct id128 *repo, const struct oid 
 void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 		      struct span object);
 
+/* A commit object that no ref has ever pointed to was removed by this process: it is listed no
+ * more. */
+void refs_forget_commit(struct refs *r, const struct id128 *repo, const struct oid *id);
+
 /* Calls @fn from a thread of refs' own when a branch is seen to have moved by somebody else. */
 void refs_watch(struct refs *r,
 		void (*fn)(const struct id128 *repo, const char *branch, const struct ref *now,

@@ -6,49 +6,11 @@
 #include <sys/sysmacros.h>
 
 #include "base/log.h"
-#include "format/xattr.h"
-#include "head/acl.h"
-#include "object/reader.h"
 #include "service/address.h"
 #include "service/describe.h"
 #include "service/verbs.h"
-#include "tree/tree.h"
 
 #define TRUSTED "trusted."
-
-/* A commit's object and what it says. */
-struct loaded {
-	struct oid id;
-	struct buf object;
-	struct commit commit;
-};
-
-static void loaded_release(struct loaded *l)
-{
-	commit_release(&l->commit);
-	buf_release(&l->object);
-}
-#define _cleanup_loaded_ _cleanup_(loaded_release)
-
-static int load_commit(struct request *q, const struct id128 *repo, const struct oid *id,
-		       struct loaded *ret)
-{
-	_cleanup_loaded_ struct loaded l = { .id = *id };
-	struct refs_wait w = request_wait(q);
-	char hex[OID_HEX];
-	int r;
-
-	r = refs_commit(q->service->store->refs, repo, id, &w, &l.object);
-	if (r == 0)
-		r = commit_read(buf_span(&l.object), id, &l.commit);
-	if (r == -ENOENT)
-		return log_fail(-EIO, "the commit %s is missing", oid_hex(id, hex));
-	if (r < 0)
-		return request_fail(r, "the commit %s cannot be read", oid_hex(id, hex));
-	*ret = l;
-	l = (struct loaded){ 0 };
-	return 0;
-}
 
 /* The caller as an author: "user@machine". */
 static void author_of(const struct request *q, struct buf *ret)
@@ -121,7 +83,7 @@ static int read_wish(struct request *q, struct wish *w)
 }
 
 static int commit_head(struct request *q, const struct address *p, const struct wish *w,
-		       struct oid *ret_id, bool *ret_is_new)
+		       struct commit_result *ret)
 {
 	_cleanup_view_ struct view *v = NULL;
 	struct commit_request cr = {
@@ -135,8 +97,7 @@ static int commit_head(struct request *q, const struct address *p, const struct 
 	int r = address_view(q, p, &v);
 
 	if (r == 0)
-		r = head_commit(v, &cr, &q->access, ret_id, ret_is_new);
-	q->is_diverged = r == -EBUSY;
+		r = head_commit(v, &cr, &q->access, ret);
 	return r < 0 ? request_fail(r, "%s/%s cannot be committed", p->repo, address_branch(p)) : 0;
 }
 
@@ -174,15 +135,15 @@ static int name_last(struct request *q, const struct address *p, const char *nam
  *	meta?: {key: value}
  *
  * One line: {repo, branch, id, is_new: false when nothing had changed and the id is the base's,
- * name: or null}. An error with "diverged": true says that the branch has moved on meanwhile.
+ * name: or null, standing: "on-branch", "pending" (it will be tried again) or "diverged" (both sides
+ * have changed the same), tip: the branch's commit, conflicts: names that both have changed}.
  */
 int verb_commit(struct request *q)
 {
 	_cleanup_answer_ struct answer a = answer_new();
 	_cleanup_address_ struct address p = { 0 };
 	_cleanup_(wish_release) struct wish w = { 0 };
-	struct oid id;
-	bool is_new = false;
+	struct commit_result res = { 0 };
 	int r = address_find(q, "path", &p);
 
 	if (r == 0)
@@ -195,150 +156,20 @@ int verb_commit(struct request *q)
 		r = read_wish(q, &w);
 	if (r < 0)
 		return r;
-	id = p.commit;
+	res.id = res.tip = p.commit;
 	if (q->service->heads)
-		r = commit_head(q, &p, &w, &id, &is_new);
+		r = commit_head(q, &p, &w, &res);
 	else
 		r = name_last(q, &p, w.name);
 	if (r < 0)
 		return r;
 	answer_text(&a, "repo", p.repo);
 	answer_text(&a, "branch", address_branch(&p));
-	answer_oid(&a, "id", &id);
-	answer_bool(&a, "is_new", is_new);
+	answer_oid(&a, "id", &res.id);
+	answer_bool(&a, "is_new", res.is_new);
 	answer_text(&a, "name", w.name);
+	answer_commit_result(&a, &res);
 	return request_answer(q, &a);
-}
-
-static bool may_search(struct request *q, const struct inode *i)
-{
-	struct span acl;
-
-	if (q->who->is_owner)
-		return true;
-	if (!permit_mode(q->who, i->mode, i->uid, i->gid, X_OK))
-		return false;
-	return q->who->uid == i->uid ||
-	       (!i->xattrs.large_len &&
-		xattr_get(i->xattrs.list, span_str(ACL_ACCESS_XATTR), &acl) == -ENODATA);
-}
-
-/*
- * What a path is in a commit, as bytes that are equal when it is: nothing when it is not there. Of
- * a directory that is all below it.
- */
-static int entry_at(struct request *q, const struct commit *c, struct span path, struct buf *ret)
-{
-	struct reader_source src = reader_source(q->service->store->reader, &q->access);
-	struct node *leaf = NULL, *link_leaf = NULL;
-	struct inode at = c->root;
-	int r = 0;
-
-	buf_clear(ret);
-	while (r == 0 && path.len > 0) {
-		const uint8_t *slash = memchr(path.data, '/', path.len);
-		size_t n = slash ? (size_t)(slash - path.data) : path.len;
-		struct tree_root root = at.dir;
-		struct dirent_rec e;
-		struct node *next;
-
-		if (at.type != FT_DIR || !may_search(q, &at)) {
-			r = -ENOENT;
-			break;
-		}
-		r = dir_lookup(&src.base, &root, span_of(path.data, n), &next, &e);
-		if (r < 0)
-			break;
-		node_unref(leaf);
-		leaf = next;
-		at = e.inode;
-		if (e.has_link) {
-			struct link_rec l;
-
-			node_unref(link_leaf);
-			link_leaf = NULL;
-			r = links_lookup(&src.base, &c->links, &e.link, &link_leaf, &l);
-			if (r == -ENOENT)
-				r = -EIO;
-			if (r == 0)
-				at = l.inode;
-		}
-		n += slash ? 1 : 0;
-		path = span_of(path.data + n, path.len - n);
-	}
-	if (r == 0) {
-		buf_put_u8(ret, at.type);
-		inode_put(ret, &at);
-		/* A hard-linked file changes without the directory's tree doing so. */
-		if (at.type == FT_DIR && at.dir.sum.has_links)
-			buf_put_oid(ret, &c->links.id);
-	}
-	node_unref(leaf);
-	node_unref(link_leaf);
-	if (r == -ENOENT)
-		r = 0;
-	return r < 0 ? r : buf_failed(ret) ? -ENOMEM : 0;
-}
-
-/*
- * log			commits from the last one backwards, by first parents
- *
- *	path: of a branch or commit, or of a file or directory in one: then only those in which it
- *	changed; limit?: how many lines
- *
- * Lines: a commit's facts (describe.h).
- */
-int verb_log(struct request *q)
-{
-	_cleanup_address_ struct address p = { 0 };
-	_cleanup_name_map_ struct name_map names = { 0 };
-	_cleanup_loaded_ struct loaded at = { 0 };
-	_cleanup_buf_ struct buf now = { 0 }, before = { 0 };
-	uint64_t limit;
-	bool was_there = false;
-	int r = address_find(q, "path", &p);
-
-	if (r == 0)
-		r = request_number(q, "limit", UINT64_MAX, &limit);
-	if (r == 0)
-		r = name_map_load(q, &p.rec.id, &names);
-	if (r == 0 && !oid_is_null(&p.commit))
-		r = load_commit(q, &p.rec.id, &p.commit, &at);
-	if (r == 0 && at.object.len > 0 && p.path.len > 0)
-		r = entry_at(q, &at.commit, buf_span(&p.path), &now);
-	was_there = now.len > 0;
-	while (r == 0 && at.object.len > 0 && limit > 0) {
-		_cleanup_answer_ struct answer a = answer_new();
-		struct loaded parent = { 0 };
-		bool differs = true;
-
-		r = request_check(q);
-		if (r == 0 && at.commit.parent_count > 0)
-			r = load_commit(q, &p.rec.id, &at.commit.parents[0], &parent);
-		if (r == 0 && p.path.len > 0) {
-			if (parent.object.len > 0)
-				r = entry_at(q, &parent.commit, buf_span(&p.path), &before);
-			else
-				buf_clear(&before);
-			differs = !span_equal(buf_span(&now), buf_span(&before));
-			was_there |= before.len > 0;
-		}
-		if (r == 0 && differs) {
-			answer_commit(q, &a, &at.id, &at.commit, &names);
-			r = request_answer(q, &a);
-			limit--;
-		}
-		loaded_release(&at);
-		at = parent;
-		buf_clear(&now);
-		buf_put(&now, before.data, before.len);
-		if (r == 0 && buf_failed(&now))
-			r = -ENOMEM;
-	}
-	if (r == 0 && p.path.len > 0 && !was_there)
-		return log_fail(-ENOENT, "%s/%s has never had `%.*s`", p.repo, address_branch(&p),
-				(int)p.path.len, (const char *)p.path.data);
-	return r < 0 ? request_fail(r, "the log of %s cannot be read", p.repo) : 0;
 }
 
 /* A symlink's target, a device's number, names of extended attributes, the content's id: what only
@@ -421,7 +252,7 @@ int verb_show(struct request *q)
 	if (r == 0)
 		r = name_map_load(q, &p.rec.id, &names);
 	if (r == 0 && !oid_is_null(&p.commit))
-		r = load_commit(q, &p.rec.id, &p.commit, &l);
+		r = commit_load(q, &p.rec.id, &p.commit, &l);
 	if (r == 0)
 		r = address_view(q, &p, &v);
 	if (r == 0)

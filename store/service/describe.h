@@ -19,6 +19,19 @@ void answer_commit(struct request *q, struct answer *a, const struct oid *id,
 void answer_short_id(struct request *q, struct answer *a, const struct id128 *repo,
 		     const struct oid *id);
 
+/* A commit's object and what it says. */
+struct loaded {
+	struct oid id;
+	struct buf object;
+	struct commit commit;
+};
+void loaded_release(struct loaded *l);
+#define _cleanup_loaded_ _cleanup_(loaded_release)
+
+/* 0 or an error, said; a commit that a ref or another commit names and that is not there: -EIO. */
+int commit_load(struct request *q, const struct id128 *repo, const struct oid *id,
+		struct loaded *ret);
+
 /* "file", "directory", "symlink", "fifo", "char", "block", "socket". */
 const char *type_text(mode_t mode);
 

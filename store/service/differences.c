@@ -218,7 +218,7 @@ static int answer_head(struct request *q, const struct address *p, const struct 
 	answer_bool(&a, "is_dirty", s->is_dirty);
 	answer_bool(&a, "is_committing", s->is_committing);
 	answer_bool(&a, "is_behind", !oid_equal(base, &p->commit));
-	answer_bool(&a, "is_diverged", s->is_dirty && !oid_equal(base, &p->commit));
+	answer_text(&a, "standing", standing_text(s->standing));
 	answer_number(&a, "changed", s->changed);
 	answer_number(&a, "staged_bytes", s->staged_bytes);
 	return request_answer(q, &a);
@@ -268,15 +268,17 @@ static int tell_changes(struct request *q, const struct address *p, struct view 
  *	path: of a branch, or of something in it: then only what is below that
  *
  * First line: {repo, branch, base: the commit it is based on or null, tip: the branch's last or
- * null, is_mounted, is_dirty, is_committing, is_behind: the tip is not the base, is_diverged: both
- * have changes, changed: inodes, roughly, staged_bytes: of the whole mount}. Then differences, if
- * there may be any, as above.
+ * null, is_mounted, is_dirty, is_committing, is_behind: the tip is not the base, standing: of the
+ * base (as of commit), changed: inodes, roughly, staged_bytes: of the whole mount}. Then {conflict:
+ * how, path} for each name that stands in the way of a diverged head, and differences, if there may
+ * be any, as above.
  */
 int verb_status(struct request *q)
 {
 	_cleanup_address_ struct address p = { 0 };
 	_cleanup_view_ struct view *v = NULL;
 	_cleanup_(head_status_release) struct head_status s = { 0 };
+	struct commit_result res;
 	struct oid base;
 	int r = address_find(q, "path", &p);
 
@@ -296,6 +298,8 @@ int verb_status(struct request *q)
 		r = check_is_there(q, &p);
 	if (r == 0)
 		r = answer_head(q, &p, &s, &base);
+	if (r == 0 && s.standing == HEAD_DIVERGED)
+		r = head_conflicts(v, answer_conflict, q, &q->access, &res);
 	if (r == 0 && s.is_dirty)
 		r = tell_changes(q, &p, v, &base);
 	return r < 0 ? request_fail(r, "%s/%s", p.repo, address_branch(&p)) : 0;

@@ -27,7 +27,6 @@ struct request {
 	service_emit_fn emit;
 	void *emit_ctx;
 	int stopped; /* what @emit returned when it wanted no more; else 0 */
-	bool is_diverged; /* the error is that somebody else moved the branch */
 };
 
 /*

@@ -28,6 +28,8 @@ static const struct verb {
 	{ "status", verb_status },
 	{ "diff", verb_diff },
 	{ "restore", verb_restore },
+	{ "merge", verb_merge },
+	{ "sync", verb_sync },
 };
 
 static int parse(struct request *q, const char *text, size_t len)
@@ -68,8 +70,6 @@ static int answer_end(struct request *q, int r)
 	answer_number(&error, "errno", (uint64_t)-r);
 	answer_text(&error, "name", strerrorname_np(-r) ?: "unknown");
 	answer_text(&error, "message", complaint()[0] ? complaint() : errno_text(r));
-	if (q->is_diverged)
-		answer_bool(&error, "diverged", true);
 	answer_object(&a, "error", &error);
 	return request_answer(q, &a);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "head/head.h"
 #include "service/request.h"
 
 /* stats.c */
@@ -26,12 +27,22 @@ int verb_names(struct request *q);
 
 /* commits.c */
 int verb_commit(struct request *q);
-int verb_log(struct request *q);
 int verb_show(struct request *q);
 
 /* differences.c */
 int verb_status(struct request *q);
 int verb_diff(struct request *q);
+
+/* log.c */
+int verb_log(struct request *q);
+
+/* merging.c */
+int verb_merge(struct request *q);
+int verb_sync(struct request *q);
+/* How a commit or a merge stands with its branch; a name in the way of it, for any verb. */
+const char *standing_text(enum head_standing s);
+void answer_commit_result(struct answer *a, const struct commit_result *res);
+int answer_conflict(struct span path, enum merge_verdict what, void *ctx);
 
 /* restore.c */
 int verb_restore(struct request *q);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "index/index.h"
+#include "merge/join.h"
 #include "write/publish.h"
 
 enum {
@@ -101,18 +102,44 @@ static bool is_same_tree(const struct import *im, const struct snapshot *s)
 	       oid_equal(&im->place.commit.links.id, &s->links.id);
 }
 
+/* 0, or -EBUSY: both have changed the same. */
+static int join(struct import *im, const struct oid *id)
+{
+	const struct import_request *req = im->req;
+	struct joining j = {
+		.store = im->store,
+		.repo = im->repo.id,
+		.repo_name = req->repo,
+		.branch = req->branch,
+		.commit = *id,
+		.base = &im->base,
+		.author = req->author,
+		.deadline = { .at_ns = INT64_MAX, .cancelled = im->report.o->cancelled },
+	};
+	struct joined x;
+	int r = join_branch(&j, &x);
+
+	if (r != -ESTALE)
+		return r;
+	return log_fail(-EBUSY,
+			"%s/%s: others have changed %llu of the same names meanwhile; what was "
+			"imported is kept as a commit, but not on the branch",
+			req->repo, req->branch, (unsigned long long)x.conflicts);
+}
+
 static int publish_snapshot(struct import *im, const struct snapshot *snap, struct oid *ret_id,
 			    bool *ret_is_new)
 {
 	const struct import_request *req = im->req;
 	struct deadline dl = { .at_ns = INT64_MAX, .cancelled = im->report.o->cancelled };
+	_cleanup_buf_ struct buf object = { 0 };
 	struct publication p = {
 		.store = im->store,
 		.repo = im->repo.id,
 		.branch = req->branch,
-		.name = req->name,
-		.base = im->base,
-		.base_generation = im->place.commit.generation,
+		.parents = &im->base,
+		.parent_count = !oid_is_null(&im->base),
+		.generation = im->place.commit.generation + 1,
 		.author = req->author,
 		.message = req->message,
 		.meta = req->meta,
@@ -124,14 +151,11 @@ static int publish_snapshot(struct import *im, const struct snapshot *snap, stru
 	int r = 0;
 
 	if (is_new)
-		r = publish(&p, im->session, snap, &id);
-	else if (req->name)
+		r = publish(&p, im->session, snap, &id, &object);
+	if (r == 0 && req->name)
 		r = refs_create_name(im->store->refs, &p.repo, req->name, &id, &dl);
-	if (r == -ESTALE)
-		r = log_fail(-EBUSY,
-			     "%s/%s: the branch was moved by somebody else meanwhile; what was "
-			     "imported is kept as a commit, but not on the branch",
-			     req->repo, req->branch);
+	if (r == 0 && is_new)
+		r = join(im, &id);
 	if (r < 0 && r != -EBUSY)
 		return r;
 	*ret_id = id;

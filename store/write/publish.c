@@ -81,7 +81,7 @@ static int write_object(const struct publication *p, const struct snapshot *snap
 	_cleanup_free_ struct commit_meta *meta = NULL;
 	struct commit c = {
 		.repo = p->repo,
-		.generation = p->base_generation + 1,
+		.generation = p->generation,
 		.root = snap->root,
 		.links = snap->links,
 		.time = inode_time_of(now_wall()),
@@ -95,10 +95,8 @@ static int write_object(const struct publication *p, const struct snapshot *snap
 	if (r < 0)
 		return r;
 	c.meta = meta;
-	if (!oid_is_null(&p->base)) {
-		c.parents[0] = p->base;
-		c.parent_count = 1;
-	}
+	c.parent_count = (uint8_t)p->parent_count;
+	memcpy(c.parents, p->parents, p->parent_count * sizeof(*p->parents));
 	r = commit_write(&c, ret, ret_id);
 	return r == -EINVAL ? log_fail(r, "the message, author or metadata is longer than a commit "
 					  "can carry")
@@ -124,12 +122,10 @@ static int put_object(const struct publication *p, const struct oid *id, struct 
 }
 
 int publish(const struct publication *p, struct session *s, const struct snapshot *snap,
-	    struct oid *ret_id)
+	    struct oid *ret_id, struct buf *ret_object)
 {
-	struct refs *refs = p->store->refs;
 	_cleanup_buf_ struct buf object = { 0 };
-	struct deadline dl;
-	struct oid id, now;
+	struct oid id;
 	int r;
 
 	r = write_object(p, snap, &object, &id);
@@ -139,16 +135,7 @@ int publish(const struct publication *p, struct session *s, const struct snapsho
 		r = packer_recheck(session_packer(s));
 	if (r < 0)
 		return r;
-	refs_note_commit(refs, &p->repo, &id, buf_span(&object));
+	refs_note_commit(p->store->refs, &p->repo, &id, buf_span(&object));
 	*ret_id = id;
-	if (p->name) {
-		dl = call_deadline(p);
-		r = refs_create_name(refs, &p->repo, p->name, &id, &dl);
-	}
-	if (r == 0 && p->branch) {
-		dl = call_deadline(p);
-		r = refs_move_branch(refs, &p->repo, p->branch, &p->base, &id, p->note, p->note_ctx,
-				     &dl, &now);
-	}
-	return r;
+	return buf_take(&object, ret_object);
 }

@@ -60,7 +60,8 @@ def test_a_commit_carries_message_name_metadata_and_author(shell, mount, repo):
     made = shell.json("commit", "-m", "line one\n\nline ü", "-n", "first", "--meta", "seed=42",
                       "--meta", "host=a=b", "--author", "me@here", "--json", repo)
     assert made == {"repo": "R", "branch": "main", "id": made["id"], "is_new": True,
-                    "name": "first"}
+                    "name": "first", "standing": "on-branch", "tip": made["id"],
+                    "conflicts": 0}
     (commit,) = shell.json("log", "--json", mount / "R/first")
     assert commit["id"] == made["id"] and commit["id"].startswith(commit["short_id"])
     assert re.search("[a-f]", commit["short_id"]) and len(commit["short_id"]) >= 12
@@ -116,7 +117,7 @@ def test_status_tells_what_is_uncommitted(shell, repo):
     assert lines == ["M  changed", "R  moved -> dir/moved here", "D  gone",
                      "P  moded  (mode 0644 to 0600)", "A  new/", "R  old-dir/ -> new-dir/"]
     status = shell.json("status", "--json", repo)
-    assert status["is_dirty"] and not status["is_diverged"] and not status["is_behind"]
+    assert status["is_dirty"] and status["standing"] == "on-branch" and not status["is_behind"]
     assert [c["change"] for c in status["changes"]] == ["modified", "renamed", "removed", "mode",
                                                         "added", "renamed"]
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-COMMANDS = ("init mount umount repo branch commit log status diff show restore import export stats "
+COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore import export stats "
             "help version").split()
 
 

@@ -26,6 +26,7 @@ LAYERS = [
     {"index"},
     {"state", "object"},
     {"write"},
+    {"merge"},
     {"head"},
     {"transfer", "service"},
 ]

@@ -83,11 +83,10 @@ static inline void stand_remove(struct headstand *s)
 static inline _unused_ struct oid stand_commit(struct headstand *s, const char *name)
 {
 	struct commit_request req = { .name = name };
-	struct oid id;
-	bool is_new;
+	struct commit_result res;
 
-	assert_ok(head_commit(s->head, &req, &s->acc, &id, &is_new));
-	return id;
+	assert_ok(head_commit(s->head, &req, &s->acc, &res));
+	return res.id;
 }
 
 /* The view of a commit, and its root. */

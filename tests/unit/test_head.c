@@ -211,14 +211,14 @@ static void nothing_changed_is_no_commit(void **state)
 	struct headstand s = stand_make();
 	struct vnode *f = stand_create(&s, s.root, "f", S_IFREG | 0644);
 	struct commit_request req = { .name = "again" };
-	struct oid a = stand_commit(&s, "one"), b;
-	bool is_new;
+	struct oid a = stand_commit(&s, "one");
+	struct commit_result res;
 
-	assert_ok(head_commit(s.head, &req, &s.acc, &b, &is_new));
-	assert_false(is_new);
-	assert_true(oid_equal(&a, &b));
+	assert_ok(head_commit(s.head, &req, &s.acc, &res));
+	assert_false(res.is_new);
+	assert_true(oid_equal(&a, &res.id));
 	req.name = "one";
-	assert_int_equal(head_commit(s.head, &req, &s.acc, &b, &is_new), -EEXIST);
+	assert_int_equal(head_commit(s.head, &req, &s.acc, &res), -EEXIST);
 	vnode_unref(s.vnodes, f);
 	stand_remove(&s);
 }

@@ -28,15 +28,14 @@ static struct backend *under_faults(struct backend *inner)
 static void try_commit(struct headstand *s, struct model *m)
 {
 	struct commit_request req = { 0 };
-	bool is_new;
-	struct oid id;
+	struct commit_result res;
 	int r;
 
-	r = head_commit(s->head, &req, &s->acc, &id, &is_new);
+	r = head_commit(s->head, &req, &s->acc, &res);
 	fault_backend_clear(faults);
 	model_check(m->root, s->root, s->vnodes, &s->acc);
 	if (r == 0) {
-		struct vnode *root = stand_commit_root(s, &id);
+		struct vnode *root = stand_commit_root(s, &res.id);
 
 		model_check(m->root, root, s->vnodes, &s->acc);
 		vnode_unref(s->vnodes, root);
@@ -109,8 +108,7 @@ static void a_file_with_many_xattrs_changes_while_a_commit_is_stuck(void **state
 	struct commit_request req = { 0 };
 	struct vnode *v;
 	struct stat st;
-	struct oid id;
-	bool is_new;
+	struct commit_result res;
 
 	stand_close(&s);
 	s.layer = under_faults;
@@ -123,7 +121,7 @@ static void a_file_with_many_xattrs_changes_while_a_commit_is_stuck(void **state
 				&s.acc));
 	assert_ok(fault_backend_add(faults, &f));
 	assert_ok(fault_backend_add(faults, &g));
-	assert_int_equal(head_commit(s.head, &req, &s.acc, &id, &is_new), -EIO);
+	assert_int_equal(head_commit(s.head, &req, &s.acc, &res), -EIO);
 	assert_ok(view_setattr(v, &a, &s.acc, &st));
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_ok(view_open(v, O_WRONLY, &s.acc));

@@ -328,27 +328,54 @@ static void a_commit_says_whether_it_is_new(void **state)
 	assert_int_equal(ask(t, "{\"verb\": \"commit\", \"path\": \"r/n\"}"), -EROFS);
 }
 
-static void a_branch_that_moved_meanwhile_is_said_to_have_diverged(void **state)
+static const char *line_text(struct talk *t, size_t i, const char *field)
+{
+	return text_of(json_array_get(t->lines, i), field);
+}
+
+static void what_both_have_changed_is_said_and_settled(void **state)
 {
 	struct talk *t = *state;
 	struct headstand *s = t->stand;
 	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	struct oid first, second, now;
+	struct commit_request req = { 0 };
+	struct commit_result theirs;
+	struct view *other;
+	struct vnode *root, *f;
 	struct repo_rec rec;
+	struct stat st;
+	struct oid first, now;
 
 	write_file(t, "f", "1");
 	first = stand_commit(s, NULL);
-	write_file(t, "f", "2");
-	second = stand_commit(s, NULL);
 	assert_ok(refs_repo(s->store->refs, "r", &w, &rec));
-	/* Somebody moves it back, under the head. */
-	assert_ok(refs_move_branch(s->store->refs, &rec.id, "main", &second, &first, NULL, NULL,
+	assert_ok(ask(t, "{\"verb\": \"branch-create\", \"repo\": \"r\", \"branch\": \"b\"}"));
+	assert_ok(heads_get(s->heads, "r", "b", &s->acc, &other));
+	assert_ok(view_root(other, &root));
+	assert_ok(view_walk(root, span_str("f"), &s->acc, &f, &st));
+	assert_ok(view_open(f, O_WRONLY, &s->acc));
+	assert_ok(view_write(f, 0, span_str("theirs"), false, false, &s->acc));
+	view_close(f);
+	assert_ok(head_commit(other, &req, &s->acc, &theirs));
+	/* Their branch's commit becomes main's, as another machine's would. */
+	assert_ok(refs_move_branch(s->store->refs, &rec.id, "main", &first, &theirs.id, NULL, NULL,
 				   NULL, &now));
-	write_file(t, "f", "3");
-	assert_int_equal(ask(t, "{\"verb\": \"commit\", \"path\": \"r\"}"), -EBUSY);
-	assert_true(json_is_true(json_object_get(json_object_get(t->last, "error"), "diverged")));
+	write_file(t, "f", "ours");
+	assert_ok(ask(t, "{\"verb\": \"commit\", \"path\": \"r\"}"));
+	assert_string_equal(line_text(t, 0, "standing"), "diverged");
 	assert_ok(ask(t, "{\"verb\": \"status\", \"path\": \"r\"}"));
-	assert_true(json_is_true(json_object_get(json_array_get(t->lines, 0), "is_diverged")));
+	assert_string_equal(line_text(t, 0, "standing"), "diverged");
+	assert_string_equal(line_text(t, 1, "conflict"), "both-changed");
+	assert_string_equal(line_text(t, 1, "path"), "f");
+	assert_int_equal(ask(t, "{\"verb\": \"merge\", \"path\": \"r\", \"prefer\": \"mine\"}"),
+			 -EINVAL);
+	assert_ok(ask(t, "{\"verb\": \"merge\", \"path\": \"r\", \"prefer\": \"ours\"}"));
+	assert_string_equal(line_text(t, 0, "standing"), "on-branch");
+	assert_ok(ask(t, "{\"verb\": \"log\", \"path\": \"r\"}"));
+	assert_int_equal(json_array_size(t->lines), 4);
+	vnode_unref(s->vnodes, f);
+	vnode_unref(s->vnodes, root);
+	view_unref(other);
 	repo_rec_release(&rec);
 }
 
@@ -662,7 +689,7 @@ int main(void)
 		T(a_path_leads_to_branches_names_ids_and_prefixes),
 		T(names_that_are_not_utf8_go_both_ways),
 		T(a_commit_says_whether_it_is_new),
-		T(a_branch_that_moved_meanwhile_is_said_to_have_diverged),
+		T(what_both_have_changed_is_said_and_settled),
 		T(the_log_of_a_hard_linked_file_has_what_changed_it_by_any_name),
 		T(what_moved_is_told_as_renamed),
 		T(a_directory_that_was_moved_and_changed_is_not_renamed_as_a_whole),

@@ -2,8 +2,8 @@
 # Completion of pfs(1) for bash: commands, their options, and paths, from the current directory and
 # from the root of the mount.
 
-_pfs_commands="init mount umount repo branch commit log status diff show restore import export stats
-	help version"
+_pfs_commands="init mount umount repo branch commit log status diff show merge sync restore import
+	export stats help version"
 
 _pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
 	allow_other dev suid noexec nonempty foreground"
@@ -20,7 +20,8 @@ _pfs_options() {
 	log) echo "-n --limit --oneline --json --store" ;;
 	diff) echo "--stat --json --store" ;;
 	status | show | stats) echo "--json --store" ;;
-	restore) echo "--json" ;;
+	merge) echo "--ours --theirs --into --json --store" ;;
+	restore | sync) echo "--json" ;;
 	import)
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
 			"-q --quiet --json --store"

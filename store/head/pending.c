@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The last commit of a head on its way to the branch.
+ *
+ *	none --packed--> stored --named, landed--> landed --joined--> joined
+ *	  ^                 '--name taken: withdrawn--> none            |
+ *	  '---------------------- the next commit ----------------------'
+ *
+ * Each step can be taken again, so a process may die between any two: what is stored is named and
+ * landed before the next commit, what has landed is brought onto the branch then or earlier. The
+ * branch itself says whether that has happened. "joined" is kept until the next commit for who
+ * asks once more for a name whose making was not acknowledged.
+ *
+ * Commits made while one before could not join have it among their ancestors, so only the last one
+ * matters.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "format/key.h"
+#include "head/commit.h"
+#include "merge/join.h"
+
+enum {
+	JOIN_TIMEOUT_MS = 60 * 1000,
+	CLOSING_MS = 500,
+};
+
+enum head_standing head_standing(const struct head *h)
+{
+	if (h->pending.state != PENDING_LANDED)
+		return HEAD_ON_BRANCH;
+	return h->pending.is_diverged ? HEAD_DIVERGED : HEAD_PENDING;
+}
+
+void pending_put(const struct head *h, const struct pending *p, struct table_batch *batch)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct record_key k = key_pending(h->id);
+	struct pending_rec rec = {
+		.state = (uint8_t)p->state,
+		.commit = p->commit,
+		.fork = p->fork,
+		.name = span_str(p->name),
+	};
+
+	if (!p->state) {
+		table_batch_delete(batch, key_span(&k));
+		return;
+	}
+	pending_rec_put(&b, &rec);
+	table_batch_put(batch, key_span(&k), buf_span(&b));
+	batch->bytes.failed |= buf_failed(&b);
+}
+
+void pending_landed(struct head *h, struct pending *p)
+{
+	if (p->state == PENDING_STORED)
+		p->state = PENDING_LANDED;
+}
+
+static int set(struct head *h, const struct pending *p)
+{
+	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	int r;
+
+	WITH_LOCK(&h->view.lock);
+
+	pending_put(h, p, &batch);
+	r = table_apply(h->heads->table, &batch);
+	if (r == 0)
+		h->pending = *p;
+	return r;
+}
+
+int pending_begin(struct head *h, const struct oid *id, const char *name)
+{
+	struct pending p = {
+		.state = PENDING_STORED,
+		.commit = *id,
+		.fork = h->view.base.id,
+		.is_fork_sure = true,
+	};
+	int r;
+
+	if (h->pending.state == PENDING_LANDED) {
+		p.fork = h->pending.fork;
+		p.is_fork_sure = h->pending.is_fork_sure;
+	}
+	snprintf(p.name, sizeof(p.name), "%s", name ? name : "");
+	r = set(h, &p);
+	return r < 0 ? r : table_sync(h->heads->table);
+}
+
+/* The commit got no name, and nobody knows of it. What was before it is back. */
+static int withdraw(struct head *h, const struct deadline *dl)
+{
+	struct backend *b = h->view.store->backend;
+	struct pending p = { 0 };
+	int r;
+
+	/* The head's base was not on the branch either. */
+	if (!oid_equal(&h->pending.fork, &h->view.base.id)) {
+		p = h->pending;
+		p.state = PENDING_LANDED;
+		p.commit = h->view.base.id;
+		p.name[0] = '\0';
+	}
+	r = b->ops->remove(b, commit_key(&h->view.repo, &h->pending.commit).s, dl);
+	if (r == 0)
+		refs_forget_commit(h->view.store->refs, &h->view.repo, &h->pending.commit);
+	return set(h, &p);
+}
+
+int pending_finish(struct head *h, struct span object, struct access *acc)
+{
+	struct refs *refs = h->view.store->refs;
+	struct pending *p = &h->pending;
+	int r = 0;
+
+	if (p->name[0])
+		r = refs_create_name(refs, &h->view.repo, p->name, &p->commit, &acc->deadline);
+	if (r == -EEXIST)
+		return withdraw(h, &acc->deadline) ?: -EEXIST;
+	return r < 0 ? r : head_land(h, &p->commit, object, acc);
+}
+
+int pending_settle(struct head *h, struct access *acc)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
+	_cleanup_buf_ struct buf object = { 0 };
+	int r;
+
+	if (h->pending.state != PENDING_STORED)
+		return 0;
+	r = refs_commit(h->view.store->refs, &h->view.repo, &h->pending.commit, &w, &object);
+	if (r == 0)
+		r = note_all_lifted(h);
+	if (r == 0)
+		r = pending_finish(h, buf_span(&object), acc);
+	/* Its maker was not told that it is there. */
+	return r == -EEXIST ? 0 : r;
+}
+
+static struct joining joining_of(struct head *h, enum merge_prefer prefer, struct access *acc)
+{
+	struct deadline dl = deadline_in_ms(JOIN_TIMEOUT_MS);
+
+	dl.at_ns = MIN(dl.at_ns, acc->deadline.at_ns);
+	dl.cancelled = acc->deadline.cancelled;
+	return (struct joining){
+		.store = h->view.store,
+		.repo = h->view.repo,
+		.repo_name = h->view.repo_name,
+		.branch = h->branch_name,
+		.commit = h->view.base.id,
+		.base = h->pending.is_fork_sure ? &h->pending.fork : NULL,
+		.prefer = prefer,
+		.deadline = dl,
+	};
+}
+
+static int note_joined(struct head *h)
+{
+	struct pending p = h->pending;
+
+	p.state = p.name[0] && oid_equal(&p.commit, &h->view.base.id) ? PENDING_JOINED : 0;
+	p.is_diverged = false;
+	return set(h, &p);
+}
+
+static void note_failed(struct head *h, int error, const struct joined *x)
+{
+	WITH_LOCK(&h->view.lock);
+
+	h->pending.is_diverged = error == -ESTALE;
+	h->pending.diverged_from = x->tip;
+	/* It may be on the branch by now, or come to be. */
+	if (error != -ESTALE)
+		h->pending.is_fork_sure = false;
+}
+
+int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
+		 struct commit_result *ret)
+{
+	struct joining j = joining_of(h, prefer, acc);
+	bool was_diverged = h->pending.is_diverged;
+	struct joined x = { 0 };
+	int r;
+
+	if (h->pending.state != PENDING_LANDED)
+		return 0;
+	r = join_branch(&j, &x);
+	ret->tip = x.tip;
+	ret->conflicts = x.conflicts;
+	if (r == 0)
+		return note_joined(h);
+	note_failed(h, r, &x);
+	if (r == -ESTALE && !was_diverged)
+		log_warning("%s/%s has diverged: %llu names were changed here and by another "
+			    "mount; the commit is kept, and is not on the branch (see pfs "
+			    "status)",
+			    h->view.repo_name, h->branch_name, (unsigned long long)x.conflicts);
+	else if (r != -ESTALE)
+		log_errno(r, "%s/%s: the commit is kept, but not on the branch yet",
+			  h->view.repo_name, h->branch_name);
+	return r;
+}
+
+static void say(struct head *h, struct commit_result *ret)
+{
+	ret->id = h->view.base.id;
+	ret->standing = head_standing(h);
+}
+
+int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
+	       struct commit_result *ret)
+{
+	struct head *h = head_of(head);
+	int r;
+
+	if (!head->is_head || head->store->read_only)
+		return -EROFS;
+	*ret = (struct commit_result){ 0 };
+	pthread_mutex_lock(&h->commit_lock);
+	r = pending_settle(h, acc);
+	if (r == 0)
+		r = pending_join(h, prefer, acc, ret);
+	say(h, ret);
+	pthread_mutex_unlock(&h->commit_lock);
+	if (r == 0)
+		head_follow(head, &ret->tip, acc);
+	return r == -ESTALE ? 0 : r;
+}
+
+int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct access *acc,
+		   struct commit_result *ret)
+{
+	struct head *h = head_of(head);
+	struct joined x = { 0 };
+	struct joining j;
+	int r = 0;
+
+	*ret = (struct commit_result){ 0 };
+	WITH_LOCK(&h->commit_lock);
+
+	say(h, ret);
+	if (h->pending.state != PENDING_LANDED)
+		return 0;
+	j = joining_of(h, MERGE_PREFER_NEITHER, acc);
+	r = join_conflicts(&j, fn, ctx, &x);
+	ret->tip = x.tip;
+	ret->conflicts = x.conflicts;
+	return r;
+}
+
+static bool is_on_its_way(struct head *h, const struct oid *target)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return !head_is_dirty(h) && h->opens > 0 && head_standing(h) == HEAD_ON_BRANCH &&
+	       !oid_equal(&h->view.base.id, target);
+}
+
+/* A file that was closed is let go of a moment later, and keeps the head where it is so long. */
+static int follow_patiently(struct view *head, const struct oid *target, struct access *acc)
+{
+	struct deadline dl = deadline_in_ms(CLOSING_MS);
+	const struct timespec step = { .tv_nsec = 5 * 1000 * 1000 };
+	int r;
+
+	while ((r = head_follow(head, target, acc)) == 0 && is_on_its_way(head_of(head), target) &&
+	       deadline_check(&dl) == 0)
+		nanosleep(&step, NULL);
+	return MIN(r, 0);
+}
+
+int head_sync(struct view *head, struct access *acc, struct commit_result *ret)
+{
+	struct head *h = head_of(head);
+	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = acc->deadline };
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct etag tag;
+	int r = 0;
+
+	pthread_mutex_lock(&h->commit_lock);
+	r = refs_get(head->store->refs, &head->repo, REF_BRANCH, h->branch_name, &w, &ref, &tag);
+	pthread_mutex_unlock(&h->commit_lock);
+	if (r < 0)
+		return r;
+	if (head->store->read_only)
+		*ret = (struct commit_result){ .id = view_commit(head) };
+	else
+		r = head_merge(head, MERGE_PREFER_NEITHER, acc, ret);
+	if (r < 0)
+		return r;
+	if (oid_is_null(&ret->tip))
+		ret->tip = ref.target;
+	return follow_patiently(head, &ret->tip, acc);
+}
+
+int heads_each(struct heads *hs, int (*fn)(struct view *head, void *ctx), void *ctx)
+{
+	int r = 0;
+
+	for (struct head *h = next_head(hs, NULL); r == 0 && h; h = next_head(hs, h))
+		if (!h->is_removed)
+			r = fn(&h->view, ctx);
+	return r;
+}
+
+/* Has the branch moved since it was found to have diverged, as far as is known? */
+static bool is_worth_a_try(struct head *h)
+{
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct refs_wait w = { .may_wait = false };
+	struct etag tag;
+
+	if (!h->pending.is_diverged)
+		return true;
+	return refs_get(h->view.store->refs, &h->view.repo, REF_BRANCH, h->branch_name, &w, &ref,
+			&tag) == 0 &&
+	       !oid_equal(&ref.target, &h->pending.diverged_from);
+}
+
+/* True: it is still pending. */
+static bool rejoin(struct head *h, struct access *acc)
+{
+	struct commit_result res = { 0 };
+	enum pending_state state;
+	bool is_pending;
+	int r = 0;
+
+	if (h->is_removed || pthread_mutex_trylock(&h->commit_lock) != 0)
+		return false;
+	state = h->pending.state;
+	if (state == PENDING_STORED)
+		r = pending_settle(h, acc);
+	if (r == 0 && h->pending.state == PENDING_LANDED && is_worth_a_try(h))
+		r = pending_join(h, MERGE_PREFER_NEITHER, acc, &res);
+	is_pending = h->pending.state == PENDING_STORED || head_standing(h) == HEAD_PENDING;
+	pthread_mutex_unlock(&h->commit_lock);
+	if (r == 0 && !oid_is_null(&res.tip))
+		head_follow(&h->view, &res.tip, acc);
+	return is_pending;
+}
+
+bool heads_rejoin(struct heads *hs, struct access *acc)
+{
+	bool any = false;
+
+	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h))
+		any |= rejoin(h, acc);
+	return any;
+}

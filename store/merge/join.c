@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Commits onto branches (merge/join.h).
+ *
+ * A merge commit that loses its swap for certain is removed again: nobody was told of it, and no
+ * ref can come to point to it, since the tag that its swap required never comes back. One whose
+ * outcome is not known stays.
+ */
+#include "merge/join.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "format/key.h"
+#include "index/index.h"
+#include "merge/bases.h"
+#include "write/publish.h"
+
+enum {
+	STEP_TIMEOUT_MS = 30 * 1000,
+	RESTARTS_MAX = 3, /* the collector may have moved meanwhile */
+};
+
+/* A commit and what its fields borrow from. */
+struct loaded {
+	struct oid id;
+	struct buf object;
+	struct commit commit;
+};
+
+static void loaded_release(struct loaded *l)
+{
+	commit_release(&l->commit);
+	buf_release(&l->object);
+}
+#define _cleanup_loaded_ _cleanup_(loaded_release)
+
+/* What a merge is about. */
+struct sides {
+	struct loaded ours, theirs, bases[MERGE_BASES_MAX];
+	struct access access;
+	struct merge_options options;
+};
+
+static void sides_release(struct sides *s)
+{
+	loaded_release(&s->ours);
+	loaded_release(&s->theirs);
+	for (unsigned i = 0; i < MERGE_BASES_MAX; i++)
+		loaded_release(&s->bases[i]);
+	access_release(&s->access);
+}
+
+static struct deadline step_deadline(const struct joining *j)
+{
+	struct deadline dl = deadline_in_ms(STEP_TIMEOUT_MS);
+
+	dl.at_ns = MIN(dl.at_ns, j->deadline.at_ns);
+	dl.cancelled = j->deadline.cancelled;
+	return dl;
+}
+
+static struct refs_wait patient(const struct joining *j)
+{
+	return (struct refs_wait){ .may_wait = true, .deadline = step_deadline(j) };
+}
+
+static int load(const struct joining *j, const struct oid *id, struct loaded *ret)
+{
+	struct refs_wait w = patient(j);
+	int r = refs_commit(j->store->refs, &j->repo, id, &w, &ret->object);
+
+	ret->id = *id;
+	if (r == -ENOENT)
+		return log_fail(-EIO, "%s/%s: a commit is missing", j->repo_name, j->branch);
+	return r < 0 ? r : commit_read(buf_span(&ret->object), id, &ret->commit);
+}
+
+static struct merge_side side_of(const struct loaded *l)
+{
+	return (struct merge_side){ .root = &l->commit.root, .links = &l->commit.links };
+}
+
+static int load_bases(const struct joining *j, const struct oid *tip, struct sides *s)
+{
+	struct oid ids[MERGE_BASES_MAX];
+	struct refs_wait w = patient(j);
+	unsigned n = 0;
+	int r = 0;
+
+	if (j->base) {
+		ids[0] = *j->base;
+		n = !oid_is_null(j->base);
+	} else {
+		w.deadline = j->deadline;
+		r = merge_bases(j->store->refs, &j->repo, &j->commit, tip, &w, ids, &n);
+	}
+	if (r == -E2BIG)
+		return log_fail(r, "%s/%s: the two have too many commits in common to be merged",
+				j->repo_name, j->branch);
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		r = load(j, &ids[i], &s->bases[i]);
+		s->options.bases[i] = side_of(&s->bases[i]);
+	}
+	s->options.base_count = n;
+	return r;
+}
+
+static int load_sides(const struct joining *j, const struct oid *tip, struct sides *s)
+{
+	int r;
+
+	access_init(&s->access, j->store->reader, true);
+	s->access.deadline = j->deadline;
+	r = load(j, &j->commit, &s->ours);
+	if (r == 0)
+		r = load(j, tip, &s->theirs);
+	if (r == 0)
+		r = load_bases(j, tip, s);
+	s->options.access = &s->access;
+	s->options.ours = side_of(&s->ours);
+	s->options.theirs = side_of(&s->theirs);
+	s->options.prefer = j->prefer;
+	return r;
+}
+
+/* Where the branch is: null if nowhere yet. */
+static int tip_of(const struct joining *j, bool fresh, struct oid *ret)
+{
+	struct refs_wait w = patient(j);
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct etag tag;
+	int r;
+
+	w.fresh = fresh;
+	r = refs_get(j->store->refs, &j->repo, REF_BRANCH, j->branch, &w, &ref, &tag);
+	if (r == 0)
+		*ret = ref.target;
+	return r;
+}
+
+/* 1: the branch has it; 0: it has not, and @ret_above says whether it is the branch's next. */
+static int compare(const struct joining *j, const struct oid *tip, bool *ret_above)
+{
+	struct refs_wait w = patient(j);
+	int r;
+
+	*ret_above = false;
+	if (oid_equal(&j->commit, tip))
+		return 1;
+	if (oid_is_null(tip) || (j->base && oid_equal(j->base, tip))) {
+		*ret_above = true;
+		return 0;
+	}
+	r = refs_is_ancestor(j->store->refs, &j->repo, tip, &j->commit, &w);
+	if (r != 0) {
+		*ret_above = r == 1;
+		return MIN(r, 0);
+	}
+	return refs_is_ancestor(j->store->refs, &j->repo, &j->commit, tip, &w);
+}
+
+static int write_merge(const struct joining *j, struct sides *s, const struct chunk_params *chunk,
+		       struct oid *ret)
+{
+	const struct oid parents[] = { s->theirs.id, s->ours.id };
+	_cleanup_(session_freep) struct session *session = NULL;
+	struct session_options so = { .store = j->store,
+				      .chunk = *chunk,
+				      .cancelled = j->deadline.cancelled };
+	_cleanup_buf_ struct buf object = { 0 };
+	struct publication p = {
+		.store = j->store,
+		.repo = j->repo,
+		.branch = j->branch,
+		.parents = parents,
+		.parent_count = ARRAY_SIZE(parents),
+		.generation = MAX(s->ours.commit.generation, s->theirs.commit.generation) + 1,
+		.author = j->author,
+		.message = j->message,
+		.deadline = j->deadline,
+	};
+	struct deadline dl = step_deadline(j);
+	char hex[OID_HEX], text[64];
+	struct snapshot snap;
+	int r;
+
+	if (!p.message) {
+		snprintf(text, sizeof(text), "merge of %.12s", oid_hex(&j->commit, hex));
+		p.message = text;
+	}
+	r = session_new(&so, &session);
+	if (r == 0)
+		r = merge_write(&s->options, session, &snap);
+	if (r == 0)
+		r = publish(&p, session, &snap, ret, &object);
+	if (r < 0)
+		return r;
+	packer_tell_index(session_packer(session));
+	/* What is not published now is published with a later commit. */
+	index_publish(j->store->index, j->store->backend, false, &dl);
+	return 0;
+}
+
+static int merge(const struct joining *j, const struct oid *tip, struct joined *ret)
+{
+	struct refs_wait w = patient(j);
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	_cleanup_(sides_release) struct sides s = { 0 };
+	int r = load_sides(j, tip, &s);
+
+	if (r == 0 && j->prefer == MERGE_PREFER_NEITHER)
+		r = merge_conflicts(&s.options, NULL, NULL, &ret->conflicts);
+	if (r == 0 && ret->conflicts > 0)
+		return -ESTALE;
+	if (r == 0)
+		r = refs_repo(j->store->refs, j->repo_name, &w, &repo);
+	for (unsigned i = 0; r == 0; i++) {
+		r = write_merge(j, &s, &repo.chunk, &ret->tip);
+		if (r != -ERESTART)
+			break;
+		r = i < RESTARTS_MAX ? 0 : -EAGAIN;
+	}
+	ret->is_merge = r == 0;
+	return r;
+}
+
+static void take_back(const struct joining *j, const struct oid *id)
+{
+	struct backend *b = j->store->backend;
+	struct deadline dl = step_deadline(j);
+
+	b->ops->remove(b, commit_key(&j->repo, id).s, &dl);
+	refs_forget_commit(j->store->refs, &j->repo, id);
+}
+
+/* One round from the branch at @tip: 1 to look again, at what @tip then is. */
+static int round_from(const struct joining *j, struct oid *tip, struct joined *ret)
+{
+	struct deadline dl = step_deadline(j);
+	struct oid now = *tip;
+	bool above;
+	int r = compare(j, tip, &above);
+
+	*ret = (struct joined){ .tip = *tip };
+	if (r != 0)
+		return MIN(r, 0);
+	if (above)
+		ret->tip = j->commit;
+	else
+		r = merge(j, tip, ret);
+	if (r < 0)
+		return r;
+	r = refs_move_branch(j->store->refs, &j->repo, j->branch, tip, &ret->tip, NULL, NULL, &dl,
+			     &now);
+	if (r != -ESTALE)
+		return r;
+	if (ret->is_merge)
+		take_back(j, &ret->tip);
+	*tip = now;
+	return 1;
+}
+
+int join_branch(const struct joining *j, struct joined *ret)
+{
+	struct oid tip;
+	int r = tip_of(j, false, &tip);
+
+	if (r == 0)
+		r = 1;
+	while (r == 1) {
+		r = deadline_check(&j->deadline);
+		if (r == 0)
+			r = round_from(j, &tip, ret);
+	}
+	return r;
+}
+
+int join_conflicts(const struct joining *j, merge_conflict_fn fn, void *ctx, struct joined *ret)
+{
+	_cleanup_(sides_release) struct sides s = { 0 };
+	bool above;
+	int r;
+
+	*ret = (struct joined){ 0 };
+	r = tip_of(j, true, &ret->tip);
+	if (r == 0)
+		r = compare(j, &ret->tip, &above);
+	if (r != 0 || above)
+		return MIN(r, 0);
+	r = load_sides(j, &ret->tip, &s);
+	return r < 0 ? r : merge_conflicts(&s.options, fn, ctx, &ret->conflicts);
+}

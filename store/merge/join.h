@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Bringing a commit onto a branch that others move as well.
+ *
+ *	          is the branch's commit above it?  --yes--> done
+ *	look -->  is it above the branch's commit?  --yes--> swap --lost--> look
+ *	          neither: merge ---conflict---> left as it is
+ *	                     '--> a merge commit --> swap --lost--> taken back, look
+ *
+ * Threads: any; the branch's ref is the only thing shared.
+ */
+#pragma once
+
+#include "merge/merge.h"
+#include "object/refs.h"
+
+struct joining {
+	struct store *store; /* borrowed, as all below */
+	struct id128 repo;
+	const char *repo_name, *branch;
+	struct oid commit; /* its object is written */
+	/* A commit that both come from, below which nothing else is common; NULL: it is looked for.
+	 */
+	const struct oid *base;
+	enum merge_prefer prefer;
+	const char *author; /* of a merge commit; NULL: the store's writer */
+	const char *message; /* NULL: one that says what was merged */
+	struct deadline deadline;
+};
+
+/* Where a joining ended. */
+struct joined {
+	struct oid tip; /* of the branch */
+	bool is_merge; /* it is a commit made here */
+	uint64_t conflicts;
+};
+
+/*
+ * 0: the branch is at @ret->tip, which is the commit or comes after it. -ESTALE: @ret->conflicts
+ * names differ on both sides, and nothing was changed. -EINPROGRESS: the outcome is not known.
+ * -ENOENT: there is no such branch; or the backend's errors: nothing was changed.
+ */
+int join_branch(const struct joining *j, struct joined *ret);
+
+/* What stands in the way of it now; as merge_conflicts(). 0 and no conflict: nothing does. */
+int join_conflicts(const struct joining *j, merge_conflict_fn fn, void *ctx, struct joined *ret);
