@@ -22,6 +22,7 @@ struct keeper;
 struct lane;
 struct mapped;
 struct notify;
+struct rejoin;
 struct root;
 
 struct fs {
@@ -36,6 +37,7 @@ struct fs {
 	struct root *root;
 	struct controls *controls;
 	struct keeper *keeper;
+	struct rejoin *rejoin; /* NULL: nothing is written here */
 	struct mapped *mapped;
 	struct service service;
 	struct stats stats;

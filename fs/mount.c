@@ -32,6 +32,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "rejoin.h"
 #include "root.h"
 
 enum {
@@ -296,6 +297,8 @@ static int begin(struct mount *m)
 	r = keeper_new(&m->fs, &m->fs.keeper);
 	if (r == 0)
 		follow_start(&m->fs);
+	if (r == 0 && !m->fs.store->read_only)
+		r = rejoin_new(&m->fs, &m->fs.rejoin);
 	return r;
 }
 
@@ -314,6 +317,7 @@ static void end(struct mount *m, bool is_detached)
 	if (fs->keeper)
 		follow_stop(fs);
 	keeper_free(fs->keeper);
+	rejoin_free(fs->rejoin);
 	controls_stop(fs->controls);
 	lane_stop(fs->lane);
 	notify_stop(fs->notify);

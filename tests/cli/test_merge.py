@@ -251,3 +251,15 @@ def test_sync_says_where_every_head_is(shell, two):
     (line,) = shell.json("sync", "--json", b.path)
     assert line["repo"] == "R" and line["standing"] == "on-branch" and not line["is_dirty"]
     assert line["base"] == os.getxattr(a.head, "user.pfs.commit").decode()
+
+
+def test_a_diverged_head_joins_by_itself_when_the_other_side_gives_way(shell, two):
+    a, b = diverge(two)
+    assert shell.run("commit", b.head).code == 3
+    (a.head / "f").write_text("base")
+    a.commit()
+    until = time.monotonic() + 60
+    while (a.head / "f").read_text() != "b's":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert shell.json("status", "--json", b.head)["standing"] == "on-branch"
