@@ -12,7 +12,6 @@
 
 #include "base/log.h"
 #include "format/key.h"
-#include "index/index.h"
 #include "merge/bases.h"
 #include "write/publish.h"
 
@@ -180,7 +179,6 @@ static int write_merge(const struct joining *j, struct sides *s, const struct ch
 		.message = j->message,
 		.deadline = j->deadline,
 	};
-	struct deadline dl = step_deadline(j);
 	char hex[OID_HEX], text[64];
 	struct snapshot snap;
 	int r;
@@ -197,8 +195,6 @@ static int write_merge(const struct joining *j, struct sides *s, const struct ch
 	if (r < 0)
 		return r;
 	packer_tell_index(session_packer(session));
-	/* What is not published now is published with a later commit. */
-	index_publish(j->store->index, j->store->backend, false, &dl);
 	return 0;
 }
 
