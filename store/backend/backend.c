@@ -66,6 +66,15 @@ static const char *directory_of(const char *url)
 	return *url && !strstr(url, "://") ? url : NULL;
 }
 
+static int open_bucket(const char *url, const struct backend_options *opts, struct backend **ret)
+{
+	int r = s3_backend_open(url, opts, ret);
+
+	if (r == 0)
+		(*ret)->is_served = true;
+	return r;
+}
+
 int backend_open(const char *url, const struct backend_options *opts, struct backend **ret)
 {
 	const char *dir;
@@ -73,7 +82,7 @@ int backend_open(const char *url, const struct backend_options *opts, struct bac
 	if (strcmp(url, "mem:") == 0)
 		return memory_backend_new(ret);
 	if (strncmp(url, "s3://", strlen("s3://")) == 0)
-		return s3_backend_open(url, opts, ret);
+		return open_bucket(url, opts, ret);
 	dir = directory_of(url);
 	if (!dir)
 		return log_fail(
