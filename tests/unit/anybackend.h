@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "backend/fault.h"
 #include "backend/guard.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "check.h"
@@ -81,9 +82,28 @@ static inline _unused_ int make_s3(void **state)
 	return make_bucket(state, getenv("PFS_TEST_S3"), "");
 }
 
+static inline _unused_ int make_libs3(void **state)
+{
+	return make_bucket(state, getenv("PFS_TEST_S3"), "&transport=libs3");
+}
+
 static inline _unused_ int make_gateway(void **state)
 {
 	return make_bucket(state, getenv("PFS_TEST_GATEWAY"), "");
+}
+
+/* Was it built with libs3? It is known before a server is asked. */
+static inline _unused_ bool has_libs3(void)
+{
+	const struct backend_options opts = { 0 };
+	bool was_quiet = log_set_quiet(true), is_without;
+	struct backend *b;
+
+	is_without =
+		backend_open("s3://bucket?transport=libs3&endpoint=http://127.0.0.1:1&profile=none",
+			     &opts, &b) == -EOPNOTSUPP;
+	log_set_quiet(was_quiet);
+	return !is_without;
 }
 
 static inline _unused_ int drop(void **state)
@@ -120,8 +140,9 @@ static inline _unused_ void put(struct backend *b, const char *key, const char *
 		cmocka_run_group_tests_name(name, _tests, NULL, NULL); \
 	})
 #define RUN_WITH_IF(is_there, name, TESTS, make) ((is_there) ? RUN_WITH(name, TESTS, make) : 0)
-#define RUN_WITH_EACH_KIND(TESTS)                                                      \
-	(RUN_WITH("file", TESTS, make_file) + RUN_WITH("memory", TESTS, make_memory) + \
-	 RUN_WITH("layer", TESTS, make_layer) + RUN_WITH("guard", TESTS, make_guard) + \
-	 RUN_WITH_IF(getenv("PFS_TEST_S3"), "s3", TESTS, make_s3) +                    \
+#define RUN_WITH_EACH_KIND(TESTS)                                                        \
+	(RUN_WITH("file", TESTS, make_file) + RUN_WITH("memory", TESTS, make_memory) +   \
+	 RUN_WITH("layer", TESTS, make_layer) + RUN_WITH("guard", TESTS, make_guard) +   \
+	 RUN_WITH_IF(getenv("PFS_TEST_S3"), "s3", TESTS, make_s3) +                      \
+	 RUN_WITH_IF(getenv("PFS_TEST_S3") && has_libs3(), "libs3", TESTS, make_libs3) + \
 	 RUN_WITH_IF(getenv("PFS_TEST_GATEWAY"), "gateway", TESTS, make_gateway))
