@@ -36,8 +36,8 @@ void s3_place_release(struct s3_place *p);
 #define _cleanup_s3_place_ _cleanup_(s3_place_release)
 
 /* The URL as a user would write it: in one fixed order what is not the default, nothing that is
- * secret or only this machine's (ca, credentials, profile, transport): what tells two stores apart. It can be
- * parsed again. malloc'ed; NULL: -ENOMEM. */
+ * secret or only this machine's (ca, credentials, profile, transport): what tells two stores apart.
+ * It can be parsed again. malloc'ed; NULL: -ENOMEM. */
 char *s3_place_name(const struct s3_place *p);
 
 /* Path of an object (or of the bucket: @key NULL), %-encoded as SigV4 asks for S3 (each byte but
