@@ -2,8 +2,8 @@
 /*
  * How often requests to one server may be repeated, by all threads together: a bucket of
  * BUDGET_BURST tokens, one for each repetition, that fills by BUDGET_PER_S a second and by one for
- * each request that went well. So a server that is dead or has too much to do is asked a few times a
- * second, however many wait for it, and one that is back is used by all at once.
+ * each request that went well. So a server that is dead or has too much to do is asked a few times
+ * a second, however many wait for it, and one that is back is used by all at once.
  *
  * Threads: all functions from any thread, without a lock.
  */

@@ -172,6 +172,7 @@ struct errand {
 	struct s3_client *c; /* borrowed, as all below */
 	const struct s3_request *q;
 	const struct deadline *dl;
+	int64_t begun_ns;
 	char payload[S3_SHA256_HEX];
 	struct http_progress progress;
 	bool is_clock_mended, are_keys_mended;
@@ -231,15 +232,16 @@ static void judge_mute(const struct http_reply *reply, int64_t server_now_s, str
 	o->is_refused = !o->is_skewed;
 }
 
+static const char *const busy[] = { "SlowDown",
+				    "RequestTimeout",
+				    "InternalError",
+				    "ServiceUnavailable",
+				    "OperationAborted",
+				    "XMinioServerNotInitialized",
+				    NULL };
+
 static void judge(const struct http_reply *reply, struct outcome *o)
 {
-	static const char *const busy[] = { "SlowDown",
-					    "RequestTimeout",
-					    "InternalError",
-					    "ServiceUnavailable",
-					    "OperationAborted",
-					    "XMinioServerNotInitialized",
-					    NULL };
 	static const char *const full[] = { "XMinioStorageFull", "QuotaExceeded",
 					    "XMinioAdminBucketQuotaExceeded", NULL };
 	static const char *const refused[] = { "ExpiredToken",	       "ExpiredTokenException",
@@ -271,6 +273,20 @@ static void judge(const struct http_reply *reply, struct outcome *o)
 	}
 }
 
+/* A 200 to a completion; one that makes no sense may be a cut one. */
+static void judge_completion(struct span body, struct outcome *o)
+{
+	char etag[68];
+	int r = s3_complete_parse(body, etag, &o->said);
+
+	if (r == 0)
+		return;
+	o->error = r == -ENOMEM ? r : -EIO;
+	o->is_passing = r == -EBADMSG || is_code(o, busy);
+	o->may_be_done = true;
+	o->is_foreign = r == -EBADMSG;
+}
+
 /* For the reply to something that writes; see client.h. */
 static int patience_ms(const struct errand *e)
 {
@@ -279,8 +295,8 @@ static int patience_ms(const struct errand *e)
 
 	if (!e->q->has_body && strcmp(e->q->method, "DELETE") != 0)
 		return 0;
-	return (int)CLAMP(e->q->takes_long ? left : MIN(left / 2, (int64_t)PATIENCE_MS), (int64_t)0,
-			  (int64_t)PATIENCE_LONG_MS);
+	return (int)CLAMP(e->q->is_completion ? left : MIN(left / 2, (int64_t)PATIENCE_MS),
+			  (int64_t)0, (int64_t)PATIENCE_LONG_MS);
 }
 
 static int send(struct errand *e, const struct s3_keys *keys, struct http_reply *ret,
@@ -294,10 +310,12 @@ static int send(struct errand *e, const struct s3_keys *keys, struct http_reply 
 		.has_body = q->has_body,
 		.progress = q->body.len > 0 ? &e->progress : NULL,
 		.patience_ms = patience_ms(e),
+		.is_drip_fed = q->is_completion,
 		.into = q->into,
 		.max = q->max,
 		.out = q->out,
 	};
+	size_t out_len = q->out ? q->out->len : 0;
 	bool was_sent = false, was_quiet;
 	int r;
 
@@ -317,6 +335,10 @@ static int send(struct errand *e, const struct s3_keys *keys, struct http_reply 
 	log_set_quiet(was_quiet);
 	if (r == 0) {
 		judge(ret, o);
+		if (o->error == 0 && q->is_completion)
+			judge_completion(span_of(q->out->data + out_len, q->out->len - out_len), o);
+		if (o->error < 0 && q->out)
+			q->out->len = out_len;
 		if (strcmp(q->method, "HEAD") == 0)
 			judge_mute(ret, now_wall().tv_sec + e->c->skew_s, o);
 		return 0;
@@ -380,6 +402,14 @@ static bool mend(struct errand *e, const struct outcome *o, const struct http_re
 	return false;
 }
 
+/* An exchange's complaint without the request in front, which conclude() names. */
+static const char *words_of(const char *said, const char *method)
+{
+	const char *colon = strncmp(said, method, strlen(method)) == 0 ? strstr(said, ": ") : NULL;
+
+	return colon ? colon + 2 : said;
+}
+
 /* The try's failure, for whoever asks in the end; nothing if its time was over. */
 static void note_why(struct errand *e, const struct outcome *o)
 {
@@ -390,7 +420,7 @@ static void note_why(struct errand *e, const struct outcome *o)
 			 what[0] ? what : errno_text(o->error),
 			 o->is_foreign ? ", and not in S3's words: is the endpoint right?" : "");
 	else if (complaint()[0])
-		snprintf(e->why, sizeof(e->why), "%s%s", complaint(),
+		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
 			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
 			 : o->error == -EKEYREJECTED
 				 ? " (ca=FILE in the store's URL names another authority's)"
@@ -419,11 +449,22 @@ static int conclude(const struct errand *e, const struct outcome *o)
 	case -ENOSPC:
 	case -ETIME:
 		break;
+	case -EHOSTUNREACH:
+		if (q->reach_ms > 0)
+			break;
+		error = -EIO;
+		break;
 	default:
 		error = -EIO;
 	}
 	return log_fail(error, "%s: %s %s: %s", e->c->name, q->method, q->key ?: "the bucket",
 			e->why);
+}
+
+static bool is_out_of_reach(const struct errand *e, const struct outcome *o)
+{
+	return e->q->reach_ms > 0 && o->error == -EHOSTUNREACH &&
+	       now_ns() - e->begun_ns > e->q->reach_ms * 1000000ll;
 }
 
 /* One try: 1 to try again. */
@@ -451,7 +492,8 @@ static int attempt(struct errand *e, unsigned n, struct http_reply *ret)
 	note_why(e, &o);
 	if (mend(e, &o, &reply, &keys))
 		return 1;
-	if (!o.is_passing || (e->q->once && o.may_be_done) || (!e->dl && n >= TRIES_MAX))
+	if (!o.is_passing || (e->q->once && o.may_be_done) || (!e->dl && n >= TRIES_MAX) ||
+	    is_out_of_reach(e, &o))
 		return conclude(e, &o);
 	r = rest(e, n, o.retry_after_s);
 	if (r < 0) {
@@ -464,7 +506,8 @@ static int attempt(struct errand *e, unsigned n, struct http_reply *ret)
 int s3_request(struct s3_client *c, const struct s3_request *q, const struct deadline *dl,
 	       struct http_reply *ret)
 {
-	struct errand e = { .c = c, .q = q, .dl = dl, .progress.at_ns = now_ns() };
+	int64_t now = now_ns();
+	struct errand e = { .c = c, .q = q, .dl = dl, .begun_ns = now, .progress.at_ns = now };
 	unsigned n = 0;
 	int r;
 

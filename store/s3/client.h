@@ -7,15 +7,15 @@
  *	  '--RequestTimeTooSkewed--> the server's clock is taken over --> at once, one time
  *	  '--keys expired or unknown--> they are read anew --> at once, if they differ, one time
  *
- * A pause is a random part of a time that doubles, with what Retry-After asks for (20 s at most) in
- * front; it leaves a quarter of the time to the caller's deadline. s3/budget.h bounds how often all
+ * A pause is a random part of a time that doubles, after what Retry-After asks for (20 s at most);
+ * it leaves a quarter of the time to the caller's deadline. s3/budget.h bounds how often all
  * threads together repeat.
  *
- * How long a server may be silent that has a whole request: 10 s if nothing is lost by asking again.
- * What writes, and would be sent or read back again for nothing, gets half of the time to the
- * deadline, if that is more, and a minute if it is less; so there is always time for another try.
- * A body of which in 30 s no more got through than ever before is given up (-ETIME), so that a
- * deadline may allow for a slow link and a dead one still is no wait of minutes.
+ * How long a server that has a whole request may be silent: 10 s if nothing is lost by asking
+ * again. What writes, and would be sent again or read back for nothing, gets half of the time to
+ * the deadline if that is more, but no more than a minute; so there is time for another try. A body
+ * of which in 30 s no more got through than ever before is given up (-ETIME), so that a deadline may
+ * allow for a slow link, and a dead one still is no wait of minutes.
  *
  * Threads: all functions from any thread.
  */
@@ -45,7 +45,11 @@ struct s3_request {
 	struct span body;
 	bool has_body;
 	bool once; /* it must not be repeated once the server may have seen it */
-	bool takes_long; /* the server may be silent up to the deadline */
+	/* CompleteMultipartUpload: the server may be silent, or as good as, up to the deadline, and
+	 * its 200 may hold an error, which counts like one with the status. */
+	bool is_completion;
+	int reach_ms; /* a server that for so long cannot be reached is not tried again, and that is
+		       * -EHOSTUNREACH; 0: it is up to the deadline */
 	/* For a 2xx body, as in struct http_request. */
 	uint8_t *into;
 	size_t max;
@@ -56,9 +60,9 @@ struct s3_request {
  * 0: the answer is 2xx, and @ret is the caller's to release. Else:
  *
  * -EALREADY 304; -ENOENT 404; -ESTALE 412, or a conflict with another write; -ERANGE 416;
- * -EACCES; -ENOSPC; -ETIME, -ECANCELED (@dl; see above); -EINPROGRESS (@once: it may have been done);
- * -EFBIG the body is longer than @max; -EIO anything else. But for the first five, the sentence is
- * logged.
+ * -EACCES; -ENOSPC; -ETIME, -ECANCELED (@dl; see above); -EHOSTUNREACH (@reach_ms); -EINPROGRESS
+ * (@once: it may have been done); -EFBIG the body is longer than @max; -EIO anything else. But for
+ * the first four, -ECANCELED and -EFBIG, the sentence is logged.
  */
 int s3_request(struct s3_client *c, const struct s3_request *q, const struct deadline *dl,
 	       struct http_reply *ret);

@@ -456,6 +456,9 @@ static int watch(struct exchange *x)
 	uint64_t got = x->header_bytes + x->reply.body_len + x->error_bytes;
 	bool is_thinking = sent >= q->body.len && got == 0 && line_unacknowledged(x->line) == 0;
 	int64_t now = now_ns();
+	int patience_ms = is_thinking || (q->is_drip_fed && got > 0)
+				  ? MAX(q->patience_ms, (int)SLOW_MS)
+				  : SLOW_MS;
 
 	if (x->times == 0) { /* libcurl's own rule for connecting */
 		x->quiet_since_ns = now;
@@ -470,8 +473,7 @@ static int watch(struct exchange *x)
 	}
 	if (!is_thinking && q->progress && now - q->progress->at_ns > HTTP_STILL_MS * 1000000ll)
 		return -ETIME;
-	if (now - x->quiet_since_ns >
-	    (is_thinking ? MAX(q->patience_ms, (int)SLOW_MS) : SLOW_MS) * 1000000ll)
+	if (now - x->quiet_since_ns > patience_ms * 1000000ll)
 		return fail(x, -ECONNRESET,
 			    is_thinking ? "the server does not answer" : "the connection stalls");
 	return 0;

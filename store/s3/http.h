@@ -42,6 +42,8 @@ struct http_request {
 	struct http_progress *progress; /* borrowed; NULL: not wanted */
 	int patience_ms; /* for the reply's first byte when the server has the whole request; less
 			  * than 10 s: 10 s */
+	bool is_drip_fed; /* the same for all of the reply: a server at work sends a blank now and
+			   * then */
 	/* Where the reply's body goes, when its status is 2xx: here, @max bytes... */
 	uint8_t *into;
 	size_t max;
