@@ -16,6 +16,10 @@
 
 #include "base/thread.h"
 
+enum {
+	LAST_BODY_MAX = 64 << 10
+};
+
 struct connection {
 	struct list all;
 	struct proxy *proxy;
@@ -474,8 +478,9 @@ static bool serve_one(struct proxy *p, int fd, struct proxy_message *q, struct p
 		return false;
 	{
 		WITH_LOCK(&p->lock);
-		buf_clear(&p->last_head);
-		buf_put(&p->last_head, q->head.data, q->head.len);
+		buf_clear(&p->last);
+		buf_put(&p->last, q->head.data, q->head.len);
+		buf_put(&p->last, q->body.data, MIN(q->body.len, (size_t)LAST_BODY_MAX));
 	}
 	if (r && r->fault == FAULT_HOLD) {
 		hold(p, q);
@@ -619,7 +624,7 @@ void proxy_stop(struct proxy *p)
 		message_release(&p->held[i]);
 	message_release(&p->kept);
 	buf_release(&p->log);
-	buf_release(&p->last_head);
+	buf_release(&p->last);
 	pthread_mutex_destroy(&p->lock);
 }
 
@@ -678,8 +683,7 @@ unsigned proxy_hits(struct proxy *p)
 bool proxy_last_has(struct proxy *p, const char *text)
 {
 	WITH_LOCK(&p->lock);
-	return p->last_head.len > 0 &&
-	       memmem(p->last_head.data, p->last_head.len, text, strlen(text));
+	return p->last.len > 0 && memmem(p->last.data, p->last.len, text, strlen(text));
 }
 
 int proxy_deliver(struct proxy *p)

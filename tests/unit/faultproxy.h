@@ -95,7 +95,7 @@ struct proxy {
 	struct proxy_rule rules[PROXY_RULES];
 	size_t rule_count;
 	struct buf log; /* of every request the line, with '\n' */
-	struct buf last_head; /* of the last request */
+	struct buf last; /* the last request; of its body the beginning */
 	struct proxy_message held[PROXY_HELD];
 	size_t held_count;
 	struct proxy_message kept; /* a reply */
@@ -120,7 +120,7 @@ unsigned proxy_count(struct proxy *p, const char *method, const char *path);
 /* How many times the rules together were applied. */
 unsigned proxy_hits(struct proxy *p);
 
-/* Does the head of the last request contain @text? */
+/* Does the last request contain @text, in its head or the beginning of its body? */
 bool proxy_last_has(struct proxy *p, const char *text);
 
 /* Sends what was held to the server, in order; the last one's status. */
