@@ -14,8 +14,8 @@
  * How long a server that has a whole request may be silent: 10 s if nothing is lost by asking
  * again. What writes, and would be sent again or read back for nothing, gets half of the time to
  * the deadline if that is more, but no more than a minute; so there is time for another try. A body
- * of which in 30 s no more got through than ever before is given up (-ETIME), so that a deadline may
- * allow for a slow link, and a dead one still is no wait of minutes.
+ * of which in 30 s no more got through than ever before is given up (-ETIME), so that a deadline
+ * may allow for a slow link, and a dead one still is no wait of minutes.
  *
  * Threads: all functions from any thread.
  */

@@ -298,14 +298,14 @@ static void meet(const struct proxy_rule *r)
 static void end_at_fault(const struct proxy_rule *r, int fd)
 {
 	switch (r->fault) {
-	case FAULT_RESET:
+	case PROXY_RESET:
 		reset(fd);
 		break;
-	case FAULT_HALF_CLOSE:
+	case PROXY_HALF_CLOSE:
 		shutdown(fd, SHUT_WR);
 		wait_for_end(fd);
 		break;
-	case FAULT_STALL:
+	case PROXY_STALL:
 		wait_for_end(fd);
 		break;
 	default:
@@ -315,7 +315,7 @@ static void end_at_fault(const struct proxy_rule *r, int fd)
 
 static bool is_of_connection(const struct proxy_rule *r)
 {
-	return r->fault >= FAULT_RESET && r->fault <= FAULT_DRIP;
+	return r->fault >= PROXY_RESET && r->fault <= PROXY_DRIP;
 }
 
 /* Reads what is left of a request whose line is read. False: the fault struck, or the end came. */
@@ -376,30 +376,30 @@ static void answer(const char *text, struct proxy_message *ret)
 static void change_reply(struct proxy *p, const struct proxy_rule *r, struct proxy_message *m)
 {
 	switch (r->fault) {
-	case FAULT_ANSWER:
-	case FAULT_ANSWER_AFTER:
+	case PROXY_ANSWER:
+	case PROXY_ANSWER_AFTER:
 		answer(r->text, m);
 		break;
-	case FAULT_LENGTH:
+	case PROXY_LENGTH:
 		set_length(&m->head, length_of(&m->head) + (uint64_t)r->n);
 		break;
-	case FAULT_HEADER:
+	case PROXY_HEADER:
 		set_header(&m->head, r->text);
 		break;
-	case FAULT_EDIT:
+	case PROXY_EDIT:
 		edit(&m->body, r->from, r->text);
 		set_length(&m->head, m->body.len);
 		break;
-	case FAULT_FLIP:
+	case PROXY_FLIP:
 		must((size_t)r->n < m->body.len, "the body has not the byte to be flipped");
 		m->body.data[r->n] ^= 0x55;
 		break;
-	case FAULT_KEEP: {
+	case PROXY_KEEP: {
 		WITH_LOCK(&p->lock);
 		message_copy(&p->kept, m);
 		break;
 	}
-	case FAULT_REPLAY: {
+	case PROXY_REPLAY: {
 		WITH_LOCK(&p->lock);
 		message_copy(m, &p->kept);
 		break;
@@ -448,13 +448,13 @@ static bool send_reply(int fd, const struct proxy_rule *r, const struct proxy_me
 	cut = cut_of(r->at, m);
 	if (!send_all(fd, all.data, cut))
 		return false;
-	for (; r->fault == FAULT_DRIP && cut < all.len; cut++) {
+	for (; r->fault == PROXY_DRIP && cut < all.len; cut++) {
 		usleep((useconds_t)r->n * 1000);
 		if (!send_all(fd, all.data + cut, 1))
 			return false;
 	}
 	end_at_fault(r, fd);
-	return r->fault == FAULT_DRIP;
+	return r->fault == PROXY_DRIP;
 }
 
 static void hold(struct proxy *p, const struct proxy_message *q)
@@ -482,13 +482,13 @@ static bool serve_one(struct proxy *p, int fd, struct proxy_message *q, struct p
 		buf_put(&p->last, q->head.data, q->head.len);
 		buf_put(&p->last, q->body.data, MIN(q->body.len, (size_t)LAST_BODY_MAX));
 	}
-	if (r && r->fault == FAULT_HOLD) {
+	if (r && r->fault == PROXY_HOLD) {
 		hold(p, q);
 		meet(r);
 		reset(fd);
 		return false;
 	}
-	if ((!r || r->fault != FAULT_ANSWER) && !forward(p, q, m)) {
+	if ((!r || r->fault != PROXY_ANSWER) && !forward(p, q, m)) {
 		reset(fd);
 		return false;
 	}

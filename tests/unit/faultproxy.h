@@ -35,25 +35,25 @@ enum proxy_at {
 };
 
 enum proxy_fault {
-	FAULT_NONE, /* only @meanwhile */
+	PROXY_NONE, /* only @meanwhile */
 	/* With the connection, @at a point: */
-	FAULT_RESET,
-	FAULT_CLOSE,
-	FAULT_HALF_CLOSE, /* no more is sent, all is read */
-	FAULT_STALL, /* nothing more ever happens */
-	FAULT_DRIP, /* a byte each @n milliseconds from there on; of replies only */
+	PROXY_RESET,
+	PROXY_CLOSE,
+	PROXY_HALF_CLOSE, /* no more is sent, all is read */
+	PROXY_STALL, /* nothing more ever happens */
+	PROXY_DRIP, /* a byte each @n milliseconds from there on; of replies only */
 	/* With the request: */
-	FAULT_ANSWER, /* the server never sees it; @text is the reply (without Content-Length, if
+	PROXY_ANSWER, /* the server never sees it; @text is the reply (without Content-Length, if
 		       * that is right) */
-	FAULT_ANSWER_AFTER, /* it does, but @text is the reply */
-	FAULT_HOLD, /* kept for proxy_deliver(); the client's connection is reset */
+	PROXY_ANSWER_AFTER, /* it does, but @text is the reply */
+	PROXY_HOLD, /* kept for proxy_deliver(); the client's connection is reset */
 	/* With the reply: */
-	FAULT_LENGTH, /* Content-Length says @n more */
-	FAULT_HEADER, /* @text, "Name: value", in place of any of that name */
-	FAULT_EDIT, /* the first @from of the body becomes @text, and Content-Length is right */
-	FAULT_FLIP, /* byte @n of the body */
-	FAULT_KEEP, /* remembered */
-	FAULT_REPLAY, /* what was remembered goes out in its place */
+	PROXY_LENGTH, /* Content-Length says @n more */
+	PROXY_HEADER, /* @text, "Name: value", in place of any of that name */
+	PROXY_EDIT, /* the first @from of the body becomes @text, and Content-Length is right */
+	PROXY_FLIP, /* byte @n of the body */
+	PROXY_KEEP, /* remembered */
+	PROXY_REPLAY, /* what was remembered goes out in its place */
 };
 
 struct proxy_rule {
@@ -77,7 +77,7 @@ struct proxy_message {
 
 enum {
 	PROXY_RULES = 16,
-	PROXY_HELD = 4,
+	PROXY_HELD = 64,
 };
 
 struct proxy {

@@ -76,24 +76,24 @@ static const char DIGITS[] = "0123456789";
 static void a_range_is_read_right_or_not_at_all(void **state)
 {
 	static const struct proxy_rule lies[] = {
-		{ .fault = FAULT_LENGTH, .n = 1 },
-		{ .fault = FAULT_LENGTH, .n = -1 },
-		{ .fault = FAULT_LENGTH, .n = 1000000 },
-		{ .fault = FAULT_HEADER, .text = "Content-Range: bytes 3-6/10" },
-		{ .fault = FAULT_HEADER, .text = "Content-Range: bytes 2-6/10" },
-		{ .fault = FAULT_HEADER, .text = "Content-Range: bytes 2-4/10" },
-		{ .fault = FAULT_HEADER, .text = "Content-Range: bytes 2-5/*" },
-		{ .fault = FAULT_HEADER, .text = "Content-Range: none" },
-		{ .fault = FAULT_EDIT, .from = "2345", .text = "234" },
-		{ .fault = FAULT_EDIT, .from = "2345", .text = "23456" },
-		{ .fault = FAULT_EDIT, .from = "2345", .text = "" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n0123456789" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n0123" },
-		{ .fault = FAULT_ANSWER,
+		{ .fault = PROXY_LENGTH, .n = 1 },
+		{ .fault = PROXY_LENGTH, .n = -1 },
+		{ .fault = PROXY_LENGTH, .n = 1000000 },
+		{ .fault = PROXY_HEADER, .text = "Content-Range: bytes 3-6/10" },
+		{ .fault = PROXY_HEADER, .text = "Content-Range: bytes 2-6/10" },
+		{ .fault = PROXY_HEADER, .text = "Content-Range: bytes 2-4/10" },
+		{ .fault = PROXY_HEADER, .text = "Content-Range: bytes 2-5/*" },
+		{ .fault = PROXY_HEADER, .text = "Content-Range: none" },
+		{ .fault = PROXY_EDIT, .from = "2345", .text = "234" },
+		{ .fault = PROXY_EDIT, .from = "2345", .text = "23456" },
+		{ .fault = PROXY_EDIT, .from = "2345", .text = "" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n0123456789" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n0123" },
+		{ .fault = PROXY_ANSWER,
 		  .text = "HTTP/1.1 206 OK\r\nContent-Range: bytes 2-3/10\r\n\r\n23" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 204 OK\r\n\r\n" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 404 X\r\n\r\n" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 304 X\r\n\r\n" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 204 OK\r\n\r\n" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 404 X\r\n\r\n" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 304 X\r\n\r\n" },
 	};
 	struct s3_stand *s = *state;
 
@@ -130,7 +130,7 @@ static void a_reply_cut_anywhere_is_read_again(void **state)
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy,
 			  (struct proxy_rule){
-				  .method = "GET", .fault = FAULT_RESET, .at = at, .times = 1 });
+				  .method = "GET", .fault = PROXY_RESET, .at = at, .times = 1 });
 		memset(back, 0, MEDIUM);
 		assert_ok(s->b->ops->get(s->b, "packs/ab/x", 0, MEDIUM, back, &dl, &n));
 		assert_int_equal(n, MEDIUM);
@@ -148,23 +148,23 @@ static int count_key(const char *key, uint64_t size, void *ctx)
 static void a_listing_is_whole_or_an_error(void **state)
 {
 	static const struct proxy_rule lies[] = {
-		{ .fault = FAULT_EDIT, .from = "</ListBucketResult>", .text = "" },
-		{ .fault = FAULT_EDIT, .from = "<IsTruncated>false</IsTruncated>", .text = "" },
-		{ .fault = FAULT_EDIT,
+		{ .fault = PROXY_EDIT, .from = "</ListBucketResult>", .text = "" },
+		{ .fault = PROXY_EDIT, .from = "<IsTruncated>false</IsTruncated>", .text = "" },
+		{ .fault = PROXY_EDIT,
 		  .from = "<IsTruncated>false</IsTruncated>",
 		  .text = "<IsTruncated>true</IsTruncated>" },
 		/* for ever */
-		{ .fault = FAULT_EDIT,
+		{ .fault = PROXY_EDIT,
 		  .from = "<IsTruncated>false</IsTruncated>",
 		  .text = "<IsTruncated>true</IsTruncated>"
 			  "<NextContinuationToken>x</NextContinuationToken>" },
-		{ .fault = FAULT_EDIT, .from = "/names/r/b", .text = "/names/r/z" },
-		{ .fault = FAULT_EDIT, .from = "/names/r/b", .text = "/names/r/a" },
-		{ .fault = FAULT_EDIT, .from = "<Size>", .text = "<Size>x" },
-		{ .fault = FAULT_EDIT, .from = "<Contents>", .text = "<Contents><Contents>" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n<html></html>" },
-		{ .fault = FAULT_ANSWER, .text = "HTTP/1.1 404 OK\r\n\r\n" },
+		{ .fault = PROXY_EDIT, .from = "/names/r/b", .text = "/names/r/z" },
+		{ .fault = PROXY_EDIT, .from = "/names/r/b", .text = "/names/r/a" },
+		{ .fault = PROXY_EDIT, .from = "<Size>", .text = "<Size>x" },
+		{ .fault = PROXY_EDIT, .from = "<Contents>", .text = "<Contents><Contents>" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 200 OK\r\n\r\n<html></html>" },
+		{ .fault = PROXY_ANSWER, .text = "HTTP/1.1 404 OK\r\n\r\n" },
 	};
 	static const char *const keys[] = { "names/r/a", "names/r/b", "names/r/c" };
 	struct s3_stand *s = *state;
@@ -204,7 +204,7 @@ static void a_put_is_done_whatever_happens_once(void **state)
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy,
 			  (struct proxy_rule){
-				  .method = "PUT", .fault = FAULT_RESET, .at = at, .times = 1 });
+				  .method = "PUT", .fault = PROXY_RESET, .at = at, .times = 1 });
 		assert_ok(s->b->ops->put(s->b, key, span_of(data, MEDIUM), &dl));
 		assert_int_equal(proxy_hits(&s->proxy), 1);
 		assert_holds(s->straight, key, span_of(data, MEDIUM));
@@ -224,7 +224,7 @@ static void a_put_that_fails_leaves_nothing_in_part(void **state)
 			continue;
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy,
-			  (struct proxy_rule){ .method = "PUT", .fault = FAULT_CLOSE, .at = at });
+			  (struct proxy_rule){ .method = "PUT", .fault = PROXY_CLOSE, .at = at });
 		assert_int_equal(s->b->ops->put(s->b, key, span_of(data, MEDIUM), &dl), -ETIME);
 		if (at < AT_DELIVERED)
 			assert_false(is_there(s->straight, key));
@@ -246,7 +246,7 @@ static void a_swap_whose_reply_is_lost_is_in_doubt_and_sent_once(void **state)
 			continue;
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy,
-			  (struct proxy_rule){ .method = "PUT", .fault = FAULT_RESET, .at = at });
+			  (struct proxy_rule){ .method = "PUT", .fault = PROXY_RESET, .at = at });
 		assert_int_equal(s->b->ops->swap(s->b, key, NULL, span_str("1"), &dl, &tag),
 				 -EINPROGRESS);
 		assert_int_equal(proxy_hits(&s->proxy), 1);
@@ -273,7 +273,7 @@ static void a_swap_is_in_doubt_with_any_answer_that_does_not_say(void **state)
 
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy, (struct proxy_rule){ .method = "PUT",
-							  .fault = FAULT_ANSWER_AFTER,
+							  .fault = PROXY_ANSWER_AFTER,
 							  .text = answers[i] });
 		assert_int_equal(s->b->ops->swap(s->b, key, NULL, span_str("1"), &dl, &tag),
 				 -EINPROGRESS);
@@ -290,7 +290,7 @@ static void a_swap_delivered_late_changes_nothing_that_was_changed_since(void **
 
 	assert_ok(s->straight->ops->swap(s->straight, "heads/r/m", NULL, span_str("1"), NULL,
 					 &first));
-	proxy_add(&s->proxy, (struct proxy_rule){ .method = "PUT", .fault = FAULT_HOLD });
+	proxy_add(&s->proxy, (struct proxy_rule){ .method = "PUT", .fault = PROXY_HOLD });
 	assert_int_equal(s->b->ops->swap(s->b, "heads/r/m", &first, span_str("late"), &dl, &tag),
 			 -EINPROGRESS);
 	assert_int_equal(s->b->ops->swap(s->b, "heads/r/n", NULL, span_str("late"), &dl, &tag),
@@ -392,7 +392,7 @@ static void replies_lost_on_the_way_of_an_upload_are_made_good(void **state)
 		struct proxy_rule f = faults[i];
 		struct deadline dl = enough();
 
-		f.fault = FAULT_RESET;
+		f.fault = PROXY_RESET;
 		f.times = 1;
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy, f);
@@ -419,7 +419,7 @@ static void a_completion_that_fails_in_its_body_is_tried_again(void **state)
 		proxy_clear(&s->proxy);
 		proxy_add(&s->proxy, (struct proxy_rule){ .method = "POST",
 							  .path = "uploadId=",
-							  .fault = FAULT_ANSWER,
+							  .fault = PROXY_ANSWER,
 							  .text = replies[i],
 							  .times = 1 });
 		assert_ok(s->b->ops->put(s->b, "x", span_of(data, LARGE), &dl));
@@ -432,11 +432,11 @@ static void a_completion_that_fails_in_its_body_is_tried_again(void **state)
 static void an_upload_that_fails_or_is_aborted_leaves_nothing(void **state)
 {
 	static const struct proxy_rule faults[] = {
-		{ .fault = FAULT_NONE }, /* aborted by its owner */
-		{ .path = "partNumber=2", .fault = FAULT_ANSWER, .text = "HTTP/1.1 403 X\r\n\r\n" },
+		{ .fault = PROXY_NONE }, /* aborted by its owner */
+		{ .path = "partNumber=2", .fault = PROXY_ANSWER, .text = "HTTP/1.1 403 X\r\n\r\n" },
 		{ .method = "POST",
 		  .path = "uploadId=",
-		  .fault = FAULT_ANSWER,
+		  .fault = PROXY_ANSWER,
 		  .text = "HTTP/1.1 200 OK\r\n\r\n<Error><Code>InvalidPart</Code></Error>" },
 	};
 	struct s3_stand *s = *state;
@@ -517,7 +517,7 @@ static void a_bucket_is_made_where_its_store_says(void **state)
 	proxy_add(&s->proxy,
 		  (struct proxy_rule){
 			  .method = "PUT",
-			  .fault = FAULT_ANSWER,
+			  .fault = PROXY_ANSWER,
 			  .times = 1,
 			  .text = "HTTP/1.1 400 X\r\n\r\n"
 				  "<Error><Code>InvalidLocationConstraint</Code></Error>" });
@@ -550,7 +550,7 @@ static void a_server_that_knows_nothing_is_said_to_be_none(void **state)
 	struct backend *b;
 
 	proxy_add(&s->proxy,
-		  (struct proxy_rule){ .fault = FAULT_ANSWER, .text = "HTTP/1.1 404 X\r\n\r\n" });
+		  (struct proxy_rule){ .fault = PROXY_ANSWER, .text = "HTTP/1.1 404 X\r\n\r\n" });
 	assert_int_equal(backend_open(url, &make, &b), -EIO);
 	assert_said("is there an S3 server at this endpoint?");
 }
