@@ -154,10 +154,10 @@ static bool note_read(struct guard *g, const char *key, struct span bytes, const
 	if (g->state != SINGLE || g->writes != writes)
 		return true;
 	s = find_or_add(g, key);
-	if (!s || s->now == hash)
+	/* While it is under way both may be read, in whatever order. */
+	if (!s || s->now == hash || s->coming == hash)
 		return true;
-	if (s->coming != hash &&
-	    (s->now != 0 || s->coming != 0 || (s->tag != 0 && s->tag != tag_hash))) {
+	if (s->now != 0 || s->coming != 0 || (s->tag != 0 && s->tag != tag_hash)) {
 		g->state = STOPPED;
 		return false;
 	}
