@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "s3/advice.h"
 #include "s3/budget.h"
 #include "s3/credentials.h"
 #include "s3/sign.h"
@@ -416,15 +417,15 @@ static void note_why(struct errand *e, const struct outcome *o)
 	const char *what = o->said.message[0] ? o->said.message : o->said.code;
 
 	if (o->status)
-		snprintf(e->why, sizeof(e->why), "the server says %d: %s%s", o->status,
-			 what[0] ? what : errno_text(o->error),
+		snprintf(e->why, sizeof(e->why), "the server says %d: %s%s%s", o->status,
+			 what[0] ? what : errno_text(o->error), s3_advice(&o->said),
 			 o->is_foreign ? ", and not in S3's words: is the endpoint right?" : "");
 	else if (complaint()[0])
 		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
 			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
 			 : o->error == -EKEYREJECTED
 				 ? " (ca=FILE in the store's URL names another authority's)"
-				 : "");
+				 : s3_advice_on_connecting(complaint()));
 	else if (!e->why[0])
 		snprintf(e->why, sizeof(e->why), "%s",
 			 o->error == -ETIME ? "no answer in time" : errno_text(o->error));
