@@ -120,6 +120,10 @@ static void add_store(struct fs *fs, struct numbers *all)
 	if (fs->store->cache)
 		add(all, NUMBER_GAUGE, "cached_bytes", cache_used(fs->store->cache),
 		    "Disk taken by cached data.");
+	add(all, NUMBER_GAUGE, "conditions_unproved", fs->store->trust == TRUST_UNPROVED,
+	    "The store's server was not yet asked whether it tells writers apart.");
+	add(all, NUMBER_GAUGE, "single_writer", fs->store->trust == TRUST_SINGLE_WRITER,
+	    "It does not, or is not asked: this mount is the only one that may write.");
 	add(all, NUMBER_GAUGE, "resident_bytes", mem.all, "Memory of the daemon.");
 	add(all, NUMBER_GAUGE, "resident_file_bytes", mem.files,
 	    "Of that, mapped files and programs.");

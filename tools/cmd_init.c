@@ -29,7 +29,7 @@ static int run(const struct command *self, int argc, char **argv)
 	r = store_init(c.url, single_writer);
 	if (r < 0)
 		return EXIT_FAILED;
-	printf("%s is a store now; `pfs mount %s DIR` mounts it\n", c.url, args[0]);
+	printf("%s is a store now; pfs mount '%s' DIR mounts it\n", c.url, args[0]);
 	return EXIT_DONE;
 }
 

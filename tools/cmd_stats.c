@@ -55,6 +55,7 @@ static void print_reader(const json_t *line)
 {
 	const json_t *r = json_object_get(line, "reader");
 
+	printf("  %-24s %s\n", "conditions of writes", field_text(line, "conditions"));
 	puts("Reading");
 	print_rate("chunks in memory", field_number(r, "chunk_hits"),
 		   field_number(r, "chunk_misses"));

@@ -4,9 +4,11 @@
  */
 #include "backend/backend.h"
 
+#include "backend/libs3.h"
 #include "backend/s3.h"
 #include "base/log.h"
 #include "format/limits.h"
+#include "s3/url.h"
 
 enum {
 	PART_MAX = 255
@@ -66,6 +68,44 @@ static const char *directory_of(const char *url)
 	return *url && !strstr(url, "://") ? url : NULL;
 }
 
+/* Does the URL say that object data goes over libs3? 1, 0, or an error of s3_place_parse(). */
+static int wants_libs3(const char *url)
+{
+	_cleanup_s3_place_ struct s3_place place = { 0 };
+	int r = s3_place_parse(url, &place);
+
+	return r < 0 ? r : place.is_libs3;
+}
+
+static int open_bucket(const char *url, const struct backend_options *opts, struct backend **ret)
+{
+	_cleanup_(backend_freep) struct backend *b = NULL;
+	int libs3 = wants_libs3(url), r;
+
+	if (libs3 < 0)
+		return libs3;
+#ifndef PFS_HAS_LIBS3
+	if (libs3)
+		return log_fail(-EOPNOTSUPP, "this pfs was built without libs3: leave out "
+					     "transport=libs3");
+#endif
+	r = s3_backend_open(url, opts, &b);
+#ifdef PFS_HAS_LIBS3
+	if (r == 0 && libs3) {
+		struct backend *inner = TAKE_PTR(b);
+
+		r = libs3_backend_new(url, inner, opts, &b);
+		if (r < 0)
+			backend_free(inner);
+	}
+#endif
+	if (r < 0)
+		return r;
+	b->is_served = true;
+	*ret = TAKE_PTR(b);
+	return 0;
+}
+
 int backend_open(const char *url, const struct backend_options *opts, struct backend **ret)
 {
 	const char *dir;
@@ -73,7 +113,7 @@ int backend_open(const char *url, const struct backend_options *opts, struct bac
 	if (strcmp(url, "mem:") == 0)
 		return memory_backend_new(ret);
 	if (strncmp(url, "s3://", strlen("s3://")) == 0)
-		return s3_backend_open(url, opts, ret);
+		return open_bucket(url, opts, ret);
 	dir = directory_of(url);
 	if (!dir)
 		return log_fail(

@@ -106,6 +106,7 @@ struct backend {
 	const struct backend_ops *ops;
 	char *url; /* how a user names it; owned; without credentials */
 	bool is_local; /* on this machine: deadlines and caches matter less */
+	bool is_served; /* conditions are as good as some server keeps them: backend/probe.h */
 };
 
 /* What the stack is opened with. */

@@ -404,6 +404,7 @@ int fault_backend_new(struct backend *inner, struct backend **ret)
 		.ops = &fault_ops,
 		.url = strdup(inner->url),
 		.is_local = inner->is_local,
+		.is_served = inner->is_served,
 	};
 	if (!f->base.url) {
 		free(f);

@@ -3,7 +3,7 @@
  * A bucket: each object is one of the bucket's, under the store's prefix; the tag is the server's
  * ETag; swap() is a conditional PUT.
  *
- * A put in pieces is kept in memory and sent whole: packs are not larger than one request may be.
+ * Putting objects is s3_put.c's.
  *
  * Threads: all functions from any thread; nothing here is changed after it is opened.
  */
@@ -12,76 +12,66 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "backend/s3_parts.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "format/limits.h"
-#include "s3/client.h"
 #include "s3/sign.h"
 #include "s3/xml.h"
 
 enum {
 	LIST_PAGE_MAX = 4 << 20, /* bytes of one answer: 1,000 keys of 1,024 bytes, and XML */
 	RANGE_MAX = 64,
-	OPEN_TIMEOUT_MS = 10000,
+	CREATE_TIMEOUT_MS = 10000,
+	OPEN_TIMEOUT_MS = 3000,
+	REACH_MS = 2000, /* for a server that cannot be reached at all */
 };
 
-struct s3_backend {
-	struct backend b; /* first */
-	struct s3_client *client; /* owned */
-	bool is_read_only;
-};
-
-struct s3_put {
-	struct backend_put p; /* first */
-	char *key; /* owned */
-	struct buf data;
-};
+#define REGION_DEFAULT "us-east-1"
 
 static struct s3_client *client_of(struct backend *b)
 {
 	return container_of(b, struct s3_backend, b)->client;
 }
 
-static int check_key(const char *key)
+int s3_check_key(const char *key)
 {
 	return backend_key_is_valid(key) ? 0 : -EINVAL;
 }
 
-static int nonsense(struct backend *b, const char *key)
+int s3_nonsense(struct backend *b, const char *key)
 {
 	return log_fail(-EIO, "%s: the answer for %s makes no sense", b->url, key);
 }
 
-static int check_writable(struct backend *b)
+int s3_check_writable(struct backend *b)
 {
 	return container_of(b, struct s3_backend, b)->is_read_only ? -EROFS : 0;
 }
 
-/* Has the caller time left? Then the request. */
-static int ask(struct backend *b, const struct s3_request *q, const struct deadline *dl,
-	       struct http_reply *ret)
+int s3_ask(struct backend *b, const struct s3_request *q, const struct deadline *dl,
+	   struct http_reply *ret)
 {
-	bool is_write = strcmp(q->method, "PUT") == 0 || strcmp(q->method, "DELETE") == 0;
-	int r = q->key ? check_key(q->key) : 0;
+	bool is_write = strcmp(q->method, "GET") != 0 && strcmp(q->method, "HEAD") != 0;
+	int r = q->key ? s3_check_key(q->key) : 0;
 
 	if (r == 0 && is_write)
-		r = check_writable(b);
+		r = s3_check_writable(b);
 	if (r == 0)
 		r = deadline_check(dl);
 	return r < 0 ? r : s3_request(client_of(b), q, dl, ret);
 }
 
-static int s3_head(struct backend *b, const char *key, const struct deadline *dl,
-		   uint64_t *ret_size)
+int s3_head(struct backend *b, const char *key, const struct deadline *dl, uint64_t *ret_size)
 {
 	struct s3_request q = { .method = "HEAD", .key = key };
 	_cleanup_http_reply_ struct http_reply reply = { 0 };
-	int r = ask(b, &q, dl, &reply);
+	int r = s3_ask(b, &q, dl, &reply);
 
 	if (r < 0)
 		return r;
 	if (!reply.has_length)
-		return nonsense(b, key);
+		return s3_nonsense(b, key);
 	*ret_size = reply.length;
 	return 0;
 }
@@ -110,7 +100,7 @@ static int s3_get(struct backend *b, const char *key, uint64_t off, size_t len, 
 		return get_nothing(b, key, dl, ret_len);
 	snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, off, off + len - 1);
 	q.range = range;
-	r = ask(b, &q, dl, &reply);
+	r = s3_ask(b, &q, dl, &reply);
 	/* It ends before that. */
 	if (r == -ERANGE) {
 		*ret_len = 0;
@@ -121,18 +111,18 @@ static int s3_get(struct backend *b, const char *key, uint64_t off, size_t len, 
 	if (reply.status != 206 || !reply.has_range || reply.range_first != off ||
 	    reply.range_last - off + 1 != reply.body_len || reply.body_len > len ||
 	    (reply.body_len < len && reply.range_last + 1 != reply.range_total))
-		return nonsense(b, key);
+		return s3_nonsense(b, key);
 	*ret_len = reply.body_len;
 	return 0;
 }
 
-static int take_tag(struct backend *b, const char *key, const struct http_reply *reply,
-		    struct etag *ret)
+int s3_take_tag(struct backend *b, const char *key, const struct http_reply *reply,
+		struct etag *ret)
 {
 	size_t len = strlen(reply->etag);
 
 	if (len == 0 || len >= sizeof(ret->s))
-		return nonsense(b, key);
+		return s3_nonsense(b, key);
 	memcpy(ret->s, reply->etag, len + 1);
 	return 0;
 }
@@ -149,73 +139,14 @@ static int s3_get_all(struct backend *b, const char *key, size_t max, const stru
 		.max = max,
 		.out = &data,
 	};
-	int r = ask(b, &q, dl, &reply);
+	int r = s3_ask(b, &q, dl, &reply);
 
 	if (r < 0)
 		return r;
 	if (reply.status != 200)
-		return nonsense(b, key);
-	r = take_tag(b, key, &reply, ret_tag);
+		return s3_nonsense(b, key);
+	r = s3_take_tag(b, key, &reply, ret_tag);
 	return r < 0 ? r : buf_take(&data, ret);
-}
-
-static int s3_put(struct backend *b, const char *key, struct span data, const struct deadline *dl)
-{
-	struct s3_request q = { .method = "PUT", .key = key, .body = data, .has_body = true };
-	_cleanup_http_reply_ struct http_reply reply = { 0 };
-
-	return ask(b, &q, dl, &reply);
-}
-
-static int s3_put_begin(struct backend *b, const char *key, struct backend_put **ret)
-{
-	struct s3_put *p;
-	int r = check_key(key);
-
-	if (r == 0)
-		r = check_writable(b);
-	if (r < 0)
-		return r;
-	p = new0(struct s3_put, 1);
-	if (!p)
-		return -ENOMEM;
-	p->p.backend = b;
-	p->key = strdup(key);
-	if (!p->key) {
-		free(p);
-		return -ENOMEM;
-	}
-	*ret = &p->p;
-	return 0;
-}
-
-static int s3_put_write(struct backend_put *put, struct span data, const struct deadline *dl)
-{
-	struct s3_put *p = container_of(put, struct s3_put, p);
-	int r = deadline_check(dl);
-
-	if (r < 0)
-		return r;
-	buf_put(&p->data, data.data, data.len);
-	return buf_failed(&p->data) ? -ENOMEM : 0;
-}
-
-static void s3_put_abort(struct backend_put *put)
-{
-	struct s3_put *p = container_of(put, struct s3_put, p);
-
-	buf_release(&p->data);
-	free(p->key);
-	free(p);
-}
-
-static int s3_put_end(struct backend_put *put, const struct deadline *dl)
-{
-	struct s3_put *p = container_of(put, struct s3_put, p);
-	int r = s3_put(put->backend, p->key, buf_span(&p->data), dl);
-
-	s3_put_abort(put);
-	return r;
 }
 
 static int s3_swap(struct backend *b, const char *key, const struct etag *tag, struct span data,
@@ -231,14 +162,14 @@ static int s3_swap(struct backend *b, const char *key, const struct etag *tag, s
 		.once = true,
 	};
 	_cleanup_http_reply_ struct http_reply reply = { 0 };
-	int r = ask(b, &q, dl, &reply);
+	int r = s3_ask(b, &q, dl, &reply);
 
 	/* What should have had the tag is not there at all. */
 	if (r == -ENOENT && tag)
 		return -ESTALE;
 	if (r < 0)
 		return r;
-	r = take_tag(b, key, &reply, ret_tag);
+	r = s3_take_tag(b, key, &reply, ret_tag);
 	return r < 0 ? -EINPROGRESS : 0;
 }
 
@@ -260,7 +191,7 @@ static int list_key(const char *key, uint64_t size, void *ctx)
 	/* One that does not go on would never end. */
 	if (strncmp(key, l->prefix, len) != 0 || strlen(key) >= sizeof(l->last) ||
 	    strcmp(key, l->last) <= 0)
-		return nonsense(l->backend, "a listing");
+		return s3_nonsense(l->backend, "a listing");
 	snprintf(l->last, sizeof(l->last), "%s", key);
 	/* Others may have things there too. */
 	if (!backend_key_is_valid(key + len))
@@ -299,17 +230,17 @@ static int list_page(struct listing *l, const char *prefix, const struct deadlin
 	if (r < 0)
 		return r;
 	q.query = (const char *)query.data;
-	r = ask(l->backend, &q, dl, &reply);
+	r = s3_ask(l->backend, &q, dl, &reply);
 	if (r < 0)
-		return r == -ENOENT ? nonsense(l->backend, "a listing") : r;
+		return r == -ENOENT ? s3_nonsense(l->backend, "a listing") : r;
 	r = s3_listing_parse(buf_span(&xml), list_key, l, &page);
 	if (r == -EBADMSG && !l->is_over)
-		return nonsense(l->backend, "a listing");
+		return s3_nonsense(l->backend, "a listing");
 	if (r != 0)
 		return r;
 	/* A page that is cut must have brought us on, or this would go on for ever. */
 	if (page.is_truncated && page.count == 0)
-		return nonsense(l->backend, "a listing");
+		return s3_nonsense(l->backend, "a listing");
 	return page.is_truncated;
 }
 
@@ -338,7 +269,7 @@ static int s3_remove(struct backend *b, const char *key, const struct deadline *
 {
 	struct s3_request q = { .method = "DELETE", .key = key };
 	_cleanup_http_reply_ struct http_reply reply = { 0 };
-	int r = ask(b, &q, dl, &reply);
+	int r = s3_ask(b, &q, dl, &reply);
 
 	return r == -ENOENT ? 0 : r;
 }
@@ -374,25 +305,87 @@ static const struct backend_ops s3_ops = {
 	.free = s3_free,
 };
 
-/* Is the bucket there? With @create it is made. */
-static int see_to_bucket(struct s3_backend *s, bool create)
+/* 0, -EIO (also where the server will not have the region), or as s3_request(). */
+static int make_bucket(struct s3_backend *s, const char *region, const struct deadline *dl)
 {
-	struct s3_request look = { .method = "HEAD" };
-	struct s3_request make = { .method = "PUT", .has_body = true };
-	struct deadline dl = deadline_in_ms(OPEN_TIMEOUT_MS);
-	struct http_reply reply = { 0 };
-	int r = s3_request(s->client, &look, &dl, &reply);
+	_cleanup_http_reply_ struct http_reply reply = { 0 };
+	_cleanup_buf_ struct buf body = { 0 };
+	struct s3_request q = { .method = "PUT", .has_body = true };
 
-	http_reply_release(&reply);
-	if (r != -ENOENT)
-		return r;
-	if (!create)
-		return log_fail(-ENOENT, "%s: there is no such bucket", s->b.url);
-	reply = (struct http_reply){ 0 };
-	r = s3_request(s->client, &make, &dl, &reply);
-	http_reply_release(&reply);
+	if (region)
+		buf_printf(&body,
+			   "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/"
+			   "2006-03-01/\"><LocationConstraint>%s</LocationConstraint>"
+			   "</CreateBucketConfiguration>",
+			   region);
+	if (buf_failed(&body))
+		return -ENOMEM;
+	q.body = buf_span(&body);
+	return s3_request(s->client, &q, dl, &reply);
+}
+
+/* Makes the bucket where the store's URL says. */
+static int create_bucket(struct s3_backend *s, const struct deadline *dl)
+{
+	const char *region = s3_client_region(s->client);
+	bool is_default = strcmp(region, REGION_DEFAULT) == 0, was_quiet;
+	int r = -EIO;
+
+	/* AWS wants no other region than this one named; servers of one's own may know none. */
+	if (!is_default) {
+		was_quiet = log_set_quiet(true);
+		r = make_bucket(s, region, dl);
+		log_set_quiet(was_quiet);
+	}
+	if (r == -EIO)
+		r = make_bucket(s, NULL, dl);
+	if (r == -ENOENT)
+		return log_fail(-EIO,
+				"%s: there is no such bucket, and none can be made: is there an "
+				"S3 server at this endpoint?",
+				s->b.url);
 	/* Somebody else has made it. */
 	return r == -ESTALE ? 0 : r;
+}
+
+/* HEAD was refused, and had no body to say why: the same in words. 0: what is needed is allowed. */
+static int look_closer(struct s3_backend *s, const struct deadline *dl)
+{
+	_cleanup_http_reply_ struct http_reply reply = { 0 };
+	_cleanup_buf_ struct buf xml = { 0 };
+	struct s3_request q = {
+		.method = "GET",
+		.query = "list-type=2&max-keys=1",
+		.reach_ms = 1,
+		.max = LIST_PAGE_MAX,
+		.out = &xml,
+	};
+
+	return s3_request(s->client, &q, dl, &reply);
+}
+
+/*
+ * Is the bucket there? Who makes a store wants to know at once if its server is not to be had; who
+ * opens one finds out with the first request that matters, and may have what he needs on this
+ * machine.
+ */
+static int see_to_bucket(struct s3_backend *s, bool create)
+{
+	_cleanup_http_reply_ struct http_reply reply = { 0 };
+	struct s3_request look = { .method = "HEAD", .reach_ms = create ? REACH_MS : 1 };
+	struct deadline dl = deadline_in_ms(create ? CREATE_TIMEOUT_MS : OPEN_TIMEOUT_MS);
+	bool was_quiet = log_set_quiet(true);
+	int r = s3_request(s->client, &look, &dl, &reply);
+
+	if (r == -EACCES || r == -EIO)
+		r = look_closer(s, &dl);
+	log_set_quiet(was_quiet);
+	if (r == -ENOENT)
+		return create ? create_bucket(s, &dl)
+			      : log_fail(r, "%s: there is no such bucket", s->b.url);
+	if (r == 0 || (!create && r != -EACCES && r != -ENOMEM))
+		return 0;
+	return log_fail(r == -EHOSTUNREACH ? -EIO : r, "%s", complaint());
 }
 
 int s3_backend_open(const char *url, const struct backend_options *opts, struct backend **ret)

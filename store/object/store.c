@@ -3,7 +3,7 @@
  * Making and opening stores: the backend, the `format` object and what it asks of us, then the
  * layers above, each in its own directory below the state directory:
  *
- *	index/	cache/	format (a copy, to start without the store)
+ *	index/	cache/	format (a copy, to start without the store)	server (object/trust.h)
  */
 #include "object/store.h"
 
@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/guard.h"
+#include "backend/probe.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -21,6 +23,7 @@
 #include "object/cache.h"
 #include "object/reader.h"
 #include "object/refs.h"
+#include "object/trust.h"
 
 #define INDEX_MAP_BYTES (4 * GiB)
 #define MEMORY_DEFAULT	(64 * MiB)
@@ -28,6 +31,7 @@
 enum {
 	REFRESH_MS = 2000,
 	METADATA_MS = 10000,
+	PROBE_MS = 60000,
 	FETCHERS_LOCAL = 2,
 	FETCHERS_REMOTE = 8,
 };
@@ -39,9 +43,10 @@ enum {
 #define RO_COMPAT_KNOWN 0ull
 #define INCOMPAT_KNOWN	0ull
 
+/* What a probe has left is nothing. */
 static int found_any(const char *key, uint64_t size, void *ctx)
 {
-	return 1;
+	return strncmp(key, PROBE_PREFIX, strlen(PROBE_PREFIX)) != 0;
 }
 
 /* Is the place free for a store? */
@@ -86,9 +91,73 @@ static int write_format(struct backend *b, const struct format_rec *f, const str
 	return log_errno(r, "%s: it is not known whether there is a store now", b->url);
 }
 
+/* The user's directory for caches. */
+static char *cache_home(void)
+{
+	const char *dir;
+
+	if (geteuid() == 0)
+		return strdup("/var/cache");
+	dir = getenv("XDG_CACHE_HOME");
+	if (dir && dir[0] == '/')
+		return strdup(dir);
+	dir = getenv("HOME");
+	return dir && dir[0] == '/' ? strf("%s/.cache", dir) : NULL;
+}
+
+static int open_dir(const char *path)
+{
+	int r = mkdir_parents(path, 0700), fd;
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The user's directory for a store. -ENOENT: there is none, and it is not to be made. */
+static int open_shared(const struct id128 *store, bool create)
+{
+	_cleanup_free_ char *home = cache_home(), *path = NULL;
+	char hex[ID128_HEX];
+	int fd;
+
+	if (!home)
+		return -ENOENT;
+	path = strf("%s/pfs/%s", home, id128_hex(store, hex));
+	if (!path)
+		return -ENOMEM;
+	fd = create || access(path, F_OK) == 0 ? open_dir(path) : -ENOENT;
+	if (fd < 0)
+		log_debug("%s cannot be used: %s", path, strerrordesc_np(-fd));
+	return fd;
+}
+
+/* Probes the server, if there is one, before anything is made of it. It is left guarded where it
+ * does not keep conditions. */
+static int probe(struct backend **b, bool single_writer, bool *ret_kept)
+{
+	struct guard_options alone = { .single_writer = true };
+	struct deadline dl = deadline_in_ms(PROBE_MS);
+	struct backend *guard;
+	int r;
+
+	*ret_kept = false;
+	if (!(*b)->is_served)
+		return 0;
+	r = backend_probe(*b, single_writer, &dl, ret_kept);
+	if (r < 0 || *ret_kept)
+		return r;
+	r = guard_backend_new(*b, &alone, &guard);
+	if (r == 0)
+		*b = guard;
+	return r;
+}
+
 int store_init(const char *url, bool single_writer)
 {
 	_cleanup_(backend_freep) struct backend *b = NULL;
+	_cleanup_close_ int shared_fd = -1;
 	struct backend_options o = { .create = true, .single_writer = single_writer };
 	struct deadline dl = deadline_in_ms(METADATA_MS);
 	struct format_rec f = {
@@ -96,13 +165,24 @@ int store_init(const char *url, bool single_writer)
 		.created = now_wall().tv_sec,
 		.hash = OID_HASH_NAME,
 	};
+	bool kept;
 	int r;
 
 	r = backend_open(url, &o, &b);
+	if (r == 0)
+		r = check_free(b, &dl);
+	if (r == 0)
+		r = probe(&b, single_writer, &kept);
 	if (r < 0)
 		return r;
-	r = check_free(b, &dl);
-	return r < 0 ? r : write_format(b, &f, &dl);
+	dl = deadline_in_ms(METADATA_MS);
+	r = write_format(b, &f, &dl);
+	if (r < 0 || !kept)
+		return r;
+	shared_fd = open_shared(&f.store_id, true);
+	if (shared_fd >= 0)
+		trust_note(shared_fd, b->url);
+	return 0;
 }
 
 /* May this version use such a store? */
@@ -193,30 +273,6 @@ static int load_format(struct store *s, int state_fd, struct buf *ret_object)
 	}
 }
 
-/* The user's directory for caches. */
-static char *cache_home(void)
-{
-	const char *dir;
-
-	if (geteuid() == 0)
-		return strdup("/var/cache");
-	dir = getenv("XDG_CACHE_HOME");
-	if (dir && dir[0] == '/')
-		return strdup(dir);
-	dir = getenv("HOME");
-	return dir && dir[0] == '/' ? strf("%s/.cache", dir) : NULL;
-}
-
-static int open_dir(const char *path)
-{
-	int r = mkdir_parents(path, 0700), fd;
-
-	if (r < 0)
-		return r;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 /* One that goes with the process, for who has no place for caches. */
 static int open_temporary(struct store *s)
 {
@@ -235,23 +291,12 @@ static int open_temporary(struct store *s)
 	return open_dir(s->temporary);
 }
 
-/* The user's directory for this store. */
+/* The user's directory for this store, or a temporary one. */
 static int open_shared_state(struct store *s)
 {
-	_cleanup_free_ char *home = cache_home(), *path = NULL;
-	char hex[ID128_HEX];
-	int fd;
+	int fd = open_shared(&s->format.store_id, true);
 
-	if (!home)
-		return open_temporary(s);
-	path = strf("%s/pfs/%s", home, id128_hex(&s->format.store_id, hex));
-	if (!path)
-		return -ENOMEM;
-	fd = open_dir(path);
-	if (fd >= 0)
-		return fd;
-	log_debug("%s cannot be used: %s", path, strerrordesc_np(-fd));
-	return open_temporary(s);
+	return fd < 0 ? open_temporary(s) : fd;
 }
 
 static int open_below(int dirfd, const char *name)
@@ -314,6 +359,17 @@ static int open_objects(struct store *s, const struct store_options *o)
 	return r;
 }
 
+/* The note may be this mount's, or that of whoever made the store on this machine. */
+static int guard(struct store *s, const struct store_options *o, bool is_served)
+{
+	const char *url = s->backend->url;
+	_cleanup_close_ int shared_fd = open_shared(&s->format.store_id, false);
+	bool noted = trust_is_noted(s->state_fd, url) ||
+		     (shared_fd >= 0 && trust_is_noted(shared_fd, url));
+
+	return trust_guard(s, is_served, o->single_writer, noted);
+}
+
 /* Who we are, for the records. */
 static void name_writer(struct store *s)
 {
@@ -337,6 +393,7 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 		.read_only = o->read_only,
 	};
 	_cleanup_buf_ struct buf object = { 0 };
+	bool is_served;
 	int r;
 
 	if (!s)
@@ -353,6 +410,7 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 	r = backend_open(url, &backend, &s->backend);
 	if (r < 0)
 		return r;
+	is_served = s->backend->is_served;
 	if (o->layer)
 		s->backend = o->layer(s->backend);
 	r = load_format(s, s->state_fd, &object);
@@ -368,7 +426,9 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 	}
 	if (object.len > 0)
 		copy_format(s->state_fd, buf_span(&object));
-	r = open_objects(s, o);
+	r = guard(s, o, is_served);
+	if (r == 0)
+		r = open_objects(s, o);
 	if (r == -EBUSY && o->state_dir)
 		return log_fail(r, "the state directory %s is in use for another store",
 				o->state_dir);

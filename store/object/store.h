@@ -29,6 +29,15 @@ struct store_options {
 	struct backend *(*layer)(struct backend *inner);
 };
 
+/* Who keeps the conditions that refs rely on (object/trust.h). */
+enum trust {
+	TRUST_LOCAL, /* this machine */
+	TRUST_READ_ONLY, /* nobody needs to: nothing is written */
+	TRUST_UNPROVED, /* a server, which is asked before the first change */
+	TRUST_PROVED, /* a server that was probed */
+	TRUST_SINGLE_WRITER, /* who writes alone */
+};
+
 struct store {
 	struct backend *backend; /* owned, as all below */
 	struct format_rec format;
@@ -40,13 +49,15 @@ struct store {
 	int state_fd;
 	char *temporary; /* owned: a state directory that goes with the store; NULL: it stays */
 	bool read_only;
+	atomic_uint trust; /* enum trust */
 	char writer[256]; /* user@host */
 	char machine[256];
 };
 
 /*
- * Makes a store where there is none. 0; -EEXIST (there is one, nothing was changed); -ENOTEMPTY (a
- * place with other things in it); or the backend's errors. Sentences are logged.
+ * Makes a store where there is none; a server is probed first. 0; -EEXIST (there is one, nothing
+ * was changed); -ENOTEMPTY (a place with other things in it); -EOPNOTSUPP (a server that is not fit
+ * for it, or not for several writers); or the backend's errors. Sentences are logged.
  */
 int store_init(const char *url, bool single_writer);
 

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "s3/advice.h"
+#include "s3/budget.h"
 #include "s3/credentials.h"
 #include "s3/sign.h"
 #include "s3/url.h"
@@ -20,6 +22,10 @@ enum {
 	PAUSE_STEP_MS = 50, /* how soon a caller that gives up is noticed */
 	RETRY_AFTER_MAX_S = 20, /* a server that wants more is asked before that */
 	TRIES_MAX = 10, /* of who has no deadline */
+	PATIENCE_MS = 60000, /* with a server that writes, at most */
+	PATIENCE_LONG_MS = 600000, /* for one who has no deadline */
+	SKEW_MIN_S = 300, /* what servers allow, or more */
+	WHY_MAX = 512, /* bytes of what went wrong last */
 	SIGNED_MAX = 8, /* headers */
 };
 
@@ -29,6 +35,7 @@ struct s3_client {
 	struct http *http;
 	struct s3_credentials *credentials;
 	atomic_int_fast64_t skew_s; /* the server's clock minus ours */
+	struct budget budget;
 };
 
 int s3_client_new(const char *url, struct s3_client **ret)
@@ -72,6 +79,11 @@ const char *s3_client_name(const struct s3_client *c)
 const char *s3_client_prefix(const struct s3_client *c)
 {
 	return c->place.prefix;
+}
+
+const char *s3_client_region(const struct s3_client *c)
+{
+	return c->place.region;
 }
 
 /* What is sent once; all owned. */
@@ -156,12 +168,26 @@ static int compose(struct s3_client *c, const struct s3_request *q, const struct
 	return r < 0 ? r : write_message(m, c, path, s.query, &h, buf_span(&authorization));
 }
 
+/* A request on its way, over all its tries. */
+struct errand {
+	struct s3_client *c; /* borrowed, as all below */
+	const struct s3_request *q;
+	const struct deadline *dl;
+	int64_t begun_ns;
+	char payload[S3_SHA256_HEX];
+	struct http_progress progress;
+	bool is_clock_mended, are_keys_mended;
+	char why[WHY_MAX]; /* the last try failed, in words; "" */
+};
+
 /* What became of one try. */
 struct outcome {
 	int error; /* 0: @reply is it */
+	int status; /* 0: no reply */
 	bool is_passing; /* it may be otherwise next time */
 	bool may_be_done;
 	bool is_skewed, is_refused;
+	bool is_foreign; /* no S3 server would put it like that */
 	int retry_after_s;
 	struct s3_error said;
 };
@@ -196,15 +222,27 @@ static int errno_of_status(int status)
 	}
 }
 
+/* HEAD has no body that would say why: it may be for the keys' age, or for the clock's. */
+static void judge_mute(const struct http_reply *reply, int64_t server_now_s, struct outcome *o)
+{
+	int64_t skew = reply->date - server_now_s;
+
+	if (reply->status != 400 && reply->status != 403)
+		return;
+	o->is_skewed = reply->date && (skew > SKEW_MIN_S || skew < -SKEW_MIN_S);
+	o->is_refused = !o->is_skewed;
+}
+
+static const char *const busy[] = { "SlowDown",
+				    "RequestTimeout",
+				    "InternalError",
+				    "ServiceUnavailable",
+				    "OperationAborted",
+				    "XMinioServerNotInitialized",
+				    NULL };
+
 static void judge(const struct http_reply *reply, struct outcome *o)
 {
-	static const char *const busy[] = { "SlowDown",
-					    "RequestTimeout",
-					    "InternalError",
-					    "ServiceUnavailable",
-					    "OperationAborted",
-					    "XMinioServerNotInitialized",
-					    NULL };
 	static const char *const full[] = { "XMinioStorageFull", "QuotaExceeded",
 					    "XMinioAdminBucketQuotaExceeded", NULL };
 	static const char *const refused[] = { "ExpiredToken",	       "ExpiredTokenException",
@@ -212,6 +250,7 @@ static void judge(const struct http_reply *reply, struct outcome *o)
 					       "TokenRefreshRequired", NULL };
 	int status = reply->status;
 
+	o->status = status;
 	if (status >= 200 && status < 300)
 		return;
 	if (s3_error_parse(buf_span(&reply->error), &o->said) < 0)
@@ -220,46 +259,89 @@ static void judge(const struct http_reply *reply, struct outcome *o)
 	o->retry_after_s = reply->retry_after_s;
 	o->is_skewed = strcmp(o->said.code, "RequestTimeTooSkewed") == 0;
 	o->is_refused = is_code(o, refused);
-	if (is_code(o, full))
+	o->is_foreign = reply->error.len > 0 && !o->said.code[0];
+	if (o->is_refused)
+		o->error = -EACCES;
+	else if (is_code(o, full))
 		o->error = -ENOSPC;
 	else if (status == 404 && strcmp(o->said.code, "NoSuchBucket") == 0)
 		o->error = -EIO;
-	else if (status == 429 || (status >= 500 && status != 501) || is_code(o, busy)) {
+	else if (status == 429 || (status >= 500 && status != 501 && status != 507) ||
+		 is_code(o, busy)) {
 		o->is_passing = true;
 		/* MinIO says 503 also of a write that reached some of its disks. */
 		o->may_be_done = status >= 500;
 	}
 }
 
-static int send(struct s3_client *c, const struct s3_request *q, const char *payload,
-		const struct s3_keys *keys, const struct deadline *dl, struct http_reply *ret,
+/* A 200 to a completion; one that makes no sense may be a cut one. */
+static void judge_completion(struct span body, struct outcome *o)
+{
+	char etag[68];
+	int r = s3_complete_parse(body, etag, &o->said);
+
+	if (r == 0)
+		return;
+	o->error = r == -ENOMEM ? r : -EIO;
+	o->is_passing = r == -EBADMSG || is_code(o, busy);
+	o->may_be_done = true;
+	o->is_foreign = r == -EBADMSG;
+}
+
+/* For the reply to something that writes; see client.h. */
+static int patience_ms(const struct errand *e)
+{
+	bool is_endless = !e->dl || e->dl->at_ns == INT64_MAX;
+	int64_t left = is_endless ? PATIENCE_LONG_MS : (e->dl->at_ns - now_ns()) / 1000000;
+
+	if (!e->q->has_body && strcmp(e->q->method, "DELETE") != 0)
+		return 0;
+	return (int)CLAMP(e->q->is_completion ? left : MIN(left / 2, (int64_t)PATIENCE_MS),
+			  (int64_t)0, (int64_t)PATIENCE_LONG_MS);
+}
+
+static int send(struct errand *e, const struct s3_keys *keys, struct http_reply *ret,
 		struct outcome *o)
 {
 	_cleanup_(message_release) struct message m = { 0 };
+	const struct s3_request *q = e->q;
 	struct http_request hq = {
 		.method = q->method,
 		.body = q->body,
 		.has_body = q->has_body,
+		.progress = q->body.len > 0 ? &e->progress : NULL,
+		.patience_ms = patience_ms(e),
+		.is_drip_fed = q->is_completion,
 		.into = q->into,
 		.max = q->max,
 		.out = q->out,
 	};
+	size_t out_len = q->out ? q->out->len : 0;
 	bool was_sent = false, was_quiet;
 	int r;
 
 	*o = (struct outcome){ .retry_after_s = -1 };
-	r = compose(c, q, keys, payload, &m);
+	r = compose(e->c, q, keys, e->payload, &m);
 	if (r < 0)
 		return r;
 	hq.url = m.url;
 	hq.headers = (const char *const *)m.lines;
+	/* It was alive, and may well be with the next try. */
+	if (e->progress.most >= q->body.len)
+		e->progress = (struct http_progress){ .at_ns = now_ns() };
 	/* What may be repeated is not worth a line in the log. */
 	was_quiet = log_set_quiet(true);
 	complaint_clear();
-	r = http_exchange(c->http, &hq, dl, ret, &was_sent);
+	r = http_exchange(e->c->http, &hq, e->dl, ret, &was_sent);
 	log_set_quiet(was_quiet);
 	if (r == 0) {
 		judge(ret, o);
+		if (o->error == 0 && q->is_completion)
+			judge_completion(span_of(q->out->data + out_len, q->out->len - out_len), o);
+		if (o->error < 0 && q->out)
+			q->out->len = out_len;
+		if (strcmp(q->method, "HEAD") == 0)
+			judge_mute(ret, now_wall().tv_sec + e->c->skew_s, o);
 		return 0;
 	}
 	o->error = r;
@@ -269,54 +351,90 @@ static int send(struct s3_client *c, const struct s3_request *q, const char *pay
 }
 
 /* Before try @n (from 1): 0, or the deadline's error. */
-static int rest(unsigned n, int retry_after_s, const struct deadline *dl)
+static int rest(struct errand *e, unsigned n, int retry_after_s)
 {
 	unsigned doublings = MIN(n, 10u);
 	int64_t most = MIN((int64_t)PAUSE_FIRST_MS << doublings, (int64_t)PAUSE_MAX_MS);
 	int64_t ms = (int64_t)(random_u64() % (uint64_t)(most + 1));
-	int64_t end;
-	int r = 0;
+	int64_t begun = now_ns(), end;
+	bool is_free = false;
+	int r;
 
 	if (retry_after_s > 0)
 		ms += MIN(retry_after_s, (int)RETRY_AFTER_MAX_S) * 1000ll;
-	end = now_ns() + ms * 1000000;
-	while (r == 0 && now_ns() < end) {
+	end = begun + ms * 1000000;
+	if (e->dl && e->dl->at_ns != INT64_MAX)
+		end = MIN(end, begun + (e->dl->at_ns - begun) / 4 * 3);
+	for (;;) {
 		struct timespec step = { .tv_nsec = PAUSE_STEP_MS * 1000000l };
+		int64_t now = now_ns();
 
+		r = deadline_check(e->dl);
+		if (r < 0)
+			return r;
+		if (e->progress.at_ns + HTTP_STILL_MS * 1000000ll < now && e->q->body.len > 0)
+			return -ETIME;
+		is_free = is_free || budget_take(&e->c->budget, now) == 0;
+		if (is_free && now >= end)
+			return 0;
+		if (is_free)
+			step.tv_nsec = MIN(step.tv_nsec, (long)(end - now));
 		nanosleep(&step, NULL);
-		r = deadline_check(dl);
 	}
-	return r;
 }
 
 /* Is there something to be done about it at once? */
-static bool mend(struct s3_client *c, const struct outcome *o, const struct http_reply *reply,
-		 const struct s3_keys *keys, bool *is_mended)
+static bool mend(struct errand *e, const struct outcome *o, const struct http_reply *reply,
+		 const struct s3_keys *keys)
 {
-	if (*is_mended)
-		return false;
-	if (o->is_skewed && reply->date) {
+	struct s3_client *c = e->c;
+
+	if (o->is_skewed && reply->date && !e->is_clock_mended) {
 		c->skew_s = reply->date - now_wall().tv_sec;
-		log_warning("%s: this machine's clock is %lld s off", c->name,
-			    (long long)c->skew_s);
-		*is_mended = true;
-	} else if (o->is_refused) {
-		*is_mended = s3_credentials_refused(c->credentials, keys);
+		log_warning("%s: this machine's clock is %lld s %s the server's", c->name,
+			    (long long)llabs(c->skew_s), c->skew_s > 0 ? "behind" : "before");
+		e->is_clock_mended = true;
+		return true;
 	}
-	return *is_mended;
+	if (o->is_refused && !e->are_keys_mended) {
+		e->are_keys_mended = true;
+		return s3_credentials_refused(c->credentials, keys);
+	}
+	return false;
 }
 
-static const char *what_is_wrong(const struct outcome *o)
+/* An exchange's complaint without the request in front, which conclude() names. */
+static const char *words_of(const char *said, const char *method)
 {
-	if (o->said.message[0])
-		return o->said.message;
-	return o->said.code[0] ? o->said.code : errno_text(o->error);
+	const char *colon = strncmp(said, method, strlen(method)) == 0 ? strstr(said, ": ") : NULL;
+
+	return colon ? colon + 2 : said;
+}
+
+/* The try's failure, for whoever asks in the end; nothing if its time was over. */
+static void note_why(struct errand *e, const struct outcome *o)
+{
+	const char *what = o->said.message[0] ? o->said.message : o->said.code;
+
+	if (o->status)
+		snprintf(e->why, sizeof(e->why), "the server says %d: %s%s%s", o->status,
+			 what[0] ? what : errno_text(o->error), s3_advice(&o->said),
+			 o->is_foreign ? ", and not in S3's words: is the endpoint right?" : "");
+	else if (complaint()[0])
+		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
+			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
+			 : o->error == -EKEYREJECTED
+				 ? " (ca=FILE in the store's URL names another authority's)"
+				 : s3_advice_on_connecting(complaint()));
+	else if (!e->why[0])
+		snprintf(e->why, sizeof(e->why), "%s",
+			 o->error == -ETIME ? "no answer in time" : errno_text(o->error));
 }
 
 /* The error in the words of s3_request(). */
-static int conclude(const struct s3_client *c, const struct s3_request *q, const struct outcome *o,
-		    int status)
+static int conclude(const struct errand *e, const struct outcome *o)
 {
+	const struct s3_request *q = e->q;
 	int error = q->once && o->may_be_done ? -EINPROGRESS : o->error;
 
 	switch (error) {
@@ -327,52 +445,76 @@ static int conclude(const struct s3_client *c, const struct s3_request *q, const
 	case -ECANCELED:
 	case -EFBIG:
 		return error;
-	default:
+	case -EINPROGRESS:
+	case -EACCES:
+	case -ENOSPC:
+	case -ETIME:
 		break;
-	}
-	if (error != -EINPROGRESS && error != -EACCES && error != -ENOSPC && error != -ETIME)
+	case -EHOSTUNREACH:
+		if (q->reach_ms > 0)
+			break;
 		error = -EIO;
-	if (status)
-		return log_fail(error, "%s: %s %s: the server says %d: %s", c->name, q->method,
-				q->key ?: "the bucket", status, what_is_wrong(o));
-	return log_fail(error, "%s: %s %s: %s", c->name, q->method, q->key ?: "the bucket",
-			complaint()[0] ? complaint() : errno_text(o->error));
+		break;
+	default:
+		error = -EIO;
+	}
+	return log_fail(error, "%s: %s %s: %s", e->c->name, q->method, q->key ?: "the bucket",
+			e->why);
+}
+
+static bool is_out_of_reach(const struct errand *e, const struct outcome *o)
+{
+	return e->q->reach_ms > 0 && o->error == -EHOSTUNREACH &&
+	       now_ns() - e->begun_ns > e->q->reach_ms * 1000000ll;
+}
+
+/* One try: 1 to try again. */
+static int attempt(struct errand *e, unsigned n, struct http_reply *ret)
+{
+	_cleanup_http_reply_ struct http_reply reply = { 0 };
+	_cleanup_s3_keys_ struct s3_keys keys = { 0 };
+	struct outcome o;
+	int r;
+
+	r = s3_credentials_get(e->c->credentials, &keys);
+	/* A file that cannot be understood: nothing is wrong with the request. */
+	if (r == -EINVAL)
+		r = -EACCES;
+	if (r == 0)
+		r = send(e, &keys, &reply, &o);
+	if (r < 0)
+		return r;
+	if (o.error == 0) {
+		budget_earn(&e->c->budget, now_ns());
+		*ret = reply;
+		reply = (struct http_reply){ 0 };
+		return 0;
+	}
+	note_why(e, &o);
+	if (mend(e, &o, &reply, &keys))
+		return 1;
+	if (!o.is_passing || (e->q->once && o.may_be_done) || (!e->dl && n >= TRIES_MAX) ||
+	    is_out_of_reach(e, &o))
+		return conclude(e, &o);
+	r = rest(e, n, o.retry_after_s);
+	if (r < 0) {
+		o.error = r;
+		return conclude(e, &o);
+	}
+	return 1;
 }
 
 int s3_request(struct s3_client *c, const struct s3_request *q, const struct deadline *dl,
 	       struct http_reply *ret)
 {
-	char payload[S3_SHA256_HEX];
-	bool is_mended = false;
+	int64_t now = now_ns();
+	struct errand e = { .c = c, .q = q, .dl = dl, .begun_ns = now, .progress.at_ns = now };
+	unsigned n = 0;
+	int r;
 
-	s3_sha256_hex(q->body, payload);
-	for (unsigned n = 1;; n++) {
-		_cleanup_http_reply_ struct http_reply reply = { 0 };
-		_cleanup_s3_keys_ struct s3_keys keys = { 0 };
-		struct outcome o;
-		int r;
-
-		r = s3_credentials_get(c->credentials, &keys);
-		/* A file that cannot be understood: nothing is wrong with the request. */
-		if (r == -EINVAL)
-			r = -EACCES;
-		if (r == 0)
-			r = send(c, q, payload, &keys, dl, &reply, &o);
-		if (r < 0)
-			return r;
-		if (o.error == 0) {
-			*ret = reply;
-			reply = (struct http_reply){ 0 };
-			return 0;
-		}
-		if (mend(c, &o, &reply, &keys, &is_mended))
-			continue;
-		if (!o.is_passing || (q->once && o.may_be_done) || (!dl && n >= TRIES_MAX))
-			return conclude(c, q, &o, reply.status);
-		r = rest(n, o.retry_after_s, dl);
-		if (r < 0) {
-			o.error = r;
-			return conclude(c, q, &o, reply.status);
-		}
-	}
+	s3_sha256_hex(q->body, e.payload);
+	do
+		r = attempt(&e, ++n, ret);
+	while (r == 1);
+	return r;
 }

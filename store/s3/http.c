@@ -2,68 +2,63 @@
 /*
  * HTTP exchanges of s3/http.h, over libcurl's multi interface.
  *
- * A line is a multi handle with one easy handle: the multi handle holds the connections, so a line
- * that is used again reaches the server over the one that it had. Lines that nobody uses lie on a
- * stack. Invariants:
- *  - a line belongs to one exchange, or lies on the stack
- *  - none gets onto the stack but after an exchange that ended well: what is on the wire of any
- *    other is not known
- *  - no request that may have been received whole is sent again, but GET and HEAD (may_be_sent())
+ * Connections are http_line.h's. No request that may have been received whole is sent again, but
+ * GET and HEAD (may_be_sent()).
  *
- * Why the last needs care: on a connection that was used before and ends without one byte of a
+ * Why that needs care: on a connection that was used before and ends without one byte of a
  * reply libcurl takes it that the server had closed it long ago, and sends the request anew, all by
  * itself. It asks its "prereq" callback before each time, which is where that is stopped.
  *
- * Threads: h->lock guards the stack, and is not held while anything is done.
+ * libcurl's low-speed rule cannot tell a dead network from a server that thinks, so the watch over
+ * an exchange is our own (watch()): what has got through is what the peer's kernel has acknowledged
+ * and what came back.
+ *
+ *	connecting --5 s--> given up
+ *	    '--> sending, receiving --less than 10 KiB in 10 s--> given up
+ *	            '--all acknowledged, no reply yet: thinking --its patience--> given up
+ *
+ * Threads: none of its own.
  */
 #include "s3/http.h"
 
-#include <curl/curl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/text.h"
-#include "base/thread.h"
+#include "s3/http_line.h"
 
 enum {
 	STEP_MS = 100, /* how late a cancelled caller may be let go */
 	CONNECT_MS = 5000,
-	SLOW_BYTES = 1024, /* a second... */
-	SLOW_S = 10, /* ...for so long is a stall */
-	IDLE_S = 30, /* a connection idle for longer is not used again */
-	IDLE_MAX = 64, /* lines on the stack */
+	SLOW_BYTES = 10 << 10, /* less than that... */
+	SLOW_MS = 10000, /* ...in so long is a stall */
 	HEADERS_MAX = 64 << 10, /* of one exchange, interim replies and trailers included */
 	ERROR_MAX = 64 << 10,
 	BUFFER = 256 << 10,
 	NAME_LEN = 200, /* of a request, in messages */
 };
 
-struct line {
-	struct line *below;
-	CURLM *multi; /* owned */
-	CURL *easy; /* owned; in multi during an exchange */
-};
-
 struct http {
 	char *ca_file; /* owned; NULL: the system's */
-	pthread_mutex_t lock;
-	struct line *idle; /* guarded by lock */
-	unsigned idle_count; /* guarded by lock */
+	struct lines lines;
 };
 
 /* One exchange, as the callbacks see it. */
 struct exchange {
 	const struct http_request *q; /* borrowed */
-	CURL *easy; /* borrowed */
+	struct line *line; /* borrowed */
+	CURL *easy; /* its own */
 	struct http_reply reply; /* owned */
 	unsigned times; /* the request was begun */
 	size_t sent; /* bytes of the body that libcurl has taken, this time */
 	bool is_sent_whole; /* once; for good, also when libcurl has rewound the body since */
 	size_t header_bytes;
+	size_t error_bytes; /* of its body, as they came */
+	bool is_thinking; /* the server, when watch() last looked */
+	int64_t quiet_since_ns; /* what watch() looks back to... */
+	uint64_t quiet_mark; /* ...and what had got through then */
 	bool has_headers; /* up to the empty line: libcurl is content without */
 	int fault; /* why a callback ended it */
 	const char *why; /* in words */
@@ -74,60 +69,6 @@ struct exchange {
 void http_reply_release(struct http_reply *r)
 {
 	buf_release(&r->error);
-}
-
-/* --- lines --- */
-
-static void line_free(struct line *l)
-{
-	if (l->easy)
-		curl_easy_cleanup(l->easy);
-	if (l->multi)
-		curl_multi_cleanup(l->multi);
-	free(l);
-}
-DEFINE_CLEANUP(struct line *, line_free)
-
-static struct line *line_new(void)
-{
-	_cleanup_(line_freep) struct line *l = new0(struct line, 1);
-
-	if (!l)
-		return NULL;
-	l->multi = curl_multi_init();
-	l->easy = curl_easy_init();
-	if (!l->multi || !l->easy)
-		return NULL;
-	return TAKE_PTR(l);
-}
-
-static struct line *line_take(struct http *h)
-{
-	struct line *l;
-
-	{
-		WITH_LOCK(&h->lock);
-		l = h->idle;
-		if (l) {
-			h->idle = l->below;
-			h->idle_count--;
-		}
-	}
-	return l ? l : line_new();
-}
-
-static void line_give_back(struct http *h, struct line *l)
-{
-	{
-		WITH_LOCK(&h->lock);
-		if (h->idle_count < IDLE_MAX) {
-			l->below = h->idle;
-			h->idle = TAKE_PTR(l);
-			h->idle_count++;
-		}
-	}
-	if (l)
-		line_free(l);
 }
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -148,7 +89,7 @@ int http_new(const char *ca_file, struct http **ret)
 	h = new0(struct http, 1);
 	if (!h)
 		return -ENOMEM;
-	pthread_mutex_init(&h->lock, NULL);
+	lines_init(&h->lines);
 	if (ca_file) {
 		h->ca_file = strdup(ca_file);
 		if (!h->ca_file)
@@ -162,23 +103,12 @@ void http_free(struct http *h)
 {
 	if (!h)
 		return;
-	while (h->idle) {
-		struct line *l = h->idle;
-
-		h->idle = l->below;
-		line_free(l);
-	}
-	pthread_mutex_destroy(&h->lock);
+	lines_release(&h->lines);
 	free(h->ca_file);
 	free(h);
 }
 
 /* --- what libcurl calls --- */
-
-static int close_on_exec(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
-{
-	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-}
 
 static int fail(struct exchange *x, int fault, const char *why)
 {
@@ -197,6 +127,7 @@ static int may_be_sent(void *ctx, char *peer, char *own, int peer_port, int own_
 		return CURL_PREREQFUNC_ABORT;
 	}
 	x->times++;
+	line_found(x->line, own_port);
 	if (x->q->body.len == 0)
 		x->is_sent_whole = true;
 	return CURL_PREREQFUNC_OK;
@@ -251,6 +182,7 @@ static size_t take_error(struct exchange *x, const char *data, size_t len)
 	struct buf *b = &x->reply.error;
 	size_t n = MIN(len, ERROR_MAX - b->len);
 
+	x->error_bytes += len;
 	buf_put(b, data, n);
 	if (buf_failed(b))
 		return stop(x, -ENOMEM, "no memory");
@@ -347,9 +279,7 @@ static CURLcode set_rules(struct exchange *x, const char *ca_file)
 	SET(PATH_AS_IS, 1L); /* what is signed is what is sent */
 	SET(SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-	SET(LOW_SPEED_LIMIT, (long)SLOW_BYTES);
-	SET(LOW_SPEED_TIME, (long)SLOW_S);
-	SET(MAXAGE_CONN, (long)IDLE_S);
+	SET(MAXAGE_CONN, (long)LINE_IDLE_S);
 	SET(BUFFERSIZE, (long)BUFFER);
 	SET(UPLOAD_BUFFERSIZE, (long)BUFFER);
 	if (ca_file)
@@ -382,7 +312,8 @@ static CURLcode set_request(struct exchange *x, struct curl_slist *headers)
 	SET(HEADERDATA, x);
 	SET(WRITEFUNCTION, take_body);
 	SET(WRITEDATA, x);
-	SET(OPENSOCKETFUNCTION, close_on_exec);
+	SET(OPENSOCKETFUNCTION, line_open_socket);
+	SET(OPENSOCKETDATA, x->line);
 	SET(ERRORBUFFER, x->text);
 	return c;
 }
@@ -507,12 +438,55 @@ static int to_errno(const struct exchange *x, CURLcode c)
 	}
 }
 
-/* Until it has ended: 0 and how. Else why it was left. */
-static int run(struct line *l, const struct deadline *dl, CURLcode *ret)
+/* Bytes of the body that the peer's kernel has. */
+static uint64_t acknowledged(const struct exchange *x)
 {
+	uint64_t waiting = line_unacknowledged(x->line);
+	curl_off_t written = 0;
+
+	curl_easy_getinfo(x->easy, CURLINFO_SIZE_UPLOAD_T, &written);
+	return written > 0 && (uint64_t)written > waiting ? (uint64_t)written - waiting : 0;
+}
+
+/* Is it worth waiting on? 0, -ECONNRESET, -ETIME. */
+static int watch(struct exchange *x)
+{
+	const struct http_request *q = x->q;
+	uint64_t sent = acknowledged(x);
+	uint64_t got = x->header_bytes + x->reply.body_len + x->error_bytes;
+	bool is_thinking = sent >= q->body.len && got == 0 && line_unacknowledged(x->line) == 0;
+	int64_t now = now_ns();
+	int patience_ms = is_thinking || (q->is_drip_fed && got > 0)
+				  ? MAX(q->patience_ms, (int)SLOW_MS)
+				  : SLOW_MS;
+
+	if (x->times == 0) { /* libcurl's own rule for connecting */
+		x->quiet_since_ns = now;
+		return 0;
+	}
+	if (q->progress && sent > q->progress->most)
+		*q->progress = (struct http_progress){ sent, now };
+	if (sent + got >= x->quiet_mark + SLOW_BYTES || is_thinking != x->is_thinking) {
+		x->quiet_since_ns = now;
+		x->quiet_mark = sent + got;
+		x->is_thinking = is_thinking;
+	}
+	if (!is_thinking && q->progress && now - q->progress->at_ns > HTTP_STILL_MS * 1000000ll)
+		return -ETIME;
+	if (now - x->quiet_since_ns > patience_ms * 1000000ll)
+		return fail(x, -ECONNRESET,
+			    is_thinking ? "the server does not answer" : "the connection stalls");
+	return 0;
+}
+
+/* Until it has ended: 0 and how. Else why it was left. */
+static int run(struct exchange *x, const struct deadline *dl, CURLcode *ret)
+{
+	struct line *l = x->line;
 	const struct CURLMsg *m;
 	int running, left;
 
+	x->quiet_since_ns = now_ns();
 	do {
 		int64_t ms = STEP_MS;
 		int r = deadline_check(dl);
@@ -525,6 +499,9 @@ static int run(struct line *l, const struct deadline *dl, CURLcode *ret)
 			ms = CLAMP((dl->at_ns - now_ns()) / 1000000 + 1, (int64_t)0, ms);
 		if (running && curl_multi_poll(l->multi, NULL, 0, (int)ms, NULL) != CURLM_OK)
 			return -ENOMEM;
+		r = watch(x);
+		if (r < 0)
+			return r;
 	} while (running);
 	m = curl_multi_info_read(l->multi, &left);
 	if (!m || m->msg != CURLMSG_DONE)
@@ -551,9 +528,10 @@ static int complain(const struct exchange *x, int r)
 }
 
 /* 0: a reply is in @x; *@ret_is_clean: and the line can be used again. */
-static int exchange_on(struct exchange *x, struct line *l, const char *ca_file,
-		       struct curl_slist *headers, const struct deadline *dl, bool *ret_is_clean)
+static int exchange_on(struct exchange *x, const char *ca_file, struct curl_slist *headers,
+		       const struct deadline *dl, bool *ret_is_clean)
 {
+	struct line *l = x->line;
 	CURLcode c;
 	int r;
 
@@ -565,7 +543,7 @@ static int exchange_on(struct exchange *x, struct line *l, const char *ca_file,
 		return to_errno(x, c);
 	if (curl_multi_add_handle(l->multi, l->easy) != CURLM_OK)
 		return -ENOMEM;
-	r = run(l, dl, &c);
+	r = run(x, dl, &c);
 	if (r == 0 && !x->has_enough)
 		r = to_errno(x, c);
 	if (r == 0)
@@ -596,12 +574,13 @@ int http_exchange(struct http *h, const struct http_request *q, const struct dea
 	r = make_headers(q, &headers);
 	if (r < 0)
 		return r;
-	l = line_take(h);
+	l = lines_take(&h->lines);
+	x.line = l;
 	x.easy = l ? l->easy : NULL;
-	r = l ? exchange_on(&x, l, h->ca_file, headers, dl, &is_clean) : -ENOMEM;
+	r = l ? exchange_on(&x, h->ca_file, headers, dl, &is_clean) : -ENOMEM;
 	if (is_clean) {
 		curl_easy_reset(l->easy); /* it points to what ends here */
-		line_give_back(h, TAKE_PTR(l));
+		lines_give_back(&h->lines, TAKE_PTR(l));
 	} else if (l) {
 		line_free(TAKE_PTR(l));
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One HTTP/1.1 exchange at a time over libcurl; the only file that knows it. Nothing is retried, no
- * redirect followed, no proxy or cookie taken from anywhere but what curl's own environment
- * variables say of proxies.
+ * One HTTP/1.1 exchange at a time over libcurl, which only this and http_line.h know. Nothing is
+ * retried, no redirect followed, no proxy or cookie taken from anywhere but what curl's own
+ * environment variables say of proxies.
  *
  * Connections are kept and used again, the last used first. One that the server has closed is
  * mostly seen to be so before it is used. Where not, libcurl sends the request again over a new
@@ -23,12 +23,27 @@ int http_new(const char *ca_file, struct http **ret);
 void http_free(struct http *h); /* no exchange may be under way */
 DEFINE_CLEANUP(struct http *, http_free)
 
+/* How far a request's body got, over all exchanges that tried; @at_ns is to be set before. */
+struct http_progress {
+	uint64_t most; /* bytes that the other side had, at best */
+	int64_t at_ns; /* when that last grew */
+};
+
+enum {
+	HTTP_STILL_MS = 30000, /* a body that gets no further for so long has failed */
+};
+
 struct http_request {
 	const char *method;
 	const char *url;
 	const char *const *headers; /* "Name: value", NULL at the end; Host is curl's own */
 	struct span body;
 	bool has_body; /* PUT and POST, be it empty; else @body is empty */
+	struct http_progress *progress; /* borrowed; NULL: not wanted */
+	int patience_ms; /* for the reply's first byte when the server has the whole request; less
+			  * than 10 s: 10 s */
+	bool is_drip_fed; /* the same for all of the reply: a server at work sends a blank now and
+			   * then */
 	/* Where the reply's body goes, when its status is 2xx: here, @max bytes... */
 	uint8_t *into;
 	size_t max;
@@ -61,9 +76,10 @@ void http_reply_release(struct http_reply *r);
  * if it was never begun or a part of its body was not yet handed to the kernel. A request with an
  * effect that was sent and has no reply may have had that effect or may have it yet.
  *
- * -ECANCELED, -ETIME (@dl; within 0.1 s, and not logged); -EHOSTUNREACH (name, route, refused
- * connection, none in 5 s); -ECONNRESET (the connection ended early, or stalled: less than 1 KiB/s
- * for 10 s, and a server that is long in thinking is as silent); -EPROTO (nonsense, or headers
+ * -ECANCELED, -ETIME (@dl, or @q->progress came no further for HTTP_STILL_MS; within 0.1 s, and not
+ * logged); -EHOSTUNREACH (name, route, refused
+ * connection, none in 5 s); -ECONNRESET (the connection ended early, or stalled: less than 10 KiB
+ * went or came in 10 s, or no reply within @q->patience_ms); -EPROTO (nonsense, or headers
  * above 64 KiB); -EFBIG (the body is longer than @max); -EKEYREJECTED (the certificate, or the CA
  * file); -EINVAL (a malformed URL, method or header: nothing was sent); -ENOMEM. complaint() tells
  * more.

@@ -42,6 +42,7 @@ enum param {
 	PARAM_PROFILE,
 	PARAM_CA,
 	PARAM_CREDENTIALS,
+	PARAM_TRANSPORT,
 	PARAM_COUNT,
 };
 
@@ -52,6 +53,7 @@ static const char *const param_names[PARAM_COUNT] = {
 	[PARAM_PROFILE] = "profile",
 	[PARAM_CA] = "ca",
 	[PARAM_CREDENTIALS] = "credentials",
+	[PARAM_TRANSPORT] = "transport",
 };
 
 /* What stands after the '?'. */
@@ -155,7 +157,7 @@ static int param_of(const char *name)
 	if (*name && strlen(name) < 20 && consists_of(name, LOWER "_-"))
 		return log_fail(-EINVAL, "the store's URL: there is no '%s' to be said", name);
 	return log_fail(-EINVAL, "the store's URL: after '?' come endpoint, region, style, "
-				 "profile, ca or credentials, each as NAME=VALUE");
+				 "profile, ca, credentials or transport, each as NAME=VALUE");
 }
 
 static int param_read(const char *s, size_t len, struct params *p)
@@ -451,6 +453,17 @@ static int read_region(struct params *params, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+static int read_transport(const char *transport, const struct server *s, struct s3_place *p)
+{
+	p->is_libs3 = transport && strcmp(transport, "libs3") == 0;
+	if (transport && !p->is_libs3)
+		return log_fail(-EINVAL, "the store's URL: transport is 'libs3' or is left out");
+	if (p->is_libs3 && strcmp(s->scheme, "https") == 0)
+		return log_fail(-EINVAL, "the store's URL: transport=libs3 verifies no "
+					 "certificates: leave it out, or use a http endpoint");
+	return 0;
+}
+
 /* What the parameters say of a place whose bucket is known. */
 static int read_params(struct params *params, struct s3_place *p)
 {
@@ -463,6 +476,8 @@ static int read_params(struct params *params, struct s3_place *p)
 		r = find_server(params, p->region, &server);
 	if (r == 0)
 		r = read_style(params->values[PARAM_STYLE], &server, p);
+	if (r == 0)
+		r = read_transport(params->values[PARAM_TRANSPORT], &server, p);
 	if (r == 0)
 		r = read_file_name(params, PARAM_CA, &p->ca_file);
 	if (r == 0)

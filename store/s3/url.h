@@ -3,7 +3,7 @@
  * Which bucket, on which server, and how to talk to it:
  *
  *	s3://BUCKET[/PREFIX][?endpoint=URL&region=R&style=path|virtual&profile=NAME&ca=FILE
- *	                      &credentials=FILE]
+ *	                      &credentials=FILE&transport=libs3]
  *
  * Without an endpoint it is AWS's for the region. The style, unless said, is "path" with an endpoint
  * and for a bucket with a dot in its name (AWS's certificates do not hold for it in the host), else
@@ -27,6 +27,7 @@ struct s3_place {
 	char *credentials_file; /* NULL: not said */
 	bool is_virtual; /* the bucket is in the host, not in the path */
 	bool is_aws; /* no endpoint was said */
+	bool is_libs3; /* object data goes over libs3: backend/libs3.h */
 };
 
 /* 0; -EINVAL, and the sentence is logged and says which part is wrong. -ENOMEM. */
@@ -35,8 +36,8 @@ void s3_place_release(struct s3_place *p);
 #define _cleanup_s3_place_ _cleanup_(s3_place_release)
 
 /* The URL as a user would write it: in one fixed order what is not the default, nothing that is
- * secret or only this machine's (ca, credentials, profile): what tells two stores apart. It can be
- * parsed again. malloc'ed; NULL: -ENOMEM. */
+ * secret or only this machine's (ca, credentials, profile, transport): what tells two stores apart.
+ * It can be parsed again. malloc'ed; NULL: -ENOMEM. */
 char *s3_place_name(const struct s3_place *p);
 
 /* Path of an object (or of the bucket: @key NULL), %-encoded as SigV4 asks for S3 (each byte but

@@ -195,6 +195,16 @@ static void copy_message(char *to, size_t size, const char *text)
 	to[n] = '\0';
 }
 
+void s3_xml_escape(struct buf *out, const char *s)
+{
+	for (; *s; s++) {
+		if (strchr("<>&\"'", *s))
+			buf_printf(out, "&#%d;", *s);
+		else
+			buf_put_u8(out, (uint8_t)*s);
+	}
+}
+
 /* --- errors --- */
 
 enum {

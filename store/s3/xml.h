@@ -11,6 +11,9 @@
 #include "base/buf.h"
 #include "base/defs.h"
 
+/* Appends @s as text of an element or an attribute. */
+void s3_xml_escape(struct buf *out, const char *s);
+
 /* An error's body. "" where it does not say. */
 struct s3_error {
 	char code[64]; /* "NoSuchKey" */

@@ -12,6 +12,7 @@
 #include "index/index.h"
 #include "object/cache.h"
 #include "object/reader.h"
+#include "object/trust.h"
 #include "service/names.h"
 #include "service/verbs.h"
 
@@ -66,6 +67,7 @@ static void put_cached(struct request *q, struct answer *a)
 	answer_number(&x, "mapped_bytes", is.mapped_bytes);
 	answer_object(a, "index", &x);
 	answer_number(a, "cached_bytes", s->cache ? cache_used(s->cache) : 0);
+	answer_text(a, "conditions", trust_word(s));
 }
 
 static void put_heads(struct request *q, struct answer *a)
@@ -246,11 +248,12 @@ static int put_store(struct request *q, struct answer *a)
  *
  *	store?: also of the store as a whole, which takes listing it
  *
- * One line: {reader: {...}, index: {...}, cached_bytes, heads?: {...}, mount?: what the daemon
- * adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
- * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
- * how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
- * well things compress, commit_bytes / unique_bytes how much is shared.
+ * One line: {reader: {...}, index: {...}, cached_bytes, conditions: who keeps them, as
+ * object/trust.h says, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits, packs,
+ * stored_bytes: of packs, unique_bytes: of different chunks before compression, commit_bytes: of
+ * all commits as if each were a copy, is_estimate, damaged: how many commits and repos' records
+ * could not be counted}}. So unique_bytes / stored_bytes is how well things compress, commit_bytes
+ * / unique_bytes how much is shared.
  */
 int verb_stats(struct request *q)
 {

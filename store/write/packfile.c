@@ -6,14 +6,21 @@
 
 #include "format/key.h"
 
-/* One write to a backend; a bucket takes its time for 32 MiB. */
+/* One write to a backend, and more for what is in it: several packs share a link of 10 Mbit/s. A
+ * bucket that gets no further gives up long before (s3/client.h). */
 enum {
-	PUT_TIMEOUT_MS = 30000
+	PUT_TIMEOUT_MS = 30000,
+	PUT_BYTES_PER_MS = 64,
 };
+
+static struct deadline put_deadline(uint64_t bytes)
+{
+	return deadline_in_ms(PUT_TIMEOUT_MS + (int64_t)(bytes / PUT_BYTES_PER_MS));
+}
 
 static int put(struct packfile *p, struct span data)
 {
-	struct deadline dl = deadline_in_ms(PUT_TIMEOUT_MS);
+	struct deadline dl = put_deadline(p->size + data.len);
 	int r = p->backend->ops->put_write(p->put, data, &dl);
 
 	if (r == 0)
@@ -70,9 +77,9 @@ int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n,
 
 int packfile_close(struct packfile *p)
 {
-	struct deadline dl = deadline_in_ms(PUT_TIMEOUT_MS);
 	_cleanup_buf_ struct buf footer = { 0 };
 	struct backend_put *handle;
+	struct deadline dl;
 	int r;
 
 	pack_footer_put(&footer, p->entries, p->count, p->size, &p->name);
@@ -80,6 +87,7 @@ int packfile_close(struct packfile *p)
 	if (r < 0)
 		return r;
 	handle = TAKE_PTR(p->put);
+	dl = put_deadline(p->size);
 	return p->backend->ops->put_end(handle, &dl);
 }
 

@@ -36,7 +36,7 @@ PEERS = {("format", "chunk"), ("chunk", "format")}
 # A library's header, and the only places that know it.
 FOREIGN = {
     "lmdb.h": ("store/index/", "store/state/lmdbstore", "tests/"),
-    "curl/curl.h": ("store/s3/http.c",),
+    "curl/curl.h": ("store/s3/http",),
     "expat.h": ("store/s3/xml.c",),
     "libs3.h": ("store/backend/libs3",),
     "fuse_lowlevel.h": ("fs/", "tests/"),

@@ -194,6 +194,9 @@ static void other_names_and_values_are_refused(void **state)
 		"s3://abc?ca=ca.pem",
 		"s3://abc?credentials=~/keys",
 		"s3://abc?ca=/ca.pem&endpoint=http://h",
+		"s3://abc?transport=libs3",
+		"s3://abc?transport=libs3&endpoint=https://h",
+		"s3://abc?transport=curl&endpoint=http://h",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
