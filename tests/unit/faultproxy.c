@@ -461,6 +461,7 @@ static void hold(struct proxy *p, const struct proxy_message *q)
 {
 	WITH_LOCK(&p->lock);
 	must(p->held_count < PROXY_HELD, "too much is held");
+	p->held[p->held_count] = (struct proxy_message){ 0 };
 	message_copy(&p->held[p->held_count++], q);
 }
 
@@ -512,8 +513,10 @@ static void *serve(void *arg)
 
 		goes_on = serve_one(c->proxy, c->fd, &q, &m);
 	}
-	/* proxy_stop() closes it. */
+	/* cut() closes it. */
 	shutdown(c->fd, SHUT_RDWR);
+	WITH_LOCK(&c->proxy->lock);
+	c->proxy->open_count--;
 	return NULL;
 }
 
@@ -523,7 +526,7 @@ static void seat(struct proxy *p, int fd)
 
 	WITH_LOCK(&p->lock);
 	p->connection_count++;
-	if (p->hang_ups > 0 || p->is_ending || p->listener < 0) {
+	if (p->hang_ups > 0 || !p->is_accepting) {
 		p->hang_ups -= p->hang_ups > 0;
 		close(fd);
 		return;
@@ -533,17 +536,17 @@ static void seat(struct proxy *p, int fd)
 	c->proxy = p;
 	c->fd = fd;
 	list_append(&p->connections, &c->all);
+	p->open_count++;
 	must(thread_start(&c->thread, "proxy", serve, c) == 0, "no thread");
 }
 
 static void *accept_all(void *arg)
 {
 	struct proxy *p = arg;
-	int listener = p->listener, fd;
+	int fd;
 
-	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+	while ((fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
 		seat(p, fd);
-	close(listener);
 	return NULL;
 }
 
@@ -569,6 +572,7 @@ static void begin_listening(struct proxy *p)
 {
 	p->listener = bind_to(&p->port);
 	must(listen(p->listener, 128) == 0, "no listener");
+	p->is_accepting = true;
 	must(thread_start(&p->acceptor, "accept", accept_all, p) == 0, "no thread");
 }
 
@@ -576,17 +580,17 @@ static void begin_listening(struct proxy *p)
 static void cut(struct proxy *p)
 {
 	struct list all;
-	int listener;
 
 	list_init(&all);
 	{
 		WITH_LOCK(&p->lock);
-		listener = p->listener;
-		p->listener = -1;
+		p->is_accepting = false;
 	}
-	if (listener >= 0) {
-		shutdown(listener, SHUT_RDWR);
+	if (p->listener >= 0) {
+		shutdown(p->listener, SHUT_RDWR);
 		pthread_join(p->acceptor, NULL);
+		close(p->listener);
+		p->listener = -1;
 	}
 	{
 		WITH_LOCK(&p->lock);
@@ -670,6 +674,12 @@ unsigned proxy_count(struct proxy *p, const char *method, const char *path)
 	return n;
 }
 
+unsigned proxy_connections(struct proxy *p)
+{
+	WITH_LOCK(&p->lock);
+	return p->open_count;
+}
+
 unsigned proxy_hits(struct proxy *p)
 {
 	unsigned n = 0;
@@ -688,15 +698,22 @@ bool proxy_last_has(struct proxy *p, const char *text)
 
 int proxy_deliver(struct proxy *p)
 {
+	struct proxy_message held[PROXY_HELD];
+	size_t count;
 	int status = 0;
 
-	for (size_t i = 0; i < p->held_count; i++) {
+	{
+		WITH_LOCK(&p->lock);
+		count = p->held_count;
+		memcpy(held, p->held, count * sizeof(held[0]));
+		p->held_count = 0;
+	}
+	for (size_t i = 0; i < count; i++) {
 		_cleanup_(message_release) struct proxy_message m = { 0 };
 
-		must(forward(p, &p->held[i], &m), "the server is gone");
+		must(forward(p, &held[i], &m), "the server is gone");
 		status = status_of(&m);
-		message_release(&p->held[i]);
+		message_release(&held[i]);
 	}
-	p->held_count = 0;
 	return status;
 }

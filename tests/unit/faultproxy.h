@@ -8,7 +8,8 @@
  * It speaks HTTP/1.1 with bodies that say their length, reads requests and replies whole before it
  * passes them on, and uses a connection to the server for one request.
  *
- * Threads: all functions from any thread; it has one that accepts and one for each connection.
+ * Threads: all functions from any thread but start, stop and refuse, which are one thread's; it has
+ * one that accepts and one for each connection.
  */
 #pragma once
 
@@ -87,11 +88,12 @@ struct proxy {
 	pthread_t acceptor;
 	pthread_mutex_t lock;
 	int reserve; /* has the port when nobody listens */
-	int listener; /* guarded by lock, as all below; -1: connections are refused */
+	int listener; /* -1: connections are refused */
+	bool is_accepting; /* guarded by lock, as all below */
 	unsigned hang_ups; /* connections to be closed at once */
-	bool is_ending;
 	struct list connections;
 	unsigned connection_count; /* in all */
+	unsigned open_count; /* of them */
 	struct proxy_rule rules[PROXY_RULES];
 	size_t rule_count;
 	struct buf log; /* of every request the line, with '\n' */
@@ -116,6 +118,9 @@ void proxy_hang_up(struct proxy *p, unsigned n);
 
 /* Requests so far that match; both NULL: all. */
 unsigned proxy_count(struct proxy *p, const char *method, const char *path);
+
+/* Connections that are open now. */
+unsigned proxy_connections(struct proxy *p);
 
 /* How many times the rules together were applied. */
 unsigned proxy_hits(struct proxy *p);

@@ -249,7 +249,9 @@ static void a_swap_whose_reply_is_lost_is_in_doubt_and_sent_once(void **state)
 			  (struct proxy_rule){ .method = "PUT", .fault = PROXY_RESET, .at = at });
 		assert_int_equal(s->b->ops->swap(s->b, key, NULL, span_str("1"), &dl, &tag),
 				 -EINPROGRESS);
-		assert_int_equal(proxy_hits(&s->proxy), 1);
+		/* cut before it was sent whole it may be sent again */
+		if (at >= AT_DELIVERED)
+			assert_int_equal(proxy_hits(&s->proxy), 1);
 		assert_int_equal(is_there(s->straight, key), at >= AT_DELIVERED);
 	}
 }

@@ -194,6 +194,9 @@ static void what_may_be_done_once_only_is_sent_once(void **state)
 		t = *state;
 		proxy_add(&t->proxy, r);
 		got = put(t, true, ENOUGH_MS);
+		/* cut before it was sent whole */
+		if (at < AT_DELIVERED && got == 0 && requests(t) == 2)
+			continue;
 		if (got != (at == AT_END ? 0 : -EINPROGRESS) || requests(t) != 1)
 			fail_msg("at %d: %d after %u requests", at, got, requests(t));
 	}
@@ -589,6 +592,49 @@ static void who_waits_no_longer_is_let_go(void **state)
 	}
 }
 
+/* Waits until all who read have come. */
+static void wait_for_others(void *ctx)
+{
+	pthread_barrier_wait(ctx);
+}
+
+static void *get_alone(void *arg)
+{
+	struct s3_request q = { .method = "GET", .key = "k" };
+	struct deadline dl = deadline_in_ms(ENOUGH_MS);
+	struct http_reply reply;
+	struct stand *t = arg;
+
+	return s3_request(t->client, &q, &dl, &reply) == 0 ? NULL : arg;
+}
+
+static void connections_of_a_burst_are_given_up_later(void **state)
+{
+	struct stand *t = *state;
+	pthread_barrier_t all;
+	pthread_t burst[8];
+
+	pthread_barrier_init(&all, NULL, ARRAY_SIZE(burst));
+	proxy_add(&t->proxy, (struct proxy_rule){ .meanwhile = wait_for_others, .ctx = &all });
+	for (size_t i = 0; i < ARRAY_SIZE(burst); i++)
+		assert_ok(thread_start(&burst[i], "burst", get_alone, t));
+	for (size_t i = 0; i < ARRAY_SIZE(burst); i++) {
+		void *failed;
+
+		pthread_join(burst[i], &failed);
+		assert_null(failed);
+	}
+	assert_int_equal(proxy_connections(&t->proxy), ARRAY_SIZE(burst));
+	proxy_clear(&t->proxy);
+	skipped_ns += 31000000000ll;
+	for (size_t i = 0; i < ARRAY_SIZE(burst); i++)
+		assert_ok(get(t, ENOUGH_MS));
+	for (int i = 0; i < 10000 && proxy_connections(&t->proxy) > 1; i++)
+		usleep(1000);
+	assert_int_equal(proxy_connections(&t->proxy), 1);
+	pthread_barrier_destroy(&all);
+}
+
 enum {
 	CROWD = 32,
 	CROWD_MS = 2000,
@@ -653,6 +699,7 @@ int main(void)
 		TEST(what_is_no_s3_server_is_said),
 		TEST(no_secret_is_said),
 		TEST(who_waits_no_longer_is_let_go),
+		TEST(connections_of_a_burst_are_given_up_later),
 		TEST(a_crowd_repeats_no_faster_than_the_budget),
 	};
 
