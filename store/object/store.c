@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/count.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -329,13 +330,31 @@ static void name_writer(struct store *s)
 		snprintf(s->writer, sizeof(s->writer), "%u@%.150s", geteuid(), s->machine);
 }
 
-int store_open(const char *url, const struct store_options *o, struct store **ret)
+/* The backend with its layers. */
+static int open_backend(struct store *s, const char *url, const struct store_options *o)
 {
-	_cleanup_(store_freep) struct store *s = new0(struct store, 1);
-	struct backend_options backend = {
+	struct backend_options bo = {
 		.single_writer = o->single_writer,
 		.read_only = o->read_only,
 	};
+	struct backend *inner;
+	int r;
+
+	r = backend_open(url, &bo, &inner);
+	if (r < 0)
+		return r;
+	r = count_backend_new(inner, &s->counted);
+	if (r < 0) {
+		backend_free(inner);
+		return r;
+	}
+	s->backend = o->layer ? o->layer(s->counted) : s->counted;
+	return 0;
+}
+
+int store_open(const char *url, const struct store_options *o, struct store **ret)
+{
+	_cleanup_(store_freep) struct store *s = new0(struct store, 1);
 	_cleanup_buf_ struct buf object = { 0 };
 	int r;
 
@@ -350,11 +369,9 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 			return log_errno(s->state_fd, "the state directory %s cannot be used",
 					 o->state_dir);
 	}
-	r = backend_open(url, &backend, &s->backend);
+	r = open_backend(s, url, o);
 	if (r < 0)
 		return r;
-	if (o->layer)
-		s->backend = o->layer(s->backend);
 	r = load_format(s, s->state_fd, &object);
 	if (r == 0)
 		r = judge_format(&s->format, s->backend->url, s->read_only);

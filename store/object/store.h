@@ -31,6 +31,7 @@ struct store_options {
 
 struct store {
 	struct backend *backend; /* owned, as all below */
+	struct backend *counted; /* borrowed: the layer of it that counts (backend/count.h) */
 	struct format_rec format;
 	struct index *index;
 	struct cache *cache; /* NULL: none */
