@@ -39,6 +39,11 @@ DEFINE_CLEANUP(struct codec *, codec_free)
 int frame_encode(struct codec *c, const struct frame_item *items, uint16_t n, struct span raw,
 		 struct buf *out);
 
+/* The same, but the payload of what is stored raw is not copied: it is @ret_raw (all of @raw), to
+ * stand behind what was appended; else that is empty. */
+int frame_encode_head(struct codec *c, const struct frame_item *items, uint16_t n, struct span raw,
+		      struct buf *out, struct span *ret_raw);
+
 /* A frame's header, read. */
 struct frame {
 	uint8_t codec;

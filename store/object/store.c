@@ -31,6 +31,7 @@ enum {
 	METADATA_MS = 10000,
 	FETCHERS_LOCAL = 2,
 	FETCHERS_REMOTE = 8,
+	UPLOADERS = 3,
 };
 
 /* The state directory's copy of the store's `format`. */
@@ -312,6 +313,8 @@ static int open_objects(struct store *s, const struct store_options *o)
 		r = refs_new(&refs, &s->refs);
 	if (r == 0)
 		r = pool_new("work", o->threads ? o->threads : cpu_count(), &s->pool);
+	if (r == 0)
+		r = pool_new("upload", UPLOADERS, &s->uploads);
 	return r;
 }
 
@@ -404,6 +407,7 @@ void store_free(struct store *s)
 	reader_free(s->reader);
 	cache_free(s->cache);
 	index_free(s->index);
+	pool_free(s->uploads);
 	pool_free(s->pool);
 	backend_free(s->backend);
 	closep(&s->state_fd);

@@ -37,7 +37,8 @@ struct store {
 	struct cache *cache; /* NULL: none */
 	struct reader *reader;
 	struct refs *refs;
-	struct pool *pool;
+	struct pool *pool; /* for hashing and compression */
+	struct pool *uploads; /* for what waits for the backend */
 	int state_fd;
 	char *temporary; /* owned: a state directory that goes with the store; NULL: it stays */
 	bool read_only;

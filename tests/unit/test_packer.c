@@ -366,7 +366,37 @@ static void a_batch_takes_what_one_frame_takes(void **state)
 	packer_free(p);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, storestand_set_up, storestand_tear_down)
+static void a_pack_for_a_store_elsewhere_is_one_request(void **state)
+{
+	enum {
+		BATCHES = 200
+	};
+	struct storestand *s = *state;
+	struct packer *p = packer_of(s, false);
+	struct batch *b[BATCHES];
+	struct fault_counts c;
+
+	for (unsigned i = 0; i < BATCHES; i++)
+		b[i] = submit_one(p, i, 400000);
+	assert_ok(packer_finish(p));
+	c = storestand_counts(s);
+	assert_int_equal(storestand_packs(s), 3); /* of 32 MiB and more */
+	assert_int_equal(c.calls[FAULT_PUT], 3);
+	assert_int_equal(c.calls[FAULT_PUT_BEGIN], 0);
+	storestand_move(s);
+	for (unsigned i = 0; i < BATCHES; i++) {
+		assert_stored(s, &b[i]->chunks[0], i);
+		packer_batch_unref(p, b[i]);
+	}
+	packer_free(p);
+}
+
+#define T(name)                                                                         \
+	cmocka_unit_test_setup_teardown(name, storestand_set_up, storestand_tear_down), \
+		cmocka_unit_test_setup_teardown(name, storestand_set_up_elsewhere,      \
+						storestand_tear_down)
+#define E(name) \
+	cmocka_unit_test_setup_teardown(name, storestand_set_up_elsewhere, storestand_tear_down)
 
 int main(void)
 {
@@ -381,6 +411,7 @@ int main(void)
 		T(who_cancels_is_let_go),
 		T(what_is_not_finished_is_no_pack),
 		T(a_batch_takes_what_one_frame_takes),
+		E(a_pack_for_a_store_elsewhere_is_one_request),
 	};
 
 	log_set_quiet(true);
