@@ -291,30 +291,37 @@ static int take_apart(const struct frame *f, uint8_t *bytes, size_t size, const 
 	return 0;
 }
 
+/* Decoded or copied to memory of its own. */
+static int unpack_copy(struct loader *l, const struct frame *f, struct span payload,
+		       struct load **ret)
+{
+	uint8_t *raw = malloc(f->raw_len);
+	struct codec *c;
+	int r;
+
+	if (!raw)
+		return -ENOMEM;
+	c = codec_take(l);
+	r = c ? frame_decode(c, f, payload, raw) : -ENOMEM;
+	if (c)
+		codec_give(l, c);
+	if (r < 0) {
+		free(raw);
+		return r;
+	}
+	return take_apart(f, raw, f->raw_len, raw, ret);
+}
+
 static int unpack(struct taking *t, const struct frame *f, struct load **ret)
 {
 	struct span payload = span_of(t->bytes.data + f->header_len, f->stored_len);
-	struct codec *c;
-	uint8_t *raw;
-	int r;
 
 	/* The header borrows the bytes too, so they may only move whole. */
 	if (f->codec == CODEC_RAW && t->own && f->raw_len == f->stored_len) {
 		t->own = NULL;
 		return take_apart(f, (uint8_t *)t->bytes.data, t->bytes.len, payload.data, ret);
 	}
-	raw = malloc(f->raw_len);
-	if (!raw)
-		return -ENOMEM;
-	c = codec_take(t->loader);
-	r = c ? frame_decode(c, f, payload, raw) : -ENOMEM;
-	if (c)
-		codec_give(t->loader, c);
-	if (r < 0) {
-		free(raw);
-		return r;
-	}
-	return take_apart(f, raw, f->raw_len, raw, ret);
+	return unpack_copy(t->loader, f, payload, ret);
 }
 
 static bool is_all_good(const struct load *l)
@@ -345,4 +352,38 @@ int loader_read(struct loader *l, const struct loc *at, bool at_once, const stru
 		for (unsigned i = 0; i < t.window_count; i++)
 			window_distrust(t.windows[i]);
 	return r;
+}
+
+/* A frame that lies in @bytes from @off on. */
+static int unpack_at(struct loader *l, struct span bytes, size_t off, size_t len, struct load **ret)
+{
+	struct frame f;
+	size_t need;
+	int r;
+
+	if (off > bytes.len || len > bytes.len - off)
+		return -EBADMSG;
+	bytes = span_of(bytes.data + off, len);
+	r = frame_header_read(bytes, &f, &need);
+	if (r < 0 || frame_len(&f) != len)
+		return -EBADMSG;
+	return unpack_copy(l, &f, span_of(bytes.data + f.header_len, f.stored_len), ret);
+}
+
+void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
+		     struct load **ret, int *results)
+{
+	size_t len = (size_t)(at[n - 1].offset - at[0].offset) + at[n - 1].frame_len, got = 0;
+	_cleanup_free_ uint8_t *bytes = malloc(len);
+	int r = -ENOMEM;
+
+	if (bytes)
+		r = l->backend->ops->get(l->backend, pack_key(&at[0].pack).s, at[0].offset, len,
+					 bytes, dl, &got);
+	if (r == 0)
+		l->fetched(got, l->ctx);
+	for (unsigned i = 0; i < n; i++)
+		results[i] = r < 0 ? r
+				   : unpack_at(l, span_of(bytes, got), at[i].offset - at[0].offset,
+					       at[i].frame_len, &ret[i]);
 }

@@ -53,3 +53,11 @@ DEFINE_CLEANUP(struct loader *, loader_free)
  */
 int loader_read(struct loader *l, const struct loc *at, bool at_once, const struct deadline *dl,
 		struct load **ret);
+
+/*
+ * Reads @n frames that lie behind one another, each of the length that its place says, with one
+ * request. For each 0 in @results, also when items are damaged, and what it gave in @ret; or an
+ * error as above.
+ */
+void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
+		     struct load **ret, int *results);
