@@ -126,7 +126,7 @@ void flight_end(struct reader *r, struct flight *f, int result, struct load *l)
 }
 
 /* The frame at @at, read by this thread or another. */
-static int get_frame(struct reader *r, const struct loc *at, bool at_once,
+static int get_frame(struct reader *r, const struct loc *at, bool is_node, bool at_once,
 		     const struct deadline *dl, struct load **ret)
 {
 	struct flight *f;
@@ -147,7 +147,7 @@ static int get_frame(struct reader *r, const struct loc *at, bool at_once,
 	if (!f)
 		return -ENOMEM;
 	pthread_mutex_unlock(&r->lock);
-	e = loader_read(r->loader, at, at_once, dl, ret);
+	e = loader_read(r->loader, at, is_node, at_once, dl, ret);
 	flight_end(r, f, e, e == 0 ? *ret : NULL);
 	if (e == 0)
 		reader_spill(r, ret, 1);
@@ -165,7 +165,7 @@ static int try_place(struct reader *r, const struct wanted *w, const struct loc 
 	const struct load_item *i;
 	int e;
 
-	e = get_frame(r, at, at_once, dl, &l);
+	e = get_frame(r, at, w->kind == OID_NODE, at_once, dl, &l);
 	if (e < 0)
 		return e;
 	i = load_find(l, w->kind, w->id, at->item);

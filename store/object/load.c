@@ -33,6 +33,7 @@ struct loader {
 struct taking {
 	struct loader *loader;
 	const struct loc *at;
+	enum window_reach reach;
 	bool at_once;
 	const struct deadline *dl;
 	struct window *windows[WINDOWS_MAX]; /* references */
@@ -150,7 +151,8 @@ static int next_window(struct taking *t, uint64_t off, struct span *ret)
 	} else {
 		if (t->window_count == WINDOWS_MAX)
 			return -EBADMSG;
-		r = windows_get(t->loader->windows, &t->at->pack, number, t->at_once, t->dl, &w);
+		r = windows_get(t->loader->windows, &t->at->pack, number, t->reach, t->at_once,
+				t->dl, &w);
 		if (r < 0)
 			return r;
 		t->windows[t->window_count++] = w;
@@ -332,12 +334,13 @@ static bool is_all_good(const struct load *l)
 	return true;
 }
 
-int loader_read(struct loader *l, const struct loc *at, bool at_once, const struct deadline *dl,
-		struct load **ret)
+int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_once,
+		const struct deadline *dl, struct load **ret)
 {
 	_cleanup_(taking_release) struct taking t = {
 		.loader = l,
 		.at = at,
+		.reach = is_node ? REACH_AROUND : REACH_NEXT,
 		.at_once = at_once,
 		.dl = dl,
 	};

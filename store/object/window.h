@@ -12,7 +12,8 @@
 #include "base/random.h"
 
 enum {
-	WINDOW_SIZE = 256 << 10
+	WINDOW_SIZE = 256 << 10,
+	WINDOWS_TOGETHER = 4, /* that one request reads at most; a power of two */
 };
 
 struct windows;
@@ -31,10 +32,19 @@ int windows_new(struct backend *backend, uint64_t budget,
 void windows_free(struct windows *w);
 DEFINE_CLEANUP(struct windows *, windows_free)
 
+/* Which neighbours come with a window that must be read, in the same request; those that are here
+ * stay as they are. */
+enum window_reach {
+	REACH_NEXT, /* the next ones, when the one before is here: somebody goes through the pack */
+	REACH_AROUND, /* those around it, when another of the pack is here: nodes refer to others that
+			 are near, and mostly lie before them */
+};
+
 /* The @number-th window of @pack. With @at_once only one that is here: else -EAGAIN. -ENOENT: no
  * such pack; or the backend's errors. */
-int windows_get(struct windows *w, const struct id128 *pack, uint64_t number, bool at_once,
-		const struct deadline *dl, struct window **ret);
+int windows_get(struct windows *w, const struct id128 *pack, uint64_t number,
+		enum window_reach reach, bool at_once, const struct deadline *dl,
+		struct window **ret);
 void window_unref(struct window *w);
 DEFINE_CLEANUP(struct window *, window_unref)
 
