@@ -15,8 +15,6 @@
 #include "base/hash.h"
 #include "format/envelope.h"
 
-#define FRAME_MAGIC "pfsr"
-
 enum {
 	SAMPLED_MIN = 256 << 10, /* from here on samples are looked at before all is compressed */
 	SAMPLES = 4,

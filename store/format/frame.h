@@ -15,6 +15,9 @@ enum {
 
 #define FRAME_HEADER_SIZE(items) ((size_t)FRAME_FIXED_SIZE + (items)*FRAME_ITEM_SIZE + 8)
 
+/* What a frame begins with. */
+#define FRAME_MAGIC "pfsr"
+
 enum pack_codec {
 	CODEC_RAW = 0,
 	CODEC_ZSTD = 1,

@@ -22,8 +22,7 @@ enum {
 struct loader {
 	struct backend *backend;
 	struct windows *windows;
-	void (*fetched)(uint64_t bytes, void *ctx);
-	void *ctx;
+	struct load_watch watch;
 	pthread_mutex_t lock;
 	struct codec *codecs[CODECS_KEPT]; /* guarded by lock: idle ones */
 	unsigned codec_count; /* guarded by lock */
@@ -75,8 +74,8 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 	return NULL;
 }
 
-int loader_new(struct backend *backend, uint64_t window_bytes,
-	       void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct loader **ret)
+int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
+	       struct loader **ret)
 {
 	struct loader *l = new0(struct loader, 1);
 	int r;
@@ -84,9 +83,8 @@ int loader_new(struct backend *backend, uint64_t window_bytes,
 	if (!l)
 		return -ENOMEM;
 	l->backend = backend;
-	l->fetched = fetched;
-	l->ctx = ctx;
-	r = windows_new(backend, window_bytes, fetched, ctx, &l->windows);
+	l->watch = *watch;
+	r = windows_new(backend, window_bytes, watch, &l->windows);
 	if (r < 0) {
 		free(l);
 		return r;
@@ -174,7 +172,7 @@ static int read_exactly(struct taking *t, uint64_t off, size_t len, uint8_t *p, 
 	if (r < 0)
 		return r;
 	t->has_end = *ret_len < len;
-	t->loader->fetched(*ret_len, t->loader->ctx);
+	t->loader->watch.fetched(*ret_len, t->loader->watch.ctx);
 	return 0;
 }
 
@@ -357,20 +355,22 @@ int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_on
 	return r;
 }
 
-/* A frame that lies in @bytes from @off on. */
-static int unpack_at(struct loader *l, struct span bytes, size_t off, size_t len, struct load **ret)
+int loader_unpack(struct loader *l, struct span bytes, struct load **ret)
 {
 	struct frame f;
 	size_t need;
-	int r;
 
-	if (off > bytes.len || len > bytes.len - off)
-		return -EBADMSG;
-	bytes = span_of(bytes.data + off, len);
-	r = frame_header_read(bytes, &f, &need);
-	if (r < 0 || frame_len(&f) != len)
+	if (frame_header_read(bytes, &f, &need) < 0 || frame_len(&f) != bytes.len)
 		return -EBADMSG;
 	return unpack_copy(l, &f, span_of(bytes.data + f.header_len, f.stored_len), ret);
+}
+
+/* A frame that lies in @bytes from @off on. */
+static int unpack_at(struct loader *l, struct span bytes, size_t off, size_t len, struct load **ret)
+{
+	if (off > bytes.len || len > bytes.len - off)
+		return -EBADMSG;
+	return loader_unpack(l, span_of(bytes.data + off, len), ret);
 }
 
 void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
@@ -384,7 +384,7 @@ void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const s
 		r = l->backend->ops->get(l->backend, pack_key(&at[0].pack).s, at[0].offset, len,
 					 bytes, dl, &got);
 	if (r == 0)
-		l->fetched(got, l->ctx);
+		l->watch.fetched(got, l->watch.ctx);
 	for (unsigned i = 0; i < n; i++)
 		results[i] = r < 0 ? r
 				   : unpack_at(l, span_of(bytes, got), at[i].offset - at[0].offset,

@@ -39,10 +39,9 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 /* Reads frames. */
 struct loader;
 
-/* @backend is borrowed; @window_bytes for what is kept of packs as they are. @fetched is told of
- * each read. */
-int loader_new(struct backend *backend, uint64_t window_bytes,
-	       void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct loader **ret);
+/* @backend is borrowed; @window_bytes for what is kept of packs as they are; @watch is copied. */
+int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
+	       struct loader **ret);
 void loader_free(struct loader *l);
 DEFINE_CLEANUP(struct loader *, loader_free)
 
@@ -61,3 +60,7 @@ int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_on
  */
 void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
 		     struct load **ret, int *results);
+
+/* Takes a frame apart that lies in @bytes, which are copied. 0, also when items are damaged;
+ * -EBADMSG, -ENOMEM. */
+int loader_unpack(struct loader *l, struct span bytes, struct load **ret);

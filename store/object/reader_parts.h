@@ -32,6 +32,7 @@ struct reader {
 	struct list verdict_order; /* oldest first */
 	unsigned verdict_count;
 	unsigned prefetches; /* queued or running */
+	uint64_t arriving; /* bytes of packs that are being taken apart (arrival.c) */
 	uint64_t ahead_bytes; /* the same of runs (ahead.h), as stored */
 	uint64_t spilling; /* bytes on their way to the disk */
 };
@@ -62,6 +63,9 @@ void verdicts_release(struct reader *r);
 
 /* Starts putting the items of frames on the disk, where they lie together (spill.c). NULL is none. */
 void reader_spill(struct reader *r, struct load *const *l, unsigned n);
+
+/* Bytes of a pack came with a small frame; @bytes are taken. The windows' callback (arrival.c). */
+void reader_arrived(const struct id128 *pack, uint64_t off, uint8_t *bytes, size_t len, void *ctx);
 
 /* What @acc allows, or everything. */
 const struct deadline *access_deadline(const struct access *acc);

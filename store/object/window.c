@@ -38,8 +38,7 @@ struct slot {
 struct windows {
 	struct backend *backend;
 	uint64_t budget;
-	void (*fetched)(uint64_t bytes, void *ctx);
-	void *ctx;
+	struct load_watch watch;
 	pthread_mutex_t lock;
 	pthread_cond_t read;
 	struct htab table; /* guarded by lock, as all below */
@@ -47,8 +46,8 @@ struct windows {
 	uint64_t used;
 };
 
-int windows_new(struct backend *backend, uint64_t budget,
-		void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct windows **ret)
+int windows_new(struct backend *backend, uint64_t budget, const struct load_watch *watch,
+		struct windows **ret)
 {
 	struct windows *w = new0(struct windows, 1);
 
@@ -56,8 +55,7 @@ int windows_new(struct backend *backend, uint64_t budget,
 		return -ENOMEM;
 	w->backend = backend;
 	w->budget = budget;
-	w->fetched = fetched;
-	w->ctx = ctx;
+	w->watch = *watch;
 	pthread_mutex_init(&w->lock, NULL);
 	cond_init(&w->read);
 	list_init(&w->lru);
@@ -206,14 +204,15 @@ static int fill(struct windows *w, struct group *g, struct slot *wanted, const s
 	const struct slot *first = g->slots[g->first % WINDOWS_TOGETHER];
 	size_t size = g->count * (size_t)WINDOW_SIZE, len = 0;
 	_cleanup_free_ uint8_t *data = malloc(size);
+	const struct id128 pack = first->pack;
+	uint64_t off = first->number * WINDOW_SIZE;
 	int r = -ENOMEM;
 
 	pthread_mutex_unlock(&w->lock);
 	if (data)
-		r = w->backend->ops->get(w->backend, pack_key(&first->pack).s,
-					 first->number * WINDOW_SIZE, size, data, dl, &len);
+		r = w->backend->ops->get(w->backend, pack_key(&pack).s, off, size, data, dl, &len);
 	if (r == 0)
-		w->fetched(len, w->ctx);
+		w->watch.fetched(len, w->watch.ctx);
 	pthread_mutex_lock(&w->lock);
 	for (unsigned i = 0; i < g->count; i++) {
 		struct slot *s = g->slots[(g->first + i) % WINDOWS_TOGETHER];
@@ -230,9 +229,14 @@ static int fill(struct windows *w, struct group *g, struct slot *wanted, const s
 	while (w->used > w->budget && w->lru.prev != w->lru.next)
 		slot_remove(w, list_entry(w->lru.prev, struct slot, lru));
 	pthread_cond_broadcast(&w->read);
-	if (r == 0 && !wanted->data)
-		r = -ENOMEM;
-	return r;
+	if (r < 0)
+		return r;
+	if (w->watch.arrived) {
+		pthread_mutex_unlock(&w->lock);
+		w->watch.arrived(&pack, off, TAKE_PTR(data), len, w->watch.ctx);
+		pthread_mutex_lock(&w->lock);
+	}
+	return wanted->data ? 0 : -ENOMEM;
 }
 
 int windows_get(struct windows *w, const struct id128 *pack, uint64_t number,

@@ -26,9 +26,18 @@ struct window {
 	struct windows *owner;
 };
 
-/* @backend is borrowed; @budget in bytes. @fetched is told of each read. */
-int windows_new(struct backend *backend, uint64_t budget,
-		void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct windows **ret);
+/* Who is told of what is read; called with no lock held. */
+struct load_watch {
+	void (*fetched)(uint64_t bytes, void *ctx); /* by each request */
+	/* Bytes of a pack from @off on, read for windows; @bytes are taken. NULL: nobody. */
+	void (*arrived)(const struct id128 *pack, uint64_t off, uint8_t *bytes, size_t len,
+			void *ctx);
+	void *ctx;
+};
+
+/* @backend is borrowed; @budget in bytes; @watch is copied. */
+int windows_new(struct backend *backend, uint64_t budget, const struct load_watch *watch,
+		struct windows **ret);
 void windows_free(struct windows *w);
 DEFINE_CLEANUP(struct windows *, windows_free)
 

@@ -187,6 +187,84 @@ static void a_run_that_is_damaged_in_one_place_gives_the_rest(void **state)
 	assert_int_equal(counts_of(w).calls[FAULT_GET], 2);
 }
 
+enum {
+	SMALL = 100000, /* a frame of its own, read with its windows */
+	SMALLS = 40,
+};
+
+static void small_make(struct world *w, struct oid *id, struct loc *loc)
+{
+	for (unsigned i = 0; i < SMALLS; i++)
+		id[i] = chunk_add(w, number(i), SMALL);
+	pack_store(w);
+	for (unsigned i = 0; i < SMALLS; i++)
+		loc[i] = made_pack_loc(w->pack, i);
+}
+
+static void going_through_small_frames_takes_few_requests(void **state)
+{
+	struct world *w = *state;
+	uint64_t windows = (SMALLS * SMALL + WINDOW_SIZE - 1) / WINDOW_SIZE;
+	struct oid id[SMALLS];
+	struct loc loc[SMALLS];
+
+	small_make(w, id, loc);
+	for (unsigned i = 0; i < SMALLS; i++)
+		assert_ok(chunk_read(w, number(i), SMALL, &id[i], &loc[i], NULL));
+	/* The first comes alone, then four at a time. */
+	assert_in_range(counts_of(w).calls[FAULT_GET], 1,
+			1 + (windows + WINDOWS_TOGETHER - 1) / WINDOWS_TOGETHER);
+}
+
+static void what_came_with_a_small_frame_is_kept(void **state)
+{
+	struct world *w = *state;
+	struct deadline dl = deadline_in_ms(20000);
+	struct oid id[SMALLS];
+	struct loc loc[SMALLS];
+	uint32_t len;
+
+	assert_ok(cache_open(w->cache_fd, w->index, GiB, &w->cache));
+	w->backend->is_local = false;
+	reader_restart(w);
+	small_make(w, id, loc);
+	assert_ok(chunk_read(w, number(1), SMALL, &id[1], &loc[1], NULL));
+	/* The one before it, which is not looked for: it is found by what it begins with. */
+	while (cache_len(w->cache, OID_CHUNK, &id[0], &len) < 0) {
+		assert_ok(deadline_check(&dl));
+		sched_yield();
+	}
+	reader_restart(w);
+	assert_ok(chunk_read(w, number(0), SMALL, &id[0], &loc[0], NULL));
+	assert_int_equal(counts_of(w).calls[FAULT_GET], 0);
+}
+
+static void steps_down_a_tree_share_requests(void **state)
+{
+	enum {
+		STEPS = 8,
+	};
+	struct world *w = *state;
+	struct oid id[STEPS];
+	size_t at[STEPS];
+
+	/* Deepest first, and between them what lies next to each. */
+	for (unsigned i = 0; i < STEPS; i++) {
+		chunk_add(w, number(i), 120000);
+		at[i] = w->pack->count;
+		id[i] = node_add(w, i);
+	}
+	pack_store(w);
+	for (unsigned i = STEPS; i-- > 0;) {
+		struct loc loc = made_pack_loc(w->pack, at[i]);
+		struct node *n;
+
+		assert_ok(reader_node(w->reader, &id[i], &loc, NULL, &n));
+		node_unref(n);
+	}
+	assert_in_range(counts_of(w).calls[FAULT_GET], 1, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_open, world_close)
 
 int main(void)
@@ -199,6 +277,9 @@ int main(void)
 		TEST(no_more_is_on_its_way_than_there_is_room_for),
 		TEST(hints_that_are_wrong_only_cost_time),
 		TEST(a_run_that_is_damaged_in_one_place_gives_the_rest),
+		TEST(going_through_small_frames_takes_few_requests),
+		TEST(what_came_with_a_small_frame_is_kept),
+		TEST(steps_down_a_tree_share_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
