@@ -412,3 +412,9 @@ uint64_t cache_used(struct cache *c)
 	WITH_LOCK(&c->lock);
 	return c->used;
 }
+
+uint64_t cache_budget(struct cache *c)
+{
+	WITH_LOCK(&c->lock);
+	return c->budget;
+}

@@ -166,6 +166,8 @@ void parcel_encode(struct job *j)
 	struct codec *codec = thread_codec();
 	int r = codec ? claim_chunks(x) : -ENOMEM;
 
+	if (r == 0)
+		packer_adopt(p, x->items, x->item_count, x->batch.bytes.data);
 	if (r == 0 && x->item_count > 0)
 		r = frame_encode_head(codec, x->items, x->item_count, buf_span(&x->batch.bytes),
 				      &x->frame, &x->rest);

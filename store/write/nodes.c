@@ -31,6 +31,7 @@ static int flush_frame(struct packer *p)
 
 	if (n->item_count == 0)
 		return 0;
+	packer_adopt(p, n->items, n->item_count, n->raw.data);
 	r = frame_encode(p->codec, n->items, n->item_count, buf_span(&n->raw), &frame);
 	if (r == 0)
 		r = packer_add_frame(p, file_of(p), n->items, n->item_count, buf_span(&frame),

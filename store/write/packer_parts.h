@@ -88,6 +88,7 @@ struct packer {
 	struct buf pack_spare[CLOSING_MAX]; /* memory of packs to come; guarded by lock */
 	unsigned pack_spare_count; /* guarded by lock */
 	struct node_packer nodes;
+	atomic_uint_fast64_t adopted; /* bytes that went to the disk cache, or would have */
 	struct packer_stats stats;
 	int error; /* the first; nothing is done after it */
 };
@@ -97,6 +98,9 @@ void parcel_free(struct parcel *x);
 
 /* On a worker: ids, claims, the frame. */
 void parcel_encode(struct job *j);
+
+/* Puts a frame's items, whose bytes lie in @raw, into the disk cache (adopt.c); on any thread. */
+void packer_adopt(struct packer *p, const struct frame_item *items, uint16_t n, const uint8_t *raw);
 
 /* Appends a frame, which is @frame and @rest, to @file, which is opened if need be and closed when
  * full. */
