@@ -46,9 +46,9 @@ void loader_free(struct loader *l);
 DEFINE_CLEANUP(struct loader *, loader_free)
 
 /*
- * Reads the frame at @at, in which a node is wanted or a chunk (@is_node). 0 also when items are damaged. With @at_once only from what is kept: else
- * -EAGAIN. -ENOENT: no such pack; -EBADMSG: no whole frame lies there; -ENOMEM; or the backend's
- * errors.
+ * Reads the frame at @at, in which a node is wanted (@is_node) or a chunk. 0 also when items are
+ * damaged. With @at_once only from what is kept: else -EAGAIN. -ENOENT: no such pack; -EBADMSG: no
+ * whole frame lies there; -ENOMEM; or the backend's errors.
  */
 int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_once,
 		const struct deadline *dl, struct load **ret);

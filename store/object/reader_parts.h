@@ -61,7 +61,8 @@ void flight_end(struct reader *r, struct flight *f, int result, struct load *l);
 
 void verdicts_release(struct reader *r);
 
-/* Starts putting the items of frames on the disk, where they lie together (spill.c). NULL is none. */
+/* Starts putting the items of frames on the disk, where they lie together (spill.c). NULL is no
+ * frame. */
 void reader_spill(struct reader *r, struct load *const *l, unsigned n);
 
 /* Bytes of a pack came with a small frame; @bytes are taken. The windows' callback (arrival.c). */

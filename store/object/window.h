@@ -45,8 +45,9 @@ DEFINE_CLEANUP(struct windows *, windows_free)
  * stay as they are. */
 enum window_reach {
 	REACH_NEXT, /* the next ones, when the one before is here: somebody goes through the pack */
-	REACH_AROUND, /* those around it, when another of the pack is here: nodes refer to others that
-			 are near, and mostly lie before them */
+	/* Those around it, when another of the pack is here: nodes refer to others that are near,
+	 * and mostly lie before them. */
+	REACH_AROUND,
 };
 
 /* The @number-th window of @pack. With @at_once only one that is here: else -EAGAIN. -ENOENT: no

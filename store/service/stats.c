@@ -266,8 +266,8 @@ static int put_store(struct request *q, struct answer *a)
  *
  *	store?: also of the store as a whole, which takes listing it
  *
- * One line: {reader: {...}, index: {...}, cached_bytes, backend: {requests: by kind, {calls, errors,
- * time_us}; read_bytes, written_bytes: of objects}, heads?: {...}, mount?: what the daemon
+ * One line: {reader: {...}, index: {...}, cached_bytes, backend: {requests: by kind {calls, errors,
+ * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, mount?: what the daemon
  * adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
  * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
  * how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how

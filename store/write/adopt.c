@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What is about to be stored in a bucket goes into the disk cache of this machine too: it is at hand,
- * its id was just computed from it, and it is likely to be read here again. A store on this machine
- * would only have it twice on one disk.
+ * What is about to be stored in a bucket goes into the disk cache of this machine too: it is at
+ * hand, its id was just computed from it, and it is likely to be read here again. A store on this
+ * machine would only have it twice on one disk.
  *
  * Whether the commit succeeds does not matter: bytes are what their id says in any case.
  */
