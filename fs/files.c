@@ -11,7 +11,7 @@
 
 enum {
 	WINDOW_MIN = 1 << 20,
-	WINDOW_MAX = 8 << 20,
+	WINDOW_MAX = 32 << 20,
 	SLACK = 2 << 20, /* how far reads of one reader overtake each other */
 };
 
@@ -176,9 +176,8 @@ void files_read_ahead(struct open_file *file, uint64_t off, size_t len, struct a
 	window = MAX(window * 2, (uint32_t)WINDOW_MIN);
 	window = MIN(window, (uint32_t)WINDOW_MAX);
 	fetched = MAX(fetched, end);
-	view_prefetch(file->vnode, fetched, end + window - fetched, acc);
+	file->fetched_to = view_prefetch(file->vnode, fetched, end + window - fetched, acc);
 	file->window = window;
-	file->fetched_to = end + window;
 }
 
 uint64_t files_count(struct files *f)

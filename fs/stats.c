@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 
+#include "backend/count.h"
 #include "channel.h"
 #include "control.h"
 #include "files.h"
@@ -98,8 +99,13 @@ static void add_store(struct fs *fs, struct numbers *all)
 {
 	struct resident mem = resident_now();
 	struct reader_stats r;
+	struct backend_counts b;
 	struct index_stats x;
 
+	count_backend_get(fs->store->counted, &b);
+	add(all, NUMBER_COUNTER, "store_read_bytes", b.read_bytes, "Bytes read from the store.");
+	add(all, NUMBER_COUNTER, "store_written_bytes", b.written_bytes,
+	    "Bytes written to the store.");
 	reader_stats(fs->store->reader, &r);
 	index_stats(fs->store->index, &x);
 	add(all, NUMBER_COUNTER, "node_hits", r.node_hits, "Tree nodes found in memory.");
@@ -107,8 +113,8 @@ static void add_store(struct fs *fs, struct numbers *all)
 	add(all, NUMBER_COUNTER, "chunk_hits", r.chunk_hits, "Chunks found in memory.");
 	add(all, NUMBER_COUNTER, "chunk_misses", r.chunk_misses, "Chunks not in memory.");
 	add(all, NUMBER_COUNTER, "disk_hits", r.disk_hits, "Of those, found in the disk cache.");
-	add(all, NUMBER_COUNTER, "fetches", r.fetches, "Reads from the store.");
-	add(all, NUMBER_COUNTER, "fetched_bytes", r.fetched_bytes, "Bytes read from the store.");
+	add(all, NUMBER_COUNTER, "fetches", r.fetches, "Reads of packs.");
+	add(all, NUMBER_COUNTER, "fetched_bytes", r.fetched_bytes, "Bytes read of packs.");
 	add(all, NUMBER_COUNTER, "index_refetches", r.refetches_by_index,
 	    "Hints that were wrong, made good by the index.");
 	add(all, NUMBER_COUNTER, "bad_objects", r.bad, "Objects that were not what their id says.");
@@ -137,20 +143,44 @@ static void collect(struct fs *fs, struct numbers *ret)
 	add_store(fs, ret);
 }
 
-static void put_ops(struct buf *b, const char *name, const char *help, const counter *ops)
+static void put_head(struct buf *b, const char *name, const char *help)
 {
 	buf_printf(b, "# HELP pfs_%s %s\n# TYPE pfs_%s counter\n", name, help, name);
+}
+
+static void put_ops(struct buf *b, const char *name, const char *help, const counter *ops)
+{
+	put_head(b, name, help);
 	for (size_t i = 0; i < FS_OP_COUNT; i++)
 		buf_printf(b, "pfs_%s{op=\"%s\"} %" PRIu64 "\n", name, op_names[i],
 			   counter_get(&ops[i]));
 }
 
+static void put_store_ops(struct buf *b, const struct backend_counts *c)
+{
+	put_head(b, "store_requests_total", "Requests to the store.");
+	for (size_t i = 0; i < COUNT_OP_COUNT; i++)
+		buf_printf(b, "pfs_store_requests_total{op=\"%s\"} %" PRIu64 "\n",
+			   count_op_names[i], c->ops[i].calls);
+	put_head(b, "store_request_errors_total", "Requests to the store that failed.");
+	for (size_t i = 0; i < COUNT_OP_COUNT; i++)
+		buf_printf(b, "pfs_store_request_errors_total{op=\"%s\"} %" PRIu64 "\n",
+			   count_op_names[i], c->ops[i].errors);
+	put_head(b, "store_request_seconds_total", "Time that requests to the store took.");
+	for (size_t i = 0; i < COUNT_OP_COUNT; i++)
+		buf_printf(b, "pfs_store_request_seconds_total{op=\"%s\"} %.6f\n",
+			   count_op_names[i], (double)c->ops[i].time_us / 1e6);
+}
+
 int stats_text(struct fs *fs, struct buf *ret)
 {
+	struct backend_counts store;
 	struct numbers all;
 
+	count_backend_get(fs->store->counted, &store);
 	put_ops(ret, "requests_total", "Requests of the kernel.", fs->stats.ops);
 	put_ops(ret, "request_errors_total", "Requests that failed.", fs->stats.errors);
+	put_store_ops(ret, &store);
 	collect(fs, &all);
 	for (size_t i = 0; i < all.count; i++) {
 		const struct number *n = &all.n[i];

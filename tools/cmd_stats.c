@@ -68,6 +68,28 @@ static void print_reader(const json_t *line)
 		print_count("damaged objects seen", field_number(r, "bad"));
 }
 
+/* What has been asked of the store; kinds there were none of are left out. */
+static void print_requests(const json_t *b)
+{
+	const char *kind;
+	json_t *op;
+
+	puts("Requests to the store");
+	json_object_foreach (json_object_get(b, "requests"), kind, op) {
+		uint64_t calls = field_number(op, "calls"), errors = field_number(op, "errors");
+
+		if (calls == 0)
+			continue;
+		printf("  %-24s %" PRIu64 ", %.1f ms each", kind, calls,
+		       (double)field_number(op, "time_us") / 1000 / (double)calls);
+		if (errors > 0)
+			printf(", %" PRIu64 " failed", errors);
+		putchar('\n');
+	}
+	print_bytes("read", field_number(b, "read_bytes"));
+	print_bytes("written", field_number(b, "written_bytes"));
+}
+
 static void print_heads(const json_t *h)
 {
 	puts("Uncommitted");
@@ -127,6 +149,7 @@ static int run(const struct command *self, int argc, char **argv)
 	} else if (r == 0) {
 		print_store(json_object_get(line, "store"));
 		print_reader(line);
+		print_requests(json_object_get(line, "backend"));
 		if (json_object_get(line, "heads"))
 			print_heads(json_object_get(line, "heads"));
 		if (json_object_get(line, "mount"))

@@ -15,6 +15,9 @@ enum {
 
 #define FRAME_HEADER_SIZE(items) ((size_t)FRAME_FIXED_SIZE + (items)*FRAME_ITEM_SIZE + 8)
 
+/* What a frame begins with. */
+#define FRAME_MAGIC "pfsr"
+
 enum pack_codec {
 	CODEC_RAW = 0,
 	CODEC_ZSTD = 1,
@@ -38,6 +41,11 @@ DEFINE_CLEANUP(struct codec *, codec_free)
  * is as it was. */
 int frame_encode(struct codec *c, const struct frame_item *items, uint16_t n, struct span raw,
 		 struct buf *out);
+
+/* The same, but the payload of what is stored raw is not copied: it is @ret_raw (all of @raw), to
+ * stand behind what was appended; else that is empty. */
+int frame_encode_head(struct codec *c, const struct frame_item *items, uint16_t n, struct span raw,
+		      struct buf *out, struct span *ret_raw);
 
 /* A frame's header, read. */
 struct frame {

@@ -170,7 +170,7 @@ int64_t view_read(struct vnode *n, uint64_t off, size_t len, void *buf, struct a
 	return (int64_t)done;
 }
 
-void view_prefetch(struct vnode *n, uint64_t off, size_t len, struct access *acc)
+uint64_t view_prefetch(struct vnode *n, uint64_t off, size_t len, struct access *acc)
 {
 	struct reader *reader = n->view->store->reader;
 	_cleanup_file_ struct file f = { 0 };
@@ -189,8 +189,10 @@ void view_prefetch(struct vnode *n, uint64_t off, size_t len, struct access *acc
 		c = s.content;
 	pthread_mutex_unlock(&n->view->lock);
 	access_may_fetch(acc);
-	if (c.size > 0)
-		content_prefetch(reader, &c, s.content_off, MIN(len, (size_t)s.len), acc);
+	if (c.size == 0)
+		return add_sat(off, len);
+	len = MIN(len, (size_t)s.len);
+	return off + (content_prefetch(reader, &c, s.content_off, len) - s.content_off);
 }
 
 int view_fsync(struct vnode *n)

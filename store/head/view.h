@@ -133,8 +133,9 @@ void view_close(struct vnode *v);
 
 /* How many bytes of the @len at @off (fewer at the end only). */
 int64_t view_read(struct vnode *v, uint64_t off, size_t len, void *buf, struct access *acc);
-/* Starts fetching what a sequential reader will want next. */
-void view_prefetch(struct vnode *v, uint64_t off, size_t len, struct access *acc);
+/* Starts fetching what a sequential reader will want next; returns up to where there is nothing
+ * left to be asked for. */
+uint64_t view_prefetch(struct vnode *v, uint64_t off, size_t len, struct access *acc);
 
 /* All of @data, or an error. @append: at the end, wherever that is. -EFBIG. */
 int view_write(struct vnode *v, uint64_t off, struct span data, bool append, bool kill_priv,

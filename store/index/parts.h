@@ -36,6 +36,7 @@ struct index {
 	uint64_t begun; /* refreshes so far */
 	bool last_had_footers; /* of the last of them, as the next */
 	int last_result;
+	int64_t fetched_at; /* now_ns() of the last look at the store's segments; the refresher's */
 	struct buf bad_packs; /* packs whose footers were damaged; the refresher's */
 };
 

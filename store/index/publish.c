@@ -12,6 +12,7 @@
 enum {
 	PACKS_ENOUGH = 64,
 	MERGE_FANIN = 16,
+	FETCH_EVERY_S = 600,
 };
 
 #define SEGMENT_IDS_ENOUGH (1u << 20) /* 48 MiB */
@@ -123,14 +124,29 @@ static int merge_segments(struct index *x, struct backend *b, const struct deadl
 	return r < 0 ? r : 1;
 }
 
+/* Is it time to ask the store what segments there are? Few commits are worth it; but what others
+ * have published saves storing it again, so now and then. */
+static bool is_time(struct index *x, bool force)
+{
+	uint64_t packs, ids;
+
+	packs_count(x, &packs, &ids);
+	return force || x->fetched_at == 0 ||
+	       now_ns() - x->fetched_at > FETCH_EVERY_S * 1000000000ll || packs >= PACKS_ENOUGH ||
+	       ids >= SEGMENT_IDS_ENOUGH;
+}
+
 static int publish(struct index *x, struct backend *b, bool force, const struct deadline *dl)
 {
 	int r;
 
+	if (!is_time(x, force))
+		return 0;
 	/* What others have published need not be published again. */
 	r = segments_fetch(x->segments, b, dl);
 	if (r < 0)
 		return r;
+	x->fetched_at = now_ns();
 	r = index_drop_covered(x);
 	if (r < 0)
 		return r;

@@ -186,6 +186,8 @@ static int refresh(struct index *x, struct backend *b, bool footers, const struc
 	int r;
 
 	r = segments_fetch(x->segments, b, dl);
+	if (r == 0)
+		x->fetched_at = now_ns();
 	index_drop_covered(x);
 	if (r == 0 && footers)
 		r = learn_packs(x, b, dl);

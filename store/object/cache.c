@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/fdio.h"
@@ -31,6 +32,7 @@
 enum {
 	FILES_OF_BUDGET = 32, /* so many make up the budget */
 	PAUSE_S = 10, /* after the disk was full */
+	IOV_ITEMS = 256, /* written with one call */
 };
 
 #define IDENTITY_KEY "cache/identity"
@@ -257,21 +259,49 @@ static void wake_if_full(struct cache *c)
 		pthread_cond_broadcast(&c->wake);
 }
 
+/* Writes up to IOV_ITEMS of them; *@ret_n: how many. */
+static int write_some(int fd, uint64_t at, const struct cache_item *items, size_t n, size_t *ret_n)
+{
+	struct iovec v[IOV_ITEMS] = { 0 };
+	size_t count = MIN(n, ARRAY_SIZE(v)), len = 0;
+	ssize_t done;
+	int r = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		v[i] = (struct iovec){ (void *)items[i].data.data, items[i].data.len };
+		len += v[i].iov_len;
+	}
+	done = pwritev(fd, v, (int)count, (off_t)at);
+	*ret_n = count;
+	if (done == (ssize_t)len)
+		return 0;
+	/* It was cut short: by a signal, or by a disk that is full, which will say so now. */
+	for (size_t i = 0; r == 0 && i < count; at += items[i].data.len, i++)
+		r = pwrite_all(fd, items[i].data.data, items[i].data.len, at);
+	return r;
+}
+
 static int write_items(struct cache *c, uint32_t number, uint64_t at,
 		       const struct cache_item *items, size_t n)
 {
 	char name[CACHE_NAME_SIZE];
 	_cleanup_close_ int fd = openat(c->dirfd, cache_file_name(number, name),
 					O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	_cleanup_buf_ struct buf all = { 0 };
 
 	if (fd < 0)
 		return -errno;
-	if (n == 1)
-		return pwrite_all(fd, items[0].data.data, items[0].data.len, at);
-	for (size_t i = 0; i < n; i++)
-		buf_put(&all, items[i].data.data, items[i].data.len);
-	return buf_failed(&all) ? -ENOMEM : pwrite_all(fd, all.data, all.len, at);
+	while (n > 0) {
+		size_t some;
+		int r = write_some(fd, at, items, n, &some);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < some; i++)
+			at += items[i].data.len;
+		items += some;
+		n -= some;
+	}
+	return 0;
 }
 
 static struct index_cached *entries_of(uint32_t number, uint64_t at, const struct cache_item *items,
@@ -381,4 +411,10 @@ uint64_t cache_used(struct cache *c)
 {
 	WITH_LOCK(&c->lock);
 	return c->used;
+}
+
+uint64_t cache_budget(struct cache *c)
+{
+	WITH_LOCK(&c->lock);
+	return c->budget;
 }

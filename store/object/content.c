@@ -3,11 +3,7 @@
  * Reading files' contents: inlined bytes, one chunk, or the extents of a tree, holes as zeroes.
  */
 #include "format/xattr.h"
-#include "object/reader_parts.h"
-
-enum {
-	AHEAD_MAX = 16
-}; /* chunks of one read that are asked for at once */
+#include "object/ahead.h"
 
 static int source_get(struct node_source *s, const struct oid *id, const struct loc *hint,
 		      struct node **ret)
@@ -67,9 +63,11 @@ static int walk_next(struct walk *w, const struct extent_rec *x)
 	return tree_next(&w->cursor);
 }
 
-/* Asks for the chunks of a range, as far as the tree's nodes are here. */
-static void ask_ahead(struct reader *r, const struct content *c, uint64_t off, uint64_t end)
+/* Asks for the chunks of a range, as far as the tree's nodes are here and there is room; says up to
+ * where. */
+static uint64_t ask_ahead(struct reader *r, const struct content *c, uint64_t off, uint64_t end)
 {
+	struct ahead ahead = { .reader = r };
 	_cleanup_(walk_release) struct walk w;
 	_cleanup_access_ struct access acc;
 	struct extent_rec x;
@@ -78,11 +76,15 @@ static void ask_ahead(struct reader *r, const struct content *c, uint64_t off, u
 	access_init(&acc, r, false);
 	access_at_hand(&acc);
 	e = walk_begin(&w, r, c, off, &acc);
-	for (unsigned n = 0; e == 0 && n < AHEAD_MAX && w.start < end && walk_get(&w, &x); n++) {
-		if (!x.is_hole)
-			reader_prefetch(r, &x.id, &x.loc);
+	if (e < 0)
+		return off;
+	while (e == 0 && w.start < end && walk_get(&w, &x)) {
+		if (!x.is_hole && !ahead_add(&ahead, &x.id, &x.loc))
+			break;
 		e = walk_next(&w, &x);
 	}
+	ahead_end(&ahead);
+	return MAX(w.start, off);
 }
 
 static bool is_in_memory(struct reader *r, const struct extent_rec *x)
@@ -170,15 +172,16 @@ int64_t content_read(struct reader *r, const struct content *c, uint64_t off, si
 	return (int64_t)len;
 }
 
-void content_prefetch(struct reader *r, const struct content *c, uint64_t off, size_t len,
-		      struct access *acc)
+uint64_t content_prefetch(struct reader *r, const struct content *c, uint64_t off, size_t len)
 {
+	uint64_t end = add_sat(off, len);
+
 	if (off >= c->size || c->inlined.len > 0)
-		return;
+		return end;
 	if (c->kind == CONTENT_EXTENTS)
-		ask_ahead(r, c, off, add_sat(off, len));
-	else
-		reader_prefetch(r, &c->id, &c->loc);
+		return ask_ahead(r, c, off, end);
+	reader_prefetch(r, &c->id, &c->loc);
+	return end;
 }
 
 int xattrs_load(struct reader *r, const struct xattrs *x, struct access *acc, struct buf *ret)

@@ -23,7 +23,6 @@ enum {
 	TRIES_MAX = 8, /* places at which an object is looked for */
 };
 
-/* A frame on its way. */
 struct flight {
 	struct hnode hash;
 	struct id128 pack;
@@ -88,9 +87,9 @@ static int join(struct reader *r, struct flight *f, const struct deadline *dl, s
 	return e;
 }
 
-static struct flight *take_off(struct reader *r, const struct loc *at)
+struct flight *flight_begin(struct reader *r, const struct loc *at)
 {
-	struct flight *f = new0(struct flight, 1);
+	struct flight *f = find_flight(r, at) ? NULL : new0(struct flight, 1);
 
 	if (!f)
 		return NULL;
@@ -111,11 +110,23 @@ static void remember(struct reader *r, struct load *l)
 		if (l->items[i].node)
 			memory_add_node(r->memory, l->items[i].node);
 	memory_add_parcel(r->memory, l->parcel);
-	reader_spill(r, l);
+}
+
+void flight_end(struct reader *r, struct flight *f, int result, struct load *l)
+{
+	if (result == 0)
+		remember(r, l);
+	WITH_LOCK(&r->lock);
+	f->result = result == -EAGAIN ? -ETIME : result;
+	f->load = result == 0 ? load_ref(l) : NULL;
+	f->has_landed = true;
+	htab_remove(&r->flights, &f->hash);
+	pthread_cond_broadcast(&r->landed);
+	flight_put(f);
 }
 
 /* The frame at @at, read by this thread or another. */
-static int get_frame(struct reader *r, const struct loc *at, bool at_once,
+static int get_frame(struct reader *r, const struct loc *at, bool is_node, bool at_once,
 		     const struct deadline *dl, struct load **ret)
 {
 	struct flight *f;
@@ -132,20 +143,15 @@ static int get_frame(struct reader *r, const struct loc *at, bool at_once,
 		if (e < 0)
 			return e;
 	}
-	f = take_off(r, at);
+	f = flight_begin(r, at);
 	if (!f)
 		return -ENOMEM;
 	pthread_mutex_unlock(&r->lock);
-	e = loader_read(r->loader, at, at_once, dl, ret);
+	e = loader_read(r->loader, at, is_node, at_once, dl, ret);
+	flight_end(r, f, e, e == 0 ? *ret : NULL);
 	if (e == 0)
-		remember(r, *ret);
+		reader_spill(r, ret, 1);
 	pthread_mutex_lock(&r->lock);
-	f->result = e == -EAGAIN ? -ETIME : e;
-	f->load = e == 0 ? load_ref(*ret) : NULL;
-	f->has_landed = true;
-	htab_remove(&r->flights, &f->hash);
-	pthread_cond_broadcast(&r->landed);
-	flight_put(f);
 	return e;
 }
 
@@ -159,7 +165,7 @@ static int try_place(struct reader *r, const struct wanted *w, const struct loc 
 	const struct load_item *i;
 	int e;
 
-	e = get_frame(r, at, at_once, dl, &l);
+	e = get_frame(r, at, w->kind == OID_NODE, at_once, dl, &l);
 	if (e < 0)
 		return e;
 	i = load_find(l, w->kind, w->id, at->item);

@@ -22,8 +22,7 @@ enum {
 struct loader {
 	struct backend *backend;
 	struct windows *windows;
-	void (*fetched)(uint64_t bytes, void *ctx);
-	void *ctx;
+	struct load_watch watch;
 	pthread_mutex_t lock;
 	struct codec *codecs[CODECS_KEPT]; /* guarded by lock: idle ones */
 	unsigned codec_count; /* guarded by lock */
@@ -33,6 +32,7 @@ struct loader {
 struct taking {
 	struct loader *loader;
 	const struct loc *at;
+	enum window_reach reach;
 	bool at_once;
 	const struct deadline *dl;
 	struct window *windows[WINDOWS_MAX]; /* references */
@@ -74,8 +74,8 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 	return NULL;
 }
 
-int loader_new(struct backend *backend, uint64_t window_bytes,
-	       void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct loader **ret)
+int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
+	       struct loader **ret)
 {
 	struct loader *l = new0(struct loader, 1);
 	int r;
@@ -83,9 +83,8 @@ int loader_new(struct backend *backend, uint64_t window_bytes,
 	if (!l)
 		return -ENOMEM;
 	l->backend = backend;
-	l->fetched = fetched;
-	l->ctx = ctx;
-	r = windows_new(backend, window_bytes, fetched, ctx, &l->windows);
+	l->watch = *watch;
+	r = windows_new(backend, window_bytes, watch, &l->windows);
 	if (r < 0) {
 		free(l);
 		return r;
@@ -150,7 +149,8 @@ static int next_window(struct taking *t, uint64_t off, struct span *ret)
 	} else {
 		if (t->window_count == WINDOWS_MAX)
 			return -EBADMSG;
-		r = windows_get(t->loader->windows, &t->at->pack, number, t->at_once, t->dl, &w);
+		r = windows_get(t->loader->windows, &t->at->pack, number, t->reach, t->at_once,
+				t->dl, &w);
 		if (r < 0)
 			return r;
 		t->windows[t->window_count++] = w;
@@ -172,7 +172,7 @@ static int read_exactly(struct taking *t, uint64_t off, size_t len, uint8_t *p, 
 	if (r < 0)
 		return r;
 	t->has_end = *ret_len < len;
-	t->loader->fetched(*ret_len, t->loader->ctx);
+	t->loader->watch.fetched(*ret_len, t->loader->watch.ctx);
 	return 0;
 }
 
@@ -291,30 +291,37 @@ static int take_apart(const struct frame *f, uint8_t *bytes, size_t size, const 
 	return 0;
 }
 
+/* Decoded or copied to memory of its own. */
+static int unpack_copy(struct loader *l, const struct frame *f, struct span payload,
+		       struct load **ret)
+{
+	uint8_t *raw = malloc(f->raw_len);
+	struct codec *c;
+	int r;
+
+	if (!raw)
+		return -ENOMEM;
+	c = codec_take(l);
+	r = c ? frame_decode(c, f, payload, raw) : -ENOMEM;
+	if (c)
+		codec_give(l, c);
+	if (r < 0) {
+		free(raw);
+		return r;
+	}
+	return take_apart(f, raw, f->raw_len, raw, ret);
+}
+
 static int unpack(struct taking *t, const struct frame *f, struct load **ret)
 {
 	struct span payload = span_of(t->bytes.data + f->header_len, f->stored_len);
-	struct codec *c;
-	uint8_t *raw;
-	int r;
 
 	/* The header borrows the bytes too, so they may only move whole. */
 	if (f->codec == CODEC_RAW && t->own && f->raw_len == f->stored_len) {
 		t->own = NULL;
 		return take_apart(f, (uint8_t *)t->bytes.data, t->bytes.len, payload.data, ret);
 	}
-	raw = malloc(f->raw_len);
-	if (!raw)
-		return -ENOMEM;
-	c = codec_take(t->loader);
-	r = c ? frame_decode(c, f, payload, raw) : -ENOMEM;
-	if (c)
-		codec_give(t->loader, c);
-	if (r < 0) {
-		free(raw);
-		return r;
-	}
-	return take_apart(f, raw, f->raw_len, raw, ret);
+	return unpack_copy(t->loader, f, payload, ret);
 }
 
 static bool is_all_good(const struct load *l)
@@ -325,12 +332,13 @@ static bool is_all_good(const struct load *l)
 	return true;
 }
 
-int loader_read(struct loader *l, const struct loc *at, bool at_once, const struct deadline *dl,
-		struct load **ret)
+int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_once,
+		const struct deadline *dl, struct load **ret)
 {
 	_cleanup_(taking_release) struct taking t = {
 		.loader = l,
 		.at = at,
+		.reach = is_node ? REACH_AROUND : REACH_NEXT,
 		.at_once = at_once,
 		.dl = dl,
 	};
@@ -345,4 +353,40 @@ int loader_read(struct loader *l, const struct loc *at, bool at_once, const stru
 		for (unsigned i = 0; i < t.window_count; i++)
 			window_distrust(t.windows[i]);
 	return r;
+}
+
+int loader_unpack(struct loader *l, struct span bytes, struct load **ret)
+{
+	struct frame f;
+	size_t need;
+
+	if (frame_header_read(bytes, &f, &need) < 0 || frame_len(&f) != bytes.len)
+		return -EBADMSG;
+	return unpack_copy(l, &f, span_of(bytes.data + f.header_len, f.stored_len), ret);
+}
+
+/* A frame that lies in @bytes from @off on. */
+static int unpack_at(struct loader *l, struct span bytes, size_t off, size_t len, struct load **ret)
+{
+	if (off > bytes.len || len > bytes.len - off)
+		return -EBADMSG;
+	return loader_unpack(l, span_of(bytes.data + off, len), ret);
+}
+
+void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
+		     struct load **ret, int *results)
+{
+	size_t len = (size_t)(at[n - 1].offset - at[0].offset) + at[n - 1].frame_len, got = 0;
+	_cleanup_free_ uint8_t *bytes = malloc(len);
+	int r = -ENOMEM;
+
+	if (bytes)
+		r = l->backend->ops->get(l->backend, pack_key(&at[0].pack).s, at[0].offset, len,
+					 bytes, dl, &got);
+	if (r == 0)
+		l->watch.fetched(got, l->watch.ctx);
+	for (unsigned i = 0; i < n; i++)
+		results[i] = r < 0 ? r
+				   : unpack_at(l, span_of(bytes, got), at[i].offset - at[0].offset,
+					       at[i].frame_len, &ret[i]);
 }

@@ -39,17 +39,28 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 /* Reads frames. */
 struct loader;
 
-/* @backend is borrowed; @window_bytes for what is kept of packs as they are. @fetched is told of
- * each read. */
-int loader_new(struct backend *backend, uint64_t window_bytes,
-	       void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct loader **ret);
+/* @backend is borrowed; @window_bytes for what is kept of packs as they are; @watch is copied. */
+int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
+	       struct loader **ret);
 void loader_free(struct loader *l);
 DEFINE_CLEANUP(struct loader *, loader_free)
 
 /*
- * Reads the frame at @at. 0 also when items are damaged. With @at_once only from what is kept: else
- * -EAGAIN. -ENOENT: no such pack; -EBADMSG: no whole frame lies there; -ENOMEM; or the backend's
- * errors.
+ * Reads the frame at @at, in which a node is wanted (@is_node) or a chunk. 0 also when items are
+ * damaged. With @at_once only from what is kept: else -EAGAIN. -ENOENT: no such pack; -EBADMSG: no
+ * whole frame lies there; -ENOMEM; or the backend's errors.
  */
-int loader_read(struct loader *l, const struct loc *at, bool at_once, const struct deadline *dl,
-		struct load **ret);
+int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_once,
+		const struct deadline *dl, struct load **ret);
+
+/*
+ * Reads @n frames that lie behind one another, each of the length that its place says, with one
+ * request. For each 0 in @results, also when items are damaged, and what it gave in @ret; or an
+ * error as above.
+ */
+void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
+		     struct load **ret, int *results);
+
+/* Takes a frame apart that lies in @bytes, which are copied. 0, also when items are damaged;
+ * -EBADMSG, -ENOMEM. */
+int loader_unpack(struct loader *l, struct span bytes, struct load **ret);

@@ -5,6 +5,8 @@
  *	memory.c	what is in memory
  *	window.c load.c	packs and frames, as they come
  *	fetch.c		where an object lies
+ *	ahead.c		chunks that will be wanted
+ *	arrival.c	what came with what was wanted
  *	spill.c		what goes to the disk
  *	content.c	files' contents
  */
@@ -33,6 +35,7 @@ static void count_fetch(uint64_t bytes, void *ctx)
 int reader_new(const struct reader_options *o, struct reader **ret)
 {
 	_cleanup_(reader_freep) struct reader *r = new0(struct reader, 1);
+	struct load_watch watch = { .fetched = count_fetch, .arrived = reader_arrived, .ctx = r };
 	uint64_t windows = MAX(o->node_bytes / 4, WINDOWS_MIN);
 	int e;
 
@@ -44,7 +47,7 @@ int reader_new(const struct reader_options *o, struct reader **ret)
 	list_init(&r->verdict_order);
 	e = memory_new(o->node_bytes, o->chunk_bytes, &r->memory);
 	if (e == 0)
-		e = loader_new(o->backend, MIN(windows, WINDOWS_MAX), count_fetch, r, &r->loader);
+		e = loader_new(o->backend, MIN(windows, WINDOWS_MAX), &watch, &r->loader);
 	if (e == 0)
 		e = pool_new("fetch", o->fetch_threads, &r->pool);
 	if (e < 0)

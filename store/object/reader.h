@@ -82,9 +82,9 @@ struct reader_source reader_source(struct reader *r, struct access *acc);
 int64_t content_read(struct reader *r, const struct content *c, uint64_t off, size_t len, void *buf,
 		     struct access *acc);
 
-/* Starts fetching the chunks of [@off, @off + @len), as far as the tree's nodes are at hand. */
-void content_prefetch(struct reader *r, const struct content *c, uint64_t off, size_t len,
-		      struct access *acc);
+/* Starts fetching the chunks of [@off, @off + @len), as far as the tree's nodes are at hand and
+ * there is room; never waits. Returns up to where they are on their way, or here. */
+uint64_t content_prefetch(struct reader *r, const struct content *c, uint64_t off, size_t len);
 
 /* The extended attributes of an inode as one list, in @ret (emptied first). */
 int xattrs_load(struct reader *r, const struct xattrs *x, struct access *acc, struct buf *ret);

@@ -32,6 +32,8 @@ struct reader {
 	struct list verdict_order; /* oldest first */
 	unsigned verdict_count;
 	unsigned prefetches; /* queued or running */
+	uint64_t arriving; /* bytes of packs that are being taken apart (arrival.c) */
+	uint64_t ahead_bytes; /* the same of runs (ahead.h), as stored */
 	uint64_t spilling; /* bytes on their way to the disk */
 };
 
@@ -50,10 +52,21 @@ struct wanted {
 int reader_fetch(struct reader *r, const struct wanted *w, bool at_once, bool quiet,
 		 const struct deadline *dl, struct load **ret, const struct load_item **ret_item);
 
+/* A frame on its way. With the reader's lock held: NULL when somebody is fetching it already, or
+ * without memory. Who began it must end it, with what came of it: @l (borrowed), or an error; what
+ * goes to the disk is his to see to. */
+struct flight;
+struct flight *flight_begin(struct reader *r, const struct loc *at);
+void flight_end(struct reader *r, struct flight *f, int result, struct load *l);
+
 void verdicts_release(struct reader *r);
 
-/* Starts putting a frame's items on the disk (spill.c). */
-void reader_spill(struct reader *r, struct load *l);
+/* Starts putting the items of frames on the disk, where they lie together (spill.c). NULL is no
+ * frame. */
+void reader_spill(struct reader *r, struct load *const *l, unsigned n);
+
+/* Bytes of a pack came with a small frame; @bytes are taken. The windows' callback (arrival.c). */
+void reader_arrived(const struct id128 *pack, uint64_t off, uint8_t *bytes, size_t len, void *ctx);
 
 /* What @acc allows, or everything. */
 const struct deadline *access_deadline(const struct access *acc);

@@ -111,6 +111,19 @@ int refs_is_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, 
 	return e < 0 ? e : finding_is_live(f);
 }
 
+int refs_was_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, const char *name,
+		   const struct deadline *dl)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = dl ? *dl : DEADLINE_NEVER };
+	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	int e;
+
+	e = facts_get(r->facts, FINDING_REF, refs_key(kind, repo, name).s, &w, &f);
+	if (e < 0)
+		return e;
+	return finding_is_live(f) ? refs_is_taken(r, kind, repo, name, dl) : 0;
+}
+
 int refs_repo(struct refs *r, const char *name, const struct refs_wait *w, struct repo_rec *ret)
 {
 	_cleanup_(finding_unrefp) struct finding *f = NULL;

@@ -23,7 +23,8 @@ int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 	e = refs_point(r, repo, target, dl, &next);
 	if (e < 0)
 		return e;
-	e = refs_is_taken(r, REF_BRANCH, repo, name, dl);
+	/* A look of a moment ago will do: there is one after as well. */
+	e = refs_was_taken(r, REF_BRANCH, repo, name, dl);
 	if (e != 0)
 		return e < 0 ? e : -EEXIST;
 	e = refs_place(r, repo, name, &next, dl, &now);

@@ -102,6 +102,10 @@ void refs_learn_listed(struct refs *r, enum ref_kind kind, const struct id128 *r
 int refs_is_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, const char *name,
 		  const struct deadline *dl);
 
+/* The same, but that there is none may be an answer of a while ago. */
+int refs_was_taken(struct refs *r, enum ref_kind kind, const struct id128 *repo, const char *name,
+		   const struct deadline *dl);
+
 /* -EBUSY when @branch is the default one of its repo. */
 int refs_check_not_default(struct refs *r, const struct id128 *repo, const char *branch,
 			   const struct deadline *dl);

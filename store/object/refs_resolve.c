@@ -31,14 +31,12 @@ static int resolve_ref(struct refs *r, const struct id128 *repo, enum ref_kind k
 	return 0;
 }
 
+/* Mostly it is a branch: the name is asked for when it is not, which is a request less. */
 static int resolve_name(struct refs *r, const struct id128 *repo, const char *name,
 			const struct refs_wait *w, struct resolved *ret)
 {
-	int e;
+	int e = resolve_ref(r, repo, REF_BRANCH, name, w, ret);
 
-	/* What both need is asked for at once. */
-	facts_refresh(r->facts, FINDING_REF, name_key(repo, name).s, r->options.refresh_ms);
-	e = resolve_ref(r, repo, REF_BRANCH, name, w, ret);
 	return e == -ENOENT ? resolve_ref(r, repo, REF_NAME, name, w, ret) : e;
 }
 

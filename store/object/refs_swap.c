@@ -145,10 +145,14 @@ int refs_place(struct refs *r, const struct id128 *repo, const char *name, struc
 	       const struct deadline *dl, struct finding **ret_live)
 {
 	struct key key = refs_key(next->kind, repo, name);
-	_cleanup_(finding_unrefp) struct finding *now = NULL;
-	int e;
+	_cleanup_(finding_unrefp) struct finding *now = facts_peek(r->facts, FINDING_REF, key.s);
+	int e = 0;
 
-	e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
+	/* What was known as free may have been taken since: then the swap says so. */
+	if (!now || finding_is_live(now)) {
+		finding_unref(TAKE_PTR(now));
+		e = facts_look(r->facts, FINDING_REF, key.s, dl, &now);
+	}
 	if (e < 0)
 		return e;
 	while (!finding_is_live(now)) {

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/count.h"
 #include "backend/guard.h"
 #include "backend/probe.h"
 #include "base/fdio.h"
@@ -34,6 +35,7 @@ enum {
 	PROBE_MS = 60000,
 	FETCHERS_LOCAL = 2,
 	FETCHERS_REMOTE = 8,
+	UPLOADERS = 3,
 };
 
 /* The state directory's copy of the store's `format`. */
@@ -356,6 +358,8 @@ static int open_objects(struct store *s, const struct store_options *o)
 		r = refs_new(&refs, &s->refs);
 	if (r == 0)
 		r = pool_new("work", o->threads ? o->threads : cpu_count(), &s->pool);
+	if (r == 0)
+		r = pool_new("upload", UPLOADERS, &s->uploads);
 	return r;
 }
 
@@ -385,13 +389,33 @@ static void name_writer(struct store *s)
 		snprintf(s->writer, sizeof(s->writer), "%u@%.150s", geteuid(), s->machine);
 }
 
-int store_open(const char *url, const struct store_options *o, struct store **ret)
+/* The backend with its layers. */
+static int open_backend(struct store *s, const char *url, const struct store_options *o,
+			bool *ret_is_served)
 {
-	_cleanup_(store_freep) struct store *s = new0(struct store, 1);
-	struct backend_options backend = {
+	struct backend_options bo = {
 		.single_writer = o->single_writer,
 		.read_only = o->read_only,
 	};
+	struct backend *inner;
+	int r;
+
+	r = backend_open(url, &bo, &inner);
+	if (r < 0)
+		return r;
+	r = count_backend_new(inner, &s->counted);
+	if (r < 0) {
+		backend_free(inner);
+		return r;
+	}
+	*ret_is_served = inner->is_served;
+	s->backend = o->layer ? o->layer(s->counted) : s->counted;
+	return 0;
+}
+
+int store_open(const char *url, const struct store_options *o, struct store **ret)
+{
+	_cleanup_(store_freep) struct store *s = new0(struct store, 1);
 	_cleanup_buf_ struct buf object = { 0 };
 	bool is_served;
 	int r;
@@ -407,12 +431,9 @@ int store_open(const char *url, const struct store_options *o, struct store **re
 			return log_errno(s->state_fd, "the state directory %s cannot be used",
 					 o->state_dir);
 	}
-	r = backend_open(url, &backend, &s->backend);
+	r = open_backend(s, url, o, &is_served);
 	if (r < 0)
 		return r;
-	is_served = s->backend->is_served;
-	if (o->layer)
-		s->backend = o->layer(s->backend);
 	r = load_format(s, s->state_fd, &object);
 	if (r == 0)
 		r = judge_format(&s->format, s->backend->url, s->read_only);
@@ -447,6 +468,7 @@ void store_free(struct store *s)
 	reader_free(s->reader);
 	cache_free(s->cache);
 	index_free(s->index);
+	pool_free(s->uploads);
 	pool_free(s->pool);
 	backend_free(s->backend);
 	closep(&s->state_fd);

@@ -40,12 +40,14 @@ enum trust {
 
 struct store {
 	struct backend *backend; /* owned, as all below */
+	struct backend *counted; /* borrowed: the layer of it that counts (backend/count.h) */
 	struct format_rec format;
 	struct index *index;
 	struct cache *cache; /* NULL: none */
 	struct reader *reader;
 	struct refs *refs;
-	struct pool *pool;
+	struct pool *pool; /* for hashing and compression */
+	struct pool *uploads; /* for what waits for the backend */
 	int state_fd;
 	char *temporary; /* owned: a state directory that goes with the store; NULL: it stays */
 	bool read_only;

@@ -38,8 +38,7 @@ struct slot {
 struct windows {
 	struct backend *backend;
 	uint64_t budget;
-	void (*fetched)(uint64_t bytes, void *ctx);
-	void *ctx;
+	struct load_watch watch;
 	pthread_mutex_t lock;
 	pthread_cond_t read;
 	struct htab table; /* guarded by lock, as all below */
@@ -47,8 +46,8 @@ struct windows {
 	uint64_t used;
 };
 
-int windows_new(struct backend *backend, uint64_t budget,
-		void (*fetched)(uint64_t bytes, void *ctx), void *ctx, struct windows **ret)
+int windows_new(struct backend *backend, uint64_t budget, const struct load_watch *watch,
+		struct windows **ret)
 {
 	struct windows *w = new0(struct windows, 1);
 
@@ -56,8 +55,7 @@ int windows_new(struct backend *backend, uint64_t budget,
 		return -ENOMEM;
 	w->backend = backend;
 	w->budget = budget;
-	w->fetched = fetched;
-	w->ctx = ctx;
+	w->watch = *watch;
 	pthread_mutex_init(&w->lock, NULL);
 	cond_init(&w->read);
 	list_init(&w->lru);
@@ -113,6 +111,7 @@ static struct slot *find(struct windows *w, const struct id128 *pack, uint64_t n
 	return NULL;
 }
 
+/* A new one, which is the table's. */
 static struct slot *add(struct windows *w, const struct id128 *pack, uint64_t number)
 {
 	struct slot *s = new0(struct slot, 1);
@@ -122,7 +121,7 @@ static struct slot *add(struct windows *w, const struct id128 *pack, uint64_t nu
 	s->pack = *pack;
 	s->number = number;
 	s->window.owner = w;
-	s->refs = 2; /* the table's and the reader's */
+	s->refs = 1;
 	if (htab_insert(&w->table, &s->hash, hash_of(pack, number)) < 0) {
 		free(s);
 		return NULL;
@@ -130,40 +129,121 @@ static struct slot *add(struct windows *w, const struct id128 *pack, uint64_t nu
 	return s;
 }
 
-/* Reads it, with the lock given up. */
-static int fill(struct windows *w, struct slot *s, const struct deadline *dl)
+/* Windows that are read with one request, one behind the other; in the table, and referenced. */
+struct group {
+	uint64_t first;
+	unsigned count;
+	struct slot *slots[WINDOWS_TOGETHER]; /* by their number modulo that */
+};
+
+static bool has_neighbour(struct windows *w, const struct id128 *pack, uint64_t number,
+			  enum window_reach reach)
 {
-	uint8_t *data = malloc(WINDOW_SIZE);
-	size_t len = 0;
+	if (reach == REACH_NEXT)
+		return number > 0 && find(w, pack, number - 1);
+	list_for_each (s, &w->lru, struct slot, lru)
+		if (id128_equal(&s->pack, pack))
+			return true;
+	return false;
+}
+
+static bool take_in(struct windows *w, const struct id128 *pack, uint64_t number, struct group *g)
+{
+	struct slot *s = add(w, pack, number);
+
+	if (!s)
+		return false;
+	s->refs++;
+	g->slots[number % WINDOWS_TOGETHER] = s;
+	g->count++;
+	return true;
+}
+
+/* The window @number, which is not here, and neighbours that are not either. False: no memory. */
+static bool gather(struct windows *w, const struct id128 *pack, uint64_t number,
+		   enum window_reach reach, struct group *g)
+{
+	bool has_company = has_neighbour(w, pack, number, reach);
+	uint64_t lowest = number;
+
+	*g = (struct group){ .first = number };
+	if (reach == REACH_AROUND)
+		lowest = ALIGN_DOWN(number, (uint64_t)WINDOWS_TOGETHER);
+	if (!take_in(w, pack, number, g))
+		return false;
+	if (!has_company)
+		return true;
+	while (g->first > lowest && !find(w, pack, g->first - 1) &&
+	       take_in(w, pack, g->first - 1, g))
+		g->first--;
+	while (g->first + g->count < lowest + WINDOWS_TOGETHER &&
+	       !find(w, pack, g->first + g->count) && take_in(w, pack, g->first + g->count, g))
+		;
+	return true;
+}
+
+/* What was read of it comes in, or it goes. */
+static void settle(struct windows *w, struct slot *s, const uint8_t *bytes, size_t len)
+{
+	s->data = malloc(MAX(len, (size_t)1)); /* packs may be small */
+	if (!s->data) {
+		slot_remove(w, s);
+		return;
+	}
+	memcpy(s->data, bytes, len);
+	s->window.bytes = s->data;
+	s->window.len = (uint32_t)len;
+	s->state = HERE;
+	list_prepend(&w->lru, &s->lru);
+	w->used += len;
+}
+
+/* Reads them, with the lock given up, and gives the references back but for @wanted's. */
+static int fill(struct windows *w, struct group *g, struct slot *wanted, const struct deadline *dl)
+{
+	const struct slot *first = g->slots[g->first % WINDOWS_TOGETHER];
+	size_t size = g->count * (size_t)WINDOW_SIZE, len = 0;
+	_cleanup_free_ uint8_t *data = malloc(size);
+	const struct id128 pack = first->pack;
+	uint64_t off = first->number * WINDOW_SIZE;
 	int r = -ENOMEM;
 
 	pthread_mutex_unlock(&w->lock);
 	if (data)
-		r = w->backend->ops->get(w->backend, pack_key(&s->pack).s, s->number * WINDOW_SIZE,
-					 WINDOW_SIZE, data, dl, &len);
+		r = w->backend->ops->get(w->backend, pack_key(&pack).s, off, size, data, dl, &len);
 	if (r == 0)
-		w->fetched(len, w->ctx);
+		w->watch.fetched(len, w->watch.ctx);
 	pthread_mutex_lock(&w->lock);
-	if (r < 0) {
-		free(data);
-		slot_remove(w, s);
-	} else {
-		s->data = realloc(data, MAX(len, (size_t)1)) ?: data; /* packs may be small */
-		s->window.bytes = s->data;
-		s->window.len = (uint32_t)len;
-		s->state = HERE;
-		list_prepend(&w->lru, &s->lru);
-		w->used += len;
-		while (w->used > w->budget && w->lru.prev != &s->lru)
-			slot_remove(w, list_entry(w->lru.prev, struct slot, lru));
+	for (unsigned i = 0; i < g->count; i++) {
+		struct slot *s = g->slots[(g->first + i) % WINDOWS_TOGETHER];
+		size_t at = MIN(i * (size_t)WINDOW_SIZE, len);
+
+		/* Beyond the pack's end there is nothing to keep. */
+		if (r < 0 || (at == len && s != wanted))
+			slot_remove(w, s);
+		else
+			settle(w, s, data + at, MIN(len - at, (size_t)WINDOW_SIZE));
+		if (s != wanted)
+			slot_put(s);
 	}
+	while (w->used > w->budget && w->lru.prev != w->lru.next)
+		slot_remove(w, list_entry(w->lru.prev, struct slot, lru));
 	pthread_cond_broadcast(&w->read);
-	return r;
+	if (r < 0)
+		return r;
+	if (w->watch.arrived) {
+		pthread_mutex_unlock(&w->lock);
+		w->watch.arrived(&pack, off, TAKE_PTR(data), len, w->watch.ctx);
+		pthread_mutex_lock(&w->lock);
+	}
+	return wanted->data ? 0 : -ENOMEM;
 }
 
-int windows_get(struct windows *w, const struct id128 *pack, uint64_t number, bool at_once,
-		const struct deadline *dl, struct window **ret)
+int windows_get(struct windows *w, const struct id128 *pack, uint64_t number,
+		enum window_reach reach, bool at_once, const struct deadline *dl,
+		struct window **ret)
 {
+	struct group g;
 	struct slot *s;
 	int r;
 
@@ -183,10 +263,10 @@ int windows_get(struct windows *w, const struct id128 *pack, uint64_t number, bo
 	}
 	if (at_once)
 		return -EAGAIN;
-	s = add(w, pack, number);
-	if (!s)
+	if (!gather(w, pack, number, reach, &g))
 		return -ENOMEM;
-	r = fill(w, s, dl);
+	s = g.slots[number % WINDOWS_TOGETHER];
+	r = fill(w, &g, s, dl);
 	if (r < 0)
 		slot_put(s);
 	else

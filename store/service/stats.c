@@ -4,7 +4,7 @@
  */
 #include <unistd.h>
 
-#include "backend/backend.h"
+#include "backend/count.h"
 #include "base/log.h"
 #include "format/key.h"
 #include "format/pack.h"
@@ -68,6 +68,26 @@ static void put_cached(struct request *q, struct answer *a)
 	answer_object(a, "index", &x);
 	answer_number(a, "cached_bytes", s->cache ? cache_used(s->cache) : 0);
 	answer_text(a, "conditions", trust_word(s));
+}
+
+static void put_requests(struct request *q, struct answer *a)
+{
+	struct answer all = answer_new(), ops = answer_new();
+	struct backend_counts c;
+
+	count_backend_get(q->service->store->counted, &c);
+	for (size_t i = 0; i < COUNT_OP_COUNT; i++) {
+		struct answer op = answer_new();
+
+		answer_number(&op, "calls", c.ops[i].calls);
+		answer_number(&op, "errors", c.ops[i].errors);
+		answer_number(&op, "time_us", c.ops[i].time_us);
+		answer_object(&ops, count_op_names[i], &op);
+	}
+	answer_object(&all, "requests", &ops);
+	answer_number(&all, "read_bytes", c.read_bytes);
+	answer_number(&all, "written_bytes", c.written_bytes);
+	answer_object(a, "backend", &all);
 }
 
 static void put_heads(struct request *q, struct answer *a)
@@ -249,9 +269,10 @@ static int put_store(struct request *q, struct answer *a)
  *	store?: also of the store as a whole, which takes listing it
  *
  * One line: {reader: {...}, index: {...}, cached_bytes, conditions: who keeps them, as
- * object/trust.h says, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits, packs,
- * stored_bytes: of packs, unique_bytes: of different chunks before compression, commit_bytes: of
- * all commits as if each were a copy, is_estimate, damaged: how many commits and repos' records
+ * object/trust.h says, backend: {requests: by kind {calls, errors, time_us}, read_bytes,
+ * written_bytes: of objects}, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits,
+ * packs, stored_bytes: of packs, unique_bytes: of different chunks before compression, commit_bytes:
+ * of all commits as if each were a copy, is_estimate, damaged: how many commits and repos' records
  * could not be counted}}. So unique_bytes / stored_bytes is how well things compress, commit_bytes
  * / unique_bytes how much is shared.
  */
@@ -265,6 +286,7 @@ int verb_stats(struct request *q)
 	if (r < 0)
 		return r;
 	put_cached(q, &a);
+	put_requests(q, &a);
 	if (q->service->heads)
 		put_heads(q, &a);
 	if (q->service->stats) {

@@ -17,7 +17,7 @@
 #include "transfer/export.h"
 
 enum {
-	AHEAD = 8 << 20, /* bytes of a large file that are asked for before they are needed */
+	AHEAD = 16 << 20, /* bytes of a large file that are asked for before they are needed */
 	TEMP_TRIES = 100,
 };
 
@@ -156,10 +156,8 @@ static int write_extents(struct writing *w, int fd, const struct content *c)
 	while (r == 0 && !at.is_end) {
 		struct extent_rec x;
 
-		if (off + AHEAD / 2 >= asked) {
-			content_prefetch(w->t->store->reader, c, asked, AHEAD, &w->access);
-			asked += AHEAD;
-		}
+		if (off + AHEAD / 2 >= asked)
+			asked = content_prefetch(w->t->store->reader, c, MAX(asked, off), AHEAD);
 		node_extent(tree_leaf(&at), tree_index(&at), &x);
 		if (!x.is_hole)
 			r = write_chunk(w, fd, off, &x.id, &x.loc, x.len);

@@ -148,7 +148,8 @@ static int claim_chunks(struct parcel *x)
 		if (r <= 0)
 			continue;
 		r = 0;
-		memmove(b->bytes.data + kept, bytes, c->len);
+		if (kept < c->at)
+			memmove(b->bytes.data + kept, bytes, c->len);
 		kept += c->len;
 		x->chunk_of[x->item_count] = i;
 		x->items[x->item_count++] =
@@ -165,9 +166,11 @@ void parcel_encode(struct job *j)
 	struct codec *codec = thread_codec();
 	int r = codec ? claim_chunks(x) : -ENOMEM;
 
+	if (r == 0)
+		packer_adopt(p, x->items, x->item_count, x->batch.bytes.data);
 	if (r == 0 && x->item_count > 0)
-		r = frame_encode(codec, x->items, x->item_count, buf_span(&x->batch.bytes),
-				 &x->frame);
+		r = frame_encode_head(codec, x->items, x->item_count, buf_span(&x->batch.bytes),
+				      &x->frame, &x->rest);
 	pthread_mutex_lock(&p->lock);
 	x->error = r;
 	x->is_encoded = true;

@@ -31,9 +31,11 @@ static int flush_frame(struct packer *p)
 
 	if (n->item_count == 0)
 		return 0;
+	packer_adopt(p, n->items, n->item_count, n->raw.data);
 	r = frame_encode(p->codec, n->items, n->item_count, buf_span(&n->raw), &frame);
 	if (r == 0)
-		r = packer_add_frame(p, file_of(p), n->items, n->item_count, buf_span(&frame), &at);
+		r = packer_add_frame(p, file_of(p), n->items, n->item_count, buf_span(&frame),
+				     (struct span){ 0 }, &at);
 	p->stats.nodes += n->item_count;
 	buf_clear(&n->raw);
 	n->item_count = 0;
@@ -57,8 +59,8 @@ static int pack_node(struct packer *p, const struct oid *id, struct span canon,
 	len = 4 + canon.len + hint.len;
 	if (n->item_count == FRAME_ITEMS_MAX || (n->item_count && n->raw.len + len > FRAME_TARGET))
 		r = flush_frame(p);
-	if (r == 0 && !file->put)
-		r = packfile_open(p->store->backend, file);
+	if (r == 0 && !packfile_is_open(file))
+		r = packer_open(p, file);
 	if (r < 0)
 		return r;
 	*ret = (struct loc){
@@ -190,7 +192,7 @@ int nodes_finish(struct packer *p)
 
 	if (r == 0)
 		r = flush_frame(p);
-	if (r == 0 && p->nodes.file.put)
+	if (r == 0 && packfile_is_open(&p->nodes.file))
 		r = packer_close(p, &p->nodes.file);
 	return r;
 }

@@ -102,6 +102,8 @@ void packer_free(struct packer *p)
 	list_for_each_safe (x, &p->spare, struct parcel, link)
 		parcel_free(x);
 	packfile_release(&p->data);
+	for (unsigned i = 0; i < p->pack_spare_count; i++)
+		buf_release(&p->pack_spare[i]);
 	nodes_release(p);
 	known_release(&p->known);
 	codec_free(p->codec);
@@ -115,13 +117,19 @@ static void close_run(struct job *j)
 	struct closing *c = container_of(j, struct closing, job);
 	struct packer *p = c->packer;
 	int r = packfile_close(&c->file);
+	_cleanup_buf_ struct buf memory = c->file.bytes;
 
-	pthread_mutex_lock(&p->lock);
+	c->file.bytes = (struct buf){ 0 };
+	WITH_LOCK(&p->lock);
 	c->error = r;
 	c->is_done = true;
 	p->closing_count--;
+	if (memory.cap > 0 && p->pack_spare_count < ARRAY_SIZE(p->pack_spare)) {
+		p->pack_spare[p->pack_spare_count++] = memory;
+		memory = (struct buf){ 0 };
+	}
+	/* With the lock given up the packer and this job may go. */
 	pthread_cond_signal(&p->wake);
-	pthread_mutex_unlock(&p->lock);
 }
 
 /* What the index knows need not be remembered here, or a large commit would fill the memory. */
@@ -180,26 +188,37 @@ int packer_close(struct packer *p, struct packfile *file)
 	pthread_mutex_lock(&p->lock);
 	p->closing_count++;
 	pthread_mutex_unlock(&p->lock);
-	pool_submit(p->store->pool, &c->job);
+	pool_submit(p->store->uploads, &c->job);
 	return 0;
 }
 
+int packer_open(struct packer *p, struct packfile *file)
+{
+	_cleanup_buf_ struct buf spare = { 0 };
+
+	pthread_mutex_lock(&p->lock);
+	if (p->pack_spare_count > 0)
+		spare = p->pack_spare[--p->pack_spare_count];
+	pthread_mutex_unlock(&p->lock);
+	return packfile_open(p->store->backend, &spare, file);
+}
+
 int packer_add_frame(struct packer *p, struct packfile *file, const struct frame_item *items,
-		     uint16_t n, struct span frame, struct loc *ret)
+		     uint16_t n, struct span frame, struct span rest, struct loc *ret)
 {
 	struct loc at = { .state = LOC_AT };
 	int r = 0;
 
-	if (!file->put)
-		r = packfile_open(p->store->backend, file);
+	if (!packfile_is_open(file))
+		r = packer_open(p, file);
 	if (r == 0)
-		r = packfile_add(file, items, n, frame, &at.offset);
+		r = packfile_add(file, items, n, frame, rest, &at.offset);
 	if (r < 0)
 		return r;
 	at.pack = file->name;
-	at.frame_len = (uint32_t)frame.len;
+	at.frame_len = (uint32_t)(frame.len + rest.len);
 	*ret = at;
-	p->stats.stored_bytes += frame.len;
+	p->stats.stored_bytes += at.frame_len;
 	for (uint16_t i = 0; i < n; i++)
 		p->stats.raw_bytes += items[i].len;
 	return packfile_is_full(file) ? packer_close(p, file) : 0;
@@ -214,9 +233,9 @@ static int place(struct packer *p, struct parcel *x)
 
 	if (r == 0 && x->item_count > 0) {
 		r = packer_add_frame(p, &p->data, x->items, x->item_count, buf_span(&x->frame),
-				     &at);
+				     x->rest, &at);
 		/* With its first pack full, the commit is a large one. */
-		if (r == 0 && !p->data.put)
+		if (r == 0 && !packfile_is_open(&p->data))
 			r = nodes_part(p);
 	}
 	for (uint16_t i = 0; r == 0 && i < x->item_count; i++) {
@@ -330,7 +349,7 @@ int packer_finish(struct packer *p)
 		r = place_some(p, true);
 	if (r == 0)
 		r = nodes_finish(p);
-	if (r == 0 && p->data.put)
+	if (r == 0 && packfile_is_open(&p->data))
 		r = packer_close(p, &p->data);
 	if (r < 0)
 		return r;

@@ -15,7 +15,7 @@ enum {
 	IN_FLIGHT_MAX = 24 << 20, /* bytes of batches handed over and not yet placed */
 	SPARE_MAX = 16 << 20, /* bytes of memory kept for batches to come */
 	NODES_WAITING_MAX = 4 << 20, /* bytes of nodes that wait for the end of a small commit */
-	CLOSING_MAX = 2, /* packs being made durable at a time */
+	CLOSING_MAX = 3, /* packs being made durable at a time */
 	PACK_LEVEL = 3, /* of zstd; HACKING.md says why */
 };
 
@@ -28,7 +28,8 @@ struct parcel {
 	bool is_encoded; /* guarded by packer->lock; what follows is the worker's until then */
 	bool is_placed; /* the owner's */
 	int error;
-	struct buf frame; /* encoded */
+	struct buf frame; /* encoded; behind it comes */
+	struct span rest; /* in the batch's bytes, if they are stored as they are */
 	struct frame_item *items; /* in the frame: those that were not known */
 	uint32_t *chunk_of; /* which chunk each item is */
 	uint16_t item_count;
@@ -84,7 +85,10 @@ struct packer {
 	struct list spare; /* parcels to use again, their memory warm */
 	size_t spare_bytes;
 	struct packfile data;
+	struct buf pack_spare[CLOSING_MAX]; /* memory of packs to come; guarded by lock */
+	unsigned pack_spare_count; /* guarded by lock */
 	struct node_packer nodes;
+	atomic_uint_fast64_t adopted; /* bytes that went to the disk cache, or would have */
 	struct packer_stats stats;
 	int error; /* the first; nothing is done after it */
 };
@@ -95,9 +99,14 @@ void parcel_free(struct parcel *x);
 /* On a worker: ids, claims, the frame. */
 void parcel_encode(struct job *j);
 
-/* Appends a frame to @file, which is opened if need be and closed when full. */
+/* Puts a frame's items, whose bytes lie in @raw, into the disk cache (adopt.c); on any thread. */
+void packer_adopt(struct packer *p, const struct frame_item *items, uint16_t n, const uint8_t *raw);
+
+/* Appends a frame, which is @frame and @rest, to @file, which is opened if need be and closed when
+ * full. */
 int packer_add_frame(struct packer *p, struct packfile *file, const struct frame_item *items,
-		     uint16_t n, struct span frame, struct loc *ret);
+		     uint16_t n, struct span frame, struct span rest, struct loc *ret);
+int packer_open(struct packer *p, struct packfile *file);
 int packer_close(struct packer *p, struct packfile *file);
 
 void nodes_init(struct packer *p, bool is_apart);

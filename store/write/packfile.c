@@ -18,34 +18,57 @@ static struct deadline put_deadline(uint64_t bytes)
 	return deadline_in_ms(PUT_TIMEOUT_MS + (int64_t)(bytes / PUT_BYTES_PER_MS));
 }
 
+/* So large, memory for the whole pack is taken at once: growing bit by bit would be dearer. */
+#define GATHERED_SMALL (1 * MiB)
+
+static int gather(struct packfile *p, struct span data)
+{
+	struct buf *b = &p->bytes;
+
+	if (b->len + data.len > GATHERED_SMALL && b->len + data.len > b->cap &&
+	    b->cap < PACK_FRAMES_MAX && b->len <= PACK_FRAMES_MAX)
+		buf_reserve(b, PACK_FRAMES_MAX - b->len);
+	buf_put(b, data.data, data.len);
+	return buf_failed(b) ? -ENOMEM : 0;
+}
+
 static int put(struct packfile *p, struct span data)
 {
 	struct deadline dl = put_deadline(p->size + data.len);
-	int r = p->backend->ops->put_write(p->put, data, &dl);
+	int r;
 
+	if (data.len == 0)
+		return 0;
+	r = p->put ? p->backend->ops->put_write(p->put, data, &dl) : gather(p, data);
 	if (r == 0)
 		p->size += data.len;
 	return r;
 }
 
-int packfile_open(struct backend *b, struct packfile *ret)
+int packfile_open(struct backend *b, struct buf *spare, struct packfile *ret)
 {
 	_cleanup_buf_ struct buf header = { 0 };
-	int r;
+	int r = 0;
 
 	*ret = (struct packfile){ .backend = b, .name = id128_random() };
-	r = b->ops->put_begin(b, pack_key(&ret->name).s, &ret->put);
-	if (r < 0)
-		return r;
-	pack_header_put(&header, &ret->name);
-	r = buf_failed(&header) ? -ENOMEM : put(ret, buf_span(&header));
+	if (b->is_local) {
+		r = b->ops->put_begin(b, pack_key(&ret->name).s, &ret->put);
+	} else {
+		ret->bytes = *spare;
+		*spare = (struct buf){ 0 };
+		buf_clear(&ret->bytes);
+	}
+	if (r == 0) {
+		pack_header_put(&header, &ret->name);
+		r = buf_failed(&header) ? -ENOMEM : put(ret, buf_span(&header));
+	}
 	if (r < 0)
 		packfile_release(ret);
 	return r;
 }
 
 int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n, struct span frame,
-		 uint32_t *ret_offset)
+		 struct span rest, uint32_t *ret_offset)
 {
 	uint32_t offset = (uint32_t)p->size;
 	int r;
@@ -60,13 +83,15 @@ int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n,
 		p->cap = cap;
 	}
 	r = put(p, frame);
+	if (r == 0)
+		r = put(p, rest);
 	if (r < 0)
 		return r;
 	for (uint16_t i = 0; i < n; i++)
 		p->entries[p->count++] = (struct pack_entry){
 			.id = items[i].id,
 			.offset = offset,
-			.frame_len = (uint32_t)frame.len,
+			.frame_len = (uint32_t)(frame.len + rest.len),
 			.item = i,
 			.kind = items[i].kind,
 			.len = items[i].len,
@@ -78,7 +103,7 @@ int packfile_add(struct packfile *p, const struct frame_item *items, uint16_t n,
 int packfile_close(struct packfile *p)
 {
 	_cleanup_buf_ struct buf footer = { 0 };
-	struct backend_put *handle;
+	struct backend *b = p->backend;
 	struct deadline dl;
 	int r;
 
@@ -86,15 +111,18 @@ int packfile_close(struct packfile *p)
 	r = buf_failed(&footer) ? -ENOMEM : put(p, buf_span(&footer));
 	if (r < 0)
 		return r;
-	handle = TAKE_PTR(p->put);
 	dl = put_deadline(p->size);
-	return p->backend->ops->put_end(handle, &dl);
+	p->backend = NULL;
+	if (p->put)
+		return b->ops->put_end(TAKE_PTR(p->put), &dl);
+	return b->ops->put(b, pack_key(&p->name).s, buf_span(&p->bytes), &dl);
 }
 
 void packfile_release(struct packfile *p)
 {
 	if (p->put)
 		p->backend->ops->put_abort(p->put);
+	buf_release(&p->bytes);
 	free(p->entries);
 	*p = (struct packfile){ 0 };
 }

@@ -58,6 +58,7 @@ static int set_up(void **state, bool is_on_disk)
 	assert_ok(backend_open(is_on_disk ? path : "mem:", &o, &s->store.backend));
 	assert_ok(fault_backend_new(s->store.backend, &s->store.backend));
 	assert_ok(pool_new("work", 2, &s->store.pool));
+	assert_ok(pool_new("upload", 2, &s->store.uploads));
 	open_machine(s);
 	*state = s;
 	return 0;
@@ -73,11 +74,20 @@ int storestand_set_up_on_disk(void **state)
 	return set_up(state, true);
 }
 
+int storestand_set_up_elsewhere(void **state)
+{
+	int r = storestand_set_up(state);
+
+	((struct storestand *)*state)->store.backend->is_local = false;
+	return r;
+}
+
 int storestand_tear_down(void **state)
 {
 	struct storestand *s = *state;
 
 	/* A test that failed may have left work. */
+	pool_free(s->store.uploads);
 	pool_free(s->store.pool);
 	close_machine(s);
 	backend_free(s->store.backend);

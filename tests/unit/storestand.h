@@ -23,6 +23,8 @@ struct storestand {
 /* For cmocka: *@state is a stand of the test's own, its store in memory or on the disk. */
 int storestand_set_up(void **state);
 int storestand_set_up_on_disk(void **state);
+/* The same as in memory, but it looks as if the network were between. */
+int storestand_set_up_elsewhere(void **state);
 int storestand_tear_down(void **state);
 
 /* From here on it is another machine, which knows nothing of the store. */

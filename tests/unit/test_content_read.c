@@ -188,10 +188,11 @@ static void a_prefetch_brings_what_it_says(void **state)
 	pack_store(w);
 	pack_tell_index(w);
 	access_init(&acc, w->reader, false);
-	content_prefetch(w->reader, &f.content, 0, 500000, &acc); /* no node is here: nothing */
+	/* No node is here: nothing is asked for. */
+	assert_int_equal(content_prefetch(w->reader, &f.content, 0, 500000), 0);
 	assert_int_equal(counts_of(w).calls[FAULT_GET], 0);
 	assert_reads(w, &f, 0, 1, NULL);
-	content_prefetch(w->reader, &f.content, 450000, 50000, &acc);
+	assert_int_equal(content_prefetch(w->reader, &f.content, 450000, 50000), 500000);
 	do
 		access_at_hand(&acc);
 	while (content_read(w->reader, &f.content, 499999, 1, &byte, &acc) == -EAGAIN &&

@@ -121,6 +121,48 @@ static void what_does_not_shrink_is_stored_raw(void **state)
 	assert_true(b.len < FRAME_HEADER_SIZE(1) + sizeof(text) / 2);
 }
 
+static void large_noise_is_stored_raw_and_need_not_be_copied(void **state)
+{
+	static uint8_t raw[1 << 20];
+	struct frame_item it = { .kind = OID_CHUNK, .len = sizeof(raw) };
+	_cleanup_buf_ struct buf head = { 0 };
+	struct prng p = { 3 };
+	struct span rest;
+
+	prng_fill(&p, raw, sizeof(raw));
+	assert_ok(frame_encode_head(codec, &it, 1, span_of(raw, sizeof(raw)), &head, &rest));
+	assert_int_equal(head.len, FRAME_HEADER_SIZE(1));
+	assert_ptr_equal(rest.data, raw);
+	assert_int_equal(rest.len, sizeof(raw));
+	buf_put(&head, rest.data, rest.len);
+	assert_frame_holds(buf_span(&head), &it, 1, span_of(raw, sizeof(raw)));
+}
+
+static void a_large_piece_with_something_to_compress_is_compressed(void **state)
+{
+	static uint8_t raw[1 << 20];
+	struct frame_item it = { .kind = OID_CHUNK, .len = sizeof(raw) };
+	struct prng p = { 4 };
+
+	/* The half of it, at the end, the start, the middle; and noise of which each value has its
+	 * share but that comes again. */
+	for (int i = 0; i < 4; i++) {
+		_cleanup_buf_ struct buf head = { 0 };
+		struct span rest;
+
+		prng_fill(&p, raw, sizeof(raw));
+		if (i < 3)
+			memset(raw + sizeof(raw) / 4 * (unsigned)i, 'a', sizeof(raw) / 2);
+		for (size_t at = 2048; i == 3 && at < sizeof(raw); at += 2048)
+			memcpy(raw + at, raw, 2048);
+		assert_ok(
+			frame_encode_head(codec, &it, 1, span_of(raw, sizeof(raw)), &head, &rest));
+		assert_int_equal(rest.len, 0);
+		assert_true(head.len < sizeof(raw) * 6 / 10);
+		assert_frame_holds(buf_span(&head), &it, 1, span_of(raw, sizeof(raw)));
+	}
+}
+
 static void a_frame_against_the_rules_is_not_made(void **state)
 {
 	static struct frame_item items[FRAME_ITEMS_MAX + 1];
@@ -350,6 +392,8 @@ int main(void)
 		cmocka_unit_test(a_frame_gives_back_what_was_put_in),
 		cmocka_unit_test(a_frame_of_one_byte_and_one_of_the_largest_chunk_can_be_made),
 		cmocka_unit_test(what_does_not_shrink_is_stored_raw),
+		cmocka_unit_test(large_noise_is_stored_raw_and_need_not_be_copied),
+		cmocka_unit_test(a_large_piece_with_something_to_compress_is_compressed),
 		cmocka_unit_test(a_frame_against_the_rules_is_not_made),
 		cmocka_unit_test(a_header_that_is_not_all_there_says_how_much_it_needs),
 		cmocka_unit_test(no_change_to_a_header_passes),

@@ -979,6 +979,23 @@ static void a_million_ids_are_found_quickly(void **state)
 	free(few);
 }
 
+static void a_publication_with_little_to_say_asks_the_store_nothing(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ struct pack_entry *e = entries_make(&w->random, 3);
+	struct fault_counts before, after;
+
+	assert_ok(index_publish(w->index, w->backend, false, NULL));
+	fault_backend_counts(w->backend, &before);
+	assert_int_equal(before.calls[FAULT_LIST], 1); /* the first looks what there is */
+	for (int i = 0; i < 3; i++) {
+		add_pack(w, &e[i], 1);
+		assert_ok(index_publish(w->index, w->backend, false, NULL));
+	}
+	fault_backend_counts(w->backend, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 
 int main(void)
@@ -988,6 +1005,7 @@ int main(void)
 		TEST(each_place_of_an_id_is_found),
 		TEST(of_suspects_the_last_are_known),
 		TEST(an_empty_pack_is_known_all_the_same),
+		TEST(a_publication_with_little_to_say_asks_the_store_nothing),
 		TEST(a_pack_that_comes_twice_counts_once),
 		TEST(it_survives_being_closed),
 		TEST(another_stores_index_is_dropped),

@@ -2,10 +2,13 @@
 /*
  * Packers: what is given to them lies in packs where they say, once, or an error comes out.
  */
+#include <unistd.h>
+
 #include "base/hash.h"
 #include "base/log.h"
 #include "format/gcstate.h"
 #include "index/index.h"
+#include "object/cache.h"
 #include "sample.h"
 #include "storestand.h"
 #include "write/packer.h"
@@ -366,7 +369,96 @@ static void a_batch_takes_what_one_frame_takes(void **state)
 	packer_free(p);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, storestand_set_up, storestand_tear_down)
+static void a_pack_for_a_store_elsewhere_is_one_request(void **state)
+{
+	enum {
+		BATCHES = 200
+	};
+	struct storestand *s = *state;
+	struct packer *p = packer_of(s, false);
+	struct batch *b[BATCHES];
+	struct fault_counts c;
+
+	for (unsigned i = 0; i < BATCHES; i++)
+		b[i] = submit_one(p, i, 400000);
+	assert_ok(packer_finish(p));
+	c = storestand_counts(s);
+	assert_int_equal(storestand_packs(s), 3); /* of 32 MiB and more */
+	assert_int_equal(c.calls[FAULT_PUT], 3);
+	assert_int_equal(c.calls[FAULT_PUT_BEGIN], 0);
+	storestand_move(s);
+	for (unsigned i = 0; i < BATCHES; i++) {
+		assert_stored(s, &b[i]->chunks[0], i);
+		packer_batch_unref(p, b[i]);
+	}
+	packer_free(p);
+}
+
+/* How many of the batches' chunks the disk cache has. */
+static unsigned count_cached(struct cache *c, struct batch *const *b, unsigned n)
+{
+	unsigned found = 0;
+	uint32_t len;
+
+	for (unsigned i = 0; i < n; i++)
+		found += cache_len(c, OID_CHUNK, &b[i]->chunks[0].id, &len) == 0;
+	return found;
+}
+
+/* Stores some chunks with a disk cache of @budget bytes; says how many of them it has then. */
+static unsigned store_with_cache(struct storestand *s, uint64_t budget, unsigned n, uint32_t len)
+{
+	struct packer *p = packer_of(s, false);
+	int fd = scratch_dir(&s->dir, "cache");
+	struct batch **b = calloc(n, sizeof(b[0]));
+	uint8_t *bytes = malloc(len);
+	unsigned found;
+
+	assert_ok(cache_open(fd, s->store.index, budget, &s->store.cache));
+	for (unsigned i = 0; i < n; i++)
+		b[i] = submit_one(p, i, len);
+	assert_ok(packer_finish(p));
+	found = count_cached(s->store.cache, b, n);
+	for (unsigned i = 0; i < n; i++) {
+		const struct batch_chunk *c = &b[i]->chunks[0];
+
+		if (cache_read(s->store.cache, OID_CHUNK, &c->id, 0, len, bytes) == 0)
+			assert_int_equal(xxh64(bytes, len, 0), c->checksum);
+		packer_batch_unref(p, b[i]);
+	}
+	packer_free(p);
+	cache_free(s->store.cache);
+	s->store.cache = NULL;
+	close(fd);
+	free(bytes);
+	free(b);
+	return found;
+}
+
+static void what_is_stored_elsewhere_is_cached_here(void **state)
+{
+	assert_int_equal(store_with_cache(*state, GiB, 20, 300000), 20);
+}
+
+static void one_commit_takes_a_quarter_of_the_cache_at_most(void **state)
+{
+	assert_int_equal(store_with_cache(*state, 8 * MiB, 20, 300000), 6);
+}
+
+static void what_is_stored_here_is_not_cached_as_well(void **state)
+{
+	struct storestand *s = *state;
+
+	assert_true(s->store.backend->is_local);
+	assert_int_equal(store_with_cache(s, GiB, 20, 300000), 0);
+}
+
+#define T(name)                                                                         \
+	cmocka_unit_test_setup_teardown(name, storestand_set_up, storestand_tear_down), \
+		cmocka_unit_test_setup_teardown(name, storestand_set_up_elsewhere,      \
+						storestand_tear_down)
+#define E(name) \
+	cmocka_unit_test_setup_teardown(name, storestand_set_up_elsewhere, storestand_tear_down)
 
 int main(void)
 {
@@ -381,6 +473,11 @@ int main(void)
 		T(who_cancels_is_let_go),
 		T(what_is_not_finished_is_no_pack),
 		T(a_batch_takes_what_one_frame_takes),
+		E(a_pack_for_a_store_elsewhere_is_one_request),
+		E(what_is_stored_elsewhere_is_cached_here),
+		E(one_commit_takes_a_quarter_of_the_cache_at_most),
+		cmocka_unit_test_setup_teardown(what_is_stored_here_is_not_cached_as_well,
+						storestand_set_up, storestand_tear_down),
 	};
 
 	log_set_quiet(true);

@@ -628,6 +628,22 @@ static void watching_costs_conditional_looks_only(void **state)
 #f " (files)", f, world_in_files, world_close, NULL \
 	}
 
+static void a_branch_is_resolved_with_one_request(void **state)
+{
+	struct world *w = *state;
+	struct fault_counts c;
+	struct resolved to;
+
+	machine_restart(w->backend, &w->here);
+	index_object_forget(w->here.index, head_key(&w->repo, "main").s);
+	fault_backend_reset_counts(w->backend);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "main", &KNOWN, &to));
+	assert_true(to.is_branch);
+	fault_backend_counts(w->backend, &c);
+	assert_int_equal(c.calls[FAULT_GET_ALL], 1);
+	assert_int_equal(c.calls[FAULT_LIST], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -654,6 +670,7 @@ int main(void)
 		BOTH(who_uses_a_branch_hears_of_others_moves_and_not_of_own),
 		BOTH(a_branch_that_is_removed_by_others_is_told_of_too),
 		BOTH(watching_costs_conditional_looks_only),
+		BOTH(a_branch_is_resolved_with_one_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

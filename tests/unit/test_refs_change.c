@@ -667,6 +667,46 @@ static void a_lost_reply_with_a_commit_on_top_is_success(void **state)
 #f " (files)", f, world_in_files, world_close, NULL \
 	}
 
+static void a_name_that_is_known_to_be_free_is_made_with_one_look(void **state)
+{
+	struct world *w = *state;
+	struct refs *r = refs_open(w->backend, w->here.index, 1000000, false);
+	struct oid id = commit_make(w, NULL, NULL);
+	_cleanup_buf_ struct buf object = { 0 };
+	struct fault_counts c;
+	struct resolved to;
+
+	assert_ok(refs_commit(r, &w->repo, &id, &KNOWN, &object));
+	assert_int_equal(refs_resolve(r, &w->repo, "new", &FRESH, &to), -ENOENT);
+	fault_backend_reset_counts(w->backend);
+	assert_ok(refs_create_name(r, &w->repo, "new", &id, NULL));
+	fault_backend_counts(w->backend, &c);
+	assert_int_equal(c.calls[FAULT_SWAP], 1);
+	assert_int_equal(c.calls[FAULT_GET_ALL], 1);
+	refs_free(r);
+}
+
+static void a_name_that_was_taken_since_is_not_taken_over(void **state)
+{
+	struct world *w = *state;
+	struct refs *r = refs_open(w->backend, w->here.index, 1000000, false);
+	struct oid ours = commit_make(w, NULL, NULL), theirs = commit_make(w, NULL, NULL);
+	struct resolved to;
+
+	/* As a name, and as a branch. */
+	assert_int_equal(refs_resolve(r, &w->repo, "a", &FRESH, &to), -ENOENT);
+	assert_int_equal(refs_resolve(r, &w->repo, "b", &FRESH, &to), -ENOENT);
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "a", &theirs, NULL));
+	assert_ok(refs_create_branch(w->here.refs, &w->repo, "b", &theirs, NULL));
+	assert_int_equal(refs_create_name(r, &w->repo, "a", &ours, NULL), -EEXIST);
+	assert_int_equal(refs_create_name(r, &w->repo, "b", &ours, NULL), -EEXIST);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "a", &FRESH, &to));
+	assert_true(oid_equal(&to.commit, &theirs));
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "b", &FRESH, &to));
+	assert_true(to.is_branch);
+	refs_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -696,6 +736,8 @@ int main(void)
 		BOTH(a_change_that_is_refused_is_no_riddle),
 		BOTH(a_store_that_refuses_what_it_should_take_makes_no_success),
 		BOTH(a_lost_reply_with_a_commit_on_top_is_success),
+		BOTH(a_name_that_is_known_to_be_free_is_made_with_one_look),
+		BOTH(a_name_that_was_taken_since_is_not_taken_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Runs of frames, of object/ahead.h.
+ *
+ * A run's frames are flights like any other's: who wants one of them meanwhile waits for it rather
+ * than fetching it again, and frames that somebody else is fetching are left to him.
+ *
+ * A run whose hints are wrong gives nothing: whoever reads looks further.
+ */
+#include "object/ahead.h"
+
+#include "object/cache.h"
+
+enum {
+	RUN_MS = 30000,
+};
+
+/* Frames on their way or about to be. */
+#define RUNS_BYTES_MAX (32 * MiB)
+
+struct run {
+	struct job job;
+	struct reader *reader; /* borrowed */
+	uint64_t bytes;
+	unsigned count;
+	struct loc at[AHEAD_RUN_FRAMES]; /* one behind the other */
+};
+
+/* Those of a run that this thread fetches: from @first on, without a gap. */
+struct part {
+	unsigned first, count;
+	struct flight *flights[AHEAD_RUN_FRAMES];
+};
+
+static void begin_part(struct reader *r, const struct run *run, struct part *p)
+{
+	WITH_LOCK(&r->lock);
+
+	p->count = 0;
+	for (p->first = 0; p->first < run->count; p->first++) {
+		p->flights[0] = flight_begin(r, &run->at[p->first]);
+		if (p->flights[0])
+			break;
+	}
+	while (p->first + p->count < run->count) {
+		struct flight *f =
+			p->count ? flight_begin(r, &run->at[p->first + p->count]) : p->flights[0];
+
+		if (!f)
+			return;
+		p->flights[p->count++] = f;
+	}
+}
+
+static void fetch_run(struct job *j)
+{
+	struct run *run = container_of(j, struct run, job);
+	struct load *loads[AHEAD_RUN_FRAMES] = { NULL };
+	int results[AHEAD_RUN_FRAMES];
+	struct reader *r = run->reader;
+	struct deadline dl = deadline_in_ms(RUN_MS);
+	struct part p;
+
+	dl.cancelled = &r->is_ending;
+	begin_part(r, run, &p);
+	if (p.count > 0)
+		loader_read_run(r->loader, &run->at[p.first], p.count, &dl, loads, results);
+	for (unsigned i = 0; i < p.count; i++)
+		flight_end(r, p.flights[i], results[i], loads[i]);
+	reader_spill(r, loads, p.count);
+	for (unsigned i = 0; i < p.count; i++)
+		load_unref(loads[i]);
+	pthread_mutex_lock(&r->lock);
+	r->ahead_bytes -= run->bytes;
+	pthread_mutex_unlock(&r->lock);
+	free(run);
+}
+
+static bool is_here(struct reader *r, const struct oid *id)
+{
+	_cleanup_(blob_unrefp) struct blob *b = memory_chunk(r->memory, id);
+	uint32_t len;
+
+	return b || (r->options.cache && cache_len(r->options.cache, OID_CHUNK, id, &len) == 0);
+}
+
+static bool fits(const struct run *run, const struct loc *at)
+{
+	const struct loc *last = &run->at[run->count - 1];
+
+	return run->count < AHEAD_RUN_FRAMES && run->bytes + at->frame_len <= AHEAD_RUN_BYTES &&
+	       id128_equal(&last->pack, &at->pack) &&
+	       (uint64_t)last->offset + last->frame_len == at->offset;
+}
+
+static struct run *run_new(struct reader *r)
+{
+	struct run *run;
+
+	pthread_mutex_lock(&r->lock);
+	run = r->ahead_bytes < RUNS_BYTES_MAX ? new0(struct run, 1) : NULL;
+	pthread_mutex_unlock(&r->lock);
+	if (run) {
+		run->reader = r;
+		run->job.run = fetch_run;
+	}
+	return run;
+}
+
+void ahead_end(struct ahead *a)
+{
+	struct reader *r = a->reader;
+	struct run *run = TAKE_PTR(a->run);
+
+	if (!run)
+		return;
+	pthread_mutex_lock(&r->lock);
+	r->ahead_bytes += run->bytes;
+	pthread_mutex_unlock(&r->lock);
+	pool_submit(r->pool, &run->job);
+}
+
+bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint)
+{
+	if (is_here(a->reader, id)) {
+		ahead_end(a);
+		return true;
+	}
+	/* Chunks of one frame, or a frame that must be looked for. */
+	if (a->run && hint->state == LOC_AT &&
+	    a->run->at[a->run->count - 1].offset == hint->offset &&
+	    id128_equal(&a->run->at[a->run->count - 1].pack, &hint->pack))
+		return true;
+	if (hint->state != LOC_AT || hint->frame_len == 0) {
+		ahead_end(a);
+		reader_prefetch(a->reader, id, hint);
+		return true;
+	}
+	if (a->run && !fits(a->run, hint))
+		ahead_end(a);
+	if (!a->run)
+		a->run = run_new(a->reader);
+	if (!a->run)
+		return false;
+	a->run->bytes += hint->frame_len;
+	a->run->at[a->run->count++] = *hint;
+	return true;
+}
