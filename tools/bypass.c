@@ -30,6 +30,20 @@ static int store_of_mount(struct client *mount, struct target *ret)
 	return ret->store ? 0 : -ENOMEM;
 }
 
+int bypass_open_store(const struct target *t, enum client_use use, struct client **ret)
+{
+	_cleanup_target_ struct target direct = { 0 };
+	_cleanup_client_ struct client *mount = NULL;
+	int r;
+
+	if (!t->mount)
+		return client_open(t, use, ret);
+	r = client_open(t, CLIENT_READS, &mount);
+	if (r == 0)
+		r = store_of_mount(mount, &direct);
+	return r < 0 ? r : client_open(&direct, use, ret);
+}
+
 static const char *skip_part(const char *path)
 {
 	path += strcspn(path, "/");

@@ -23,3 +23,7 @@ int bypass_open(const char *store, const char *arg, enum client_use use, struct 
 /* What a mount says of the branch: {"base": ..., "is_dirty": ...}; NULL: nothing is mounted, or it
  * is not a branch. The caller's. */
 json_t *bypass_status(struct bypass *b);
+
+/* The store behind a target, opened here: also that of a mount, beside which it works. 0 or -errno,
+ * said. */
+int bypass_open_store(const struct target *t, enum client_use use, struct client **ret);

@@ -42,6 +42,8 @@ enum {
 	OPT_ONE_FILE_SYSTEM,
 	OPT_THREADS,
 	OPT_QUIET,
+	OPT_ALL,
+	OPT_AS,
 };
 #define LONG_STORE                                          \
 	{                                                   \

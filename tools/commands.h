@@ -15,6 +15,8 @@ extern const struct command cmd_import;
 extern const struct command cmd_init;
 extern const struct command cmd_log;
 extern const struct command cmd_mount;
+extern const struct command cmd_pull;
+extern const struct command cmd_push;
 extern const struct command cmd_repo;
 extern const struct command cmd_restore;
 extern const struct command cmd_show;

@@ -9,6 +9,7 @@
 
 struct progress {
 	const char *verb; /* "imported" */
+	const char *unit; /* what is counted: "files", unless set to something else */
 	bool is_shown;
 	atomic_bool has_drawn;
 	int64_t started_ns;
