@@ -70,7 +70,6 @@ static int load(struct push *p, const struct oid *id, struct moving_commit **ret
 static int move_one(struct batch_of_commits *b, const struct oid *id)
 {
 	struct moving_commit *m, *parent = NULL;
-	char hex[OID_HEX];
 	int r = load(b->push, id, &m);
 
 	if (r == 0) {
@@ -82,9 +81,6 @@ static int move_one(struct batch_of_commits *b, const struct oid *id)
 		r = copier_commit(&b->copier, &m->commit, parent ? &parent->commit : NULL);
 	if (parent)
 		commit_free(parent);
-	if (r < 0 && r != -ECANCELED)
-		log_errno(r, "%s: the commit %s cannot be moved", b->push->req->from->backend->url,
-			  oid_hex(id, hex));
 	return r;
 }
 
@@ -136,11 +132,19 @@ static bool is_full(const struct batch_of_commits *b)
 static int fill(struct batch_of_commits *b, size_t first)
 {
 	struct push *p = b->push;
+	size_t i = first;
+	char hex[OID_HEX];
 	int r = 0;
 
-	for (size_t i = first; r == 0 && i < p->commit_count && !is_full(b); i++)
+	for (; r == 0 && i < p->commit_count && !is_full(b); i++)
 		r = move_one(b, &p->commits[i].id);
-	return r < 0 ? r : copier_finish(&b->copier);
+	if (r == 0)
+		r = copier_finish(&b->copier);
+	if (r < 0 && r != -ECANCELED)
+		log_errno(r, "%s: the commit %s, or one of the %zu before it, cannot be moved",
+			  p->req->from->backend->url, oid_hex(&p->commits[i - 1].id, hex),
+			  b->count > 0 ? b->count - 1 : 0);
+	return r;
 }
 
 /* Commits from @first on: 0, and how many have been moved. */
