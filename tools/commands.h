@@ -7,6 +7,7 @@
 #include "cli.h"
 
 extern const struct command cmd_branch;
+extern const struct command cmd_cache;
 extern const struct command cmd_commit;
 extern const struct command cmd_diff;
 extern const struct command cmd_export;

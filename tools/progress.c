@@ -88,6 +88,12 @@ void progress_begin(struct progress *p, const char *verb, bool is_quiet,
 	sigaction(SIGTERM, &sa, NULL);
 }
 
+void progress_stop_at_once(void)
+{
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+}
+
 void progress_end(struct progress *p)
 {
 	if (atomic_exchange(&p->has_drawn, false))

@@ -377,6 +377,13 @@ void cache_set_budget(struct cache *c, uint64_t bytes)
 	wake_if_full(c);
 }
 
+uint64_t cache_budget(struct cache *c)
+{
+	WITH_LOCK(&c->lock);
+
+	return c->budget;
+}
+
 uint64_t cache_used(struct cache *c)
 {
 	WITH_LOCK(&c->lock);

@@ -44,4 +44,5 @@ void cache_put_all(struct cache *c, const struct cache_item *items, size_t n);
 
 /* The budget may shrink when staged data needs the disk. */
 void cache_set_budget(struct cache *c, uint64_t bytes);
+uint64_t cache_budget(struct cache *c);
 uint64_t cache_used(struct cache *c);

@@ -28,6 +28,7 @@ static const struct verb {
 	{ "status", verb_status },
 	{ "diff", verb_diff },
 	{ "restore", verb_restore },
+	{ "cache-warm", verb_cache_warm },
 };
 
 static int parse(struct request *q, const char *text, size_t len)

@@ -66,6 +66,7 @@ static void put_cached(struct request *q, struct answer *a)
 	answer_number(&x, "mapped_bytes", is.mapped_bytes);
 	answer_object(a, "index", &x);
 	answer_number(a, "cached_bytes", s->cache ? cache_used(s->cache) : 0);
+	answer_number(a, "cache_budget", s->cache ? cache_budget(s->cache) : 0);
 }
 
 static void put_heads(struct request *q, struct answer *a)
@@ -246,8 +247,8 @@ static int put_store(struct request *q, struct answer *a)
  *
  *	store?: also of the store as a whole, which takes listing it
  *
- * One line: {reader: {...}, index: {...}, cached_bytes, heads?: {...}, mount?: what the daemon
- * adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
+ * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without
+ * a disk cache, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
  * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
  * how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
  * well things compress, commit_bytes / unique_bytes how much is shared.

@@ -35,3 +35,6 @@ int verb_diff(struct request *q);
 
 /* restore.c */
 int verb_restore(struct request *q);
+
+/* warm.c */
+int verb_cache_warm(struct request *q);

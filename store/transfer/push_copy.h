@@ -20,7 +20,7 @@
 
 #include "base/list.h"
 #include "object/reader.h"
-#include "transfer/oidset.h"
+#include "base/oidset.h"
 #include "transfer/report.h"
 #include "write/content.h"
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "object/refs.h"
-#include "transfer/oidset.h"
+#include "base/oidset.h"
 #include "transfer/push.h"
 #include "transfer/report.h"
 

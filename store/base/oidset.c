@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Sets of ids (transfer/oidset.h).
+ * Sets of ids (base/oidset.h).
  */
-#include "transfer/oidset.h"
+#include "base/oidset.h"
 
 struct member {
 	struct hnode node;
