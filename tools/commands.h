@@ -10,6 +10,7 @@ extern const struct command cmd_branch;
 extern const struct command cmd_cache;
 extern const struct command cmd_commit;
 extern const struct command cmd_diff;
+extern const struct command cmd_doctor;
 extern const struct command cmd_export;
 extern const struct command cmd_help;
 extern const struct command cmd_import;

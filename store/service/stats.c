@@ -2,6 +2,8 @@
 /*
  * Verbs that tell of the store and the mount.
  */
+#include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -22,14 +24,19 @@ enum {
 /*
  * info			which store this is, and who answers
  *
- * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine}.
+ * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir:
+ * where it keeps what is not in the store}.
  */
 int verb_info(struct request *q)
 {
 	const struct store *s = q->service->store;
 	_cleanup_answer_ struct answer a = answer_new();
-	char id[ID128_HEX];
+	char id[ID128_HEX], state[PATH_MAX], link[64];
+	ssize_t n;
 
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->state_fd);
+	n = readlink(link, state, sizeof(state) - 1);
+	state[n > 0 ? n : 0] = '\0';
 	answer_text(&a, "url", s->backend->url);
 	answer_text(&a, "store", id128_hex(&s->format.store_id, id));
 	answer_time(&a, "created", s->format.created, 0);
@@ -37,6 +44,7 @@ int verb_info(struct request *q)
 	answer_bool(&a, "is_read_only", s->read_only);
 	answer_number(&a, "pid", (uint64_t)getpid());
 	answer_text(&a, "machine", s->machine);
+	answer_text(&a, "state_dir", n > 0 ? state : NULL);
 	return request_answer(q, &a);
 }
 
