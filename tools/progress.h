@@ -20,8 +20,8 @@ struct progress {
 void progress_begin(struct progress *p, const char *verb, bool is_quiet,
 		    struct transfer_options *ret);
 
-/* What is waited for is done by a daemon, which ends it when nobody waits: the first signal ends the
- * program. */
+/* What is waited for is done by a daemon, which ends it when nobody waits: the first signal ends
+ * the program. */
 void progress_stop_at_once(void);
 
 /* Takes the bar away. */

@@ -24,8 +24,8 @@ enum {
 /*
  * info			which store this is, and who answers
  *
- * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir:
- * where it keeps what is not in the store}.
+ * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
+ * keeps what is not in the store}.
  */
 int verb_info(struct request *q)
 {
@@ -255,11 +255,12 @@ static int put_store(struct request *q, struct answer *a)
  *
  *	store?: also of the store as a whole, which takes listing it
  *
- * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without
- * a disk cache, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks
- * before compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged:
- * how many commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how
- * well things compress, commit_bytes / unique_bytes how much is shared.
+ * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without a disk cache,
+ * heads?: {...}, mount?: what the daemon adds, store?: {repos, commits, packs, stored_bytes: of
+ * packs, unique_bytes: of different chunks before compression, commit_bytes: of all commits as if
+ * each were a copy, is_estimate, damaged: how many commits and repos' records could not be
+ * counted}}. So unique_bytes / stored_bytes is how well things compress, commit_bytes /
+ * unique_bytes how much is shared.
  */
 int verb_stats(struct request *q)
 {

@@ -288,8 +288,8 @@ static void release(struct warming *w)
  *	paths: an array; of a branch it is the last commit's files
  *
  * Lines, several a second and one at the end: {is_done, files, files_total, bytes, bytes_total: of
- * different chunks, fetched_bytes: of those that were not in the cache, hidden: files the caller may
- * not read, cached_bytes, cache_budget}. ENOSPC, with nothing fetched: they do not fit.
+ * different chunks, fetched_bytes: of those that were not in the cache, hidden: files the caller
+ * may not read, cached_bytes, cache_budget}. ENOSPC, with nothing fetched: they do not fit.
  */
 int verb_cache_warm(struct request *q)
 {

@@ -19,8 +19,8 @@
 #pragma once
 
 #include "base/list.h"
-#include "object/reader.h"
 #include "base/oidset.h"
+#include "object/reader.h"
 #include "transfer/report.h"
 #include "write/content.h"
 
@@ -62,8 +62,8 @@ void copier_release(struct copier *c);
 
 /*
  * Moves what is below a commit to the other store's packs. @before: a commit the other store has,
- * like this one if possible; NULL: none. Where the roots went is told to @commit, in the locs of its
- * root (with its xattrs) and links, as things are stored: it must stay where it is until then.
+ * like this one if possible; NULL: none. Where the roots went is told to @commit, in the locs of
+ * its root (with its xattrs) and links, as things are stored: it must stay where it is until then.
  */
 int copier_commit(struct copier *c, struct commit *commit, const struct commit *before);
 

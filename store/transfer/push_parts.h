@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "object/refs.h"
 #include "base/oidset.h"
+#include "object/refs.h"
 #include "transfer/push.h"
 #include "transfer/report.h"
 

@@ -103,7 +103,7 @@ static int meet(struct tree_cursor *b, uint8_t level, struct span key, bool *ret
 		else if (n->level == 0)
 			tree_step(b);
 		else
-			return 0; /* it is somewhere below, and so will be met later or not at all */
+			return 0; /* it is somewhere below, and will be met later or not at all */
 	}
 	return r;
 }
