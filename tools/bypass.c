@@ -34,18 +34,20 @@ static int store_of_mount(const struct target *t, struct client *mount, struct t
 	return ret->store ? 0 : -ENOMEM;
 }
 
-int bypass_open_store(const struct target *t, enum client_use use, struct client **ret)
+int bypass_url(const struct target *t, char **ret)
 {
 	_cleanup_target_ struct target direct = { 0 };
 	_cleanup_client_ struct client *mount = NULL;
-	int r;
+	int r = 0;
 
-	if (!t->mount)
-		return client_open(t, use, ret);
-	r = client_open(t, CLIENT_READS, &mount);
-	if (r == 0)
+	if (t->mount)
+		r = client_open(t, CLIENT_READS, &mount);
+	if (r == 0 && t->mount)
 		r = store_of_mount(t, mount, &direct);
-	return r < 0 ? r : client_open(&direct, use, ret);
+	if (r < 0)
+		return r;
+	*ret = t->mount ? TAKE_PTR(direct.store) : strdup(t->store);
+	return *ret ? 0 : -ENOMEM;
 }
 
 static const char *skip_part(const char *path)

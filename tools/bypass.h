@@ -24,6 +24,6 @@ int bypass_open(const char *store, const char *arg, enum client_use use, struct 
  * is not a branch. The caller's. */
 json_t *bypass_status(struct bypass *b);
 
-/* The store behind a target, opened here: also that of a mount, beside which it works. 0 or -errno,
- * said. */
-int bypass_open_store(const struct target *t, enum client_use use, struct client **ret);
+/* The URL of the store behind a target, malloc'ed: also of one that is mounted, beside which it can
+ * be opened. 0 or -errno, said. */
+int bypass_url(const struct target *t, char **ret);

@@ -19,6 +19,8 @@ enum {
 	ID_SHOWN = 12,
 };
 
+#define STORE_MEMORY (32 * MiB) /* of each of the two; what the packer holds comes to it */
+
 /* What is to be moved: a repo, or a branch of it. */
 struct item {
 	char *repo, *branch; /* owned; branch NULL: all of it */
@@ -32,7 +34,7 @@ struct push_args {
 	size_t count;
 	struct transfer_options options;
 	struct progress progress;
-	struct store *from, *to; /* borrowed from their clients */
+	struct store *from, *to; /* borrowed */
 	const char *repo; /* the one that is being told of, as it is called there */
 	json_t *branches, *names; /* its outcomes */
 	unsigned diverged, clashes;
@@ -272,28 +274,32 @@ static int push_all(struct push_args *a)
 	return a->clashes ? EXIT_FAILED : a->diverged ? EXIT_DIVERGED : EXIT_DONE;
 }
 
+static int open_store(const char *url, bool read_only, struct store **ret)
+{
+	struct store_options o = { .read_only = read_only, .memory_bytes = STORE_MEMORY };
+
+	return store_open(url, &o, ret);
+}
+
 /* @local: the store here, which the mount, --store or the configuration says; @other: the one that
  * was named. */
 static int open_and_push(struct push_args *a, const struct target *local, const char *other)
 {
-	enum client_use use = a->dry ? CLIENT_READS : CLIENT_CHANGES;
-	_cleanup_client_ struct client *from = NULL, *to = NULL;
-	_cleanup_store_conf_ struct store_conf conf = { 0 };
-	_cleanup_target_ struct target there = { 0 };
-	const struct target *source = a->is_pull ? &there : local;
-	const struct target *destination = a->is_pull ? local : &there;
-	int r = store_conf_find(other, false, &conf);
+	_cleanup_(store_freep) struct store *from = NULL, *to = NULL;
+	_cleanup_store_conf_ struct store_conf there = { 0 };
+	_cleanup_free_ char *here = NULL;
+	int r = store_conf_find(other, false, &there);
 
-	if (r < 0)
-		return EXIT_FAILED;
-	there.store = TAKE_PTR(conf.url);
-	r = bypass_open_store(source, CLIENT_READS, &from);
 	if (r == 0)
-		r = bypass_open_store(destination, use, &to);
+		r = bypass_url(local, &here);
+	if (r == 0)
+		r = open_store(a->is_pull ? there.url : here, true, &from);
+	if (r == 0)
+		r = open_store(a->is_pull ? here : there.url, a->dry, &to);
 	if (r < 0)
 		return EXIT_FAILED;
-	a->from = client_store(from);
-	a->to = client_store(to);
+	a->from = from;
+	a->to = to;
 	return push_all(a);
 }
 

@@ -7,7 +7,7 @@
 #include "base/log.h"
 
 enum {
-	WANTED_MAX = 12 << 20, /* bytes of chunks that are being fetched */
+	WANTED_MAX = 8 << 20, /* bytes of chunks that are being fetched */
 	NODES_MAX = 16 << 20, /* bytes of nodes that wait to be stored */
 	DONE_MAX = 1 << 18, /* ids that are remembered */
 };

@@ -335,20 +335,38 @@ static int find_commits(struct push *p)
 	return r;
 }
 
-/* With one branch only the names of its commits go along: the others leave the list. */
-static int choose_names(struct push *p)
+/* Is a name's commit one of the branch's? Those are all there, or missing; so of others it need not
+ * be found out by going through the history. 1, 0, or an error. */
+static int is_of_branch(struct push *p, const struct oidset *missing, const struct push_ref *name,
+			const struct oid *tip)
 {
 	struct refs_wait w = push_wait(p, false);
+
+	if (oidset_has(missing, &name->here))
+		return 1;
+	if (oid_is_null(tip) || !oidset_has(&p->there, &name->here))
+		return 0;
+	return refs_is_ancestor(p->req->from->refs, &p->repo.id, &name->here, tip, &w);
+}
+
+/* With one branch only the names of its commits go along: the others leave the list, and those that
+ * both have. */
+static int choose_names(struct push *p)
+{
+	_cleanup_oidset_ struct oidset missing = { 0 };
 	const struct oid tip = p->refs.items[0].here;
 	size_t kept = 0;
 	int r = 0;
 
+	for (size_t i = 0; r >= 0 && i < p->commit_count; i++)
+		r = oidset_add(&missing, &p->commits[i].id);
 	for (size_t i = 0; r >= 0 && i < p->refs.count; i++) {
 		struct push_ref *x = &p->refs.items[i];
+		bool is_same = x->is_there && oid_equal(&x->here, &x->there);
 
 		r = x->kind == REF_BRANCH;
-		if (r == 0 && x->is_here && !oid_is_null(&tip))
-			r = refs_is_ancestor(p->req->from->refs, &p->repo.id, &x->here, &tip, &w);
+		if (r == 0 && x->is_here && !is_same)
+			r = is_of_branch(p, &missing, x, &tip);
 		if (r > 0)
 			p->refs.items[kept++] = *x;
 	}
