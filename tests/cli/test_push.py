@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """pfs push and pfs pull: what one store has and another lacks."""
 
-import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +13,7 @@ import uuid
 
 import pytest
 
-from conftest import PFS, can_mount
+from conftest import PFS, can_mount, on_a_terminal
 
 READER = pathlib.Path(__file__).resolve().parents[1] / "reader/pfsread.py"
 SERVER = os.environ.get("PFS_TEST_S3")
@@ -304,6 +304,16 @@ def test_wrong_arguments_are_said(shell, stores):
     shell.fails(2, "push", *at)
     shell.fails(2, "push", "--all", *at, stores.b, "R")
     assert "one repo" in shell.fails(1, "push", "--as", "x", *at, stores.b, "R", "R")
+
+
+def test_what_has_been_moved_is_shown_on_a_terminal_only(shell, stores):
+    stores.commit()
+    words = "push", "--store", stores.a, stores.b
+    text, code = on_a_terminal(shell, words)
+    assert code == 0 and re.search(r"pushed \d+ objects, ", text)
+    text, code = on_a_terminal(shell, (*words, "-q"))
+    assert code == 0 and "\x1b" not in text
+    assert "pushed" not in shell.run(*words).err
 
 
 def end_push_in_the_middle(shell, stores, how):
