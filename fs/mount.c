@@ -219,7 +219,7 @@ static int open_channel(struct mount *m)
 	ops_files(&ops);
 	ops_dirs(&ops);
 	if (geteuid() != 0) {
-		options = mountpoint_libfuse_options(o, m->fs.store->backend->url);
+		options = mountpoint_libfuse_options(o, o->store);
 		if (!options)
 			return -ENOMEM;
 	}
@@ -232,7 +232,7 @@ static int attach(struct mount *m)
 	int r;
 
 	if (geteuid() == 0) {
-		r = mountpoint_mount(o, m->fs.store->backend->url);
+		r = mountpoint_mount(o, o->store);
 		m->is_mounted = r >= 0;
 		if (r >= 0)
 			r = channel_attach(m->fs.channel, r);
@@ -379,4 +379,9 @@ int pfs_mount_run(const struct mount_options *o)
 	if (r != 0)
 		return MIN(r, 0);
 	_exit(serve(o, fd) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+const char *mount_libfuse_version(void)
+{
+	return fuse_pkgversion();
 }

@@ -16,3 +16,6 @@
  * 0 or -errno; sentences are logged.
  */
 int pfs_mount_run(const struct mount_options *o);
+
+/* The version of libfuse that is in use. */
+const char *mount_libfuse_version(void);

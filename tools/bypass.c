@@ -5,6 +5,7 @@
 #include "bypass.h"
 
 #include "cli.h"
+#include "mounts.h"
 #include "present.h"
 
 void bypass_release(struct bypass *b)
@@ -17,17 +18,36 @@ void bypass_release(struct bypass *b)
 	*b = (struct bypass){ 0 };
 }
 
-/* The URL of the store that is mounted. */
-static int store_of_mount(struct client *mount, struct target *ret)
+/* The URL of the store that is mounted. What was mounted says more than the daemon's name for it:
+ * where the keys and certificates are. */
+static int store_of_mount(const struct target *t, struct client *mount, struct target *ret)
 {
+	_cleanup_mounts_ struct mounts m = { 0 };
+	const struct mounted *x = mounts_load(&m) == 0 ? mounts_at(&m, t->mount) : NULL;
 	json_t *line = NULL;
 	int r = client_ask_one(mount, request_new("info"), &line);
 
 	if (r != 0)
 		return r;
-	ret->store = strdup(field_text(line, "url"));
+	ret->store = strdup(x && strstr(x->source, "://") ? x->source : field_text(line, "url"));
 	json_decref(line);
 	return ret->store ? 0 : -ENOMEM;
+}
+
+int bypass_url(const struct target *t, char **ret)
+{
+	_cleanup_target_ struct target direct = { 0 };
+	_cleanup_client_ struct client *mount = NULL;
+	int r = 0;
+
+	if (t->mount)
+		r = client_open(t, CLIENT_READS, &mount);
+	if (r == 0 && t->mount)
+		r = store_of_mount(t, mount, &direct);
+	if (r < 0)
+		return r;
+	*ret = t->mount ? TAKE_PTR(direct.store) : strdup(t->store);
+	return *ret ? 0 : -ENOMEM;
 }
 
 static const char *skip_part(const char *path)
@@ -64,7 +84,7 @@ int bypass_open(const char *store, const char *arg, enum client_use use, struct 
 	if (b.target.mount) {
 		r = client_open(&b.target, CLIENT_READS, &b.mount);
 		if (r == 0)
-			r = store_of_mount(b.mount, &direct);
+			r = store_of_mount(&b.target, b.mount, &direct);
 	} else {
 		direct.store = strdup(b.target.store);
 		r = direct.store ? 0 : -ENOMEM;

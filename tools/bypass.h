@@ -23,3 +23,7 @@ int bypass_open(const char *store, const char *arg, enum client_use use, struct 
 /* What a mount says of the branch: {"base": ..., "is_dirty": ...}; NULL: nothing is mounted, or it
  * is not a branch. The caller's. */
 json_t *bypass_status(struct bypass *b);
+
+/* The URL of the store behind a target, malloc'ed: also of one that is mounted, beside which it can
+ * be opened. 0 or -errno, said. */
+int bypass_url(const struct target *t, char **ret);

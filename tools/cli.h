@@ -48,6 +48,8 @@ enum {
 	OPT_ONE_FILE_SYSTEM,
 	OPT_THREADS,
 	OPT_QUIET,
+	OPT_ALL,
+	OPT_AS,
 };
 #define LONG_STORE                                          \
 	{                                                   \

@@ -7,8 +7,10 @@
 #include "cli.h"
 
 extern const struct command cmd_branch;
+extern const struct command cmd_cache;
 extern const struct command cmd_commit;
 extern const struct command cmd_diff;
+extern const struct command cmd_doctor;
 extern const struct command cmd_export;
 extern const struct command cmd_help;
 extern const struct command cmd_import;
@@ -16,6 +18,8 @@ extern const struct command cmd_init;
 extern const struct command cmd_log;
 extern const struct command cmd_merge;
 extern const struct command cmd_mount;
+extern const struct command cmd_pull;
+extern const struct command cmd_push;
 extern const struct command cmd_repo;
 extern const struct command cmd_restore;
 extern const struct command cmd_show;

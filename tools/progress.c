@@ -55,8 +55,8 @@ static void show(const struct transfer_progress *t, void *ctx)
 		return;
 	if (t->bytes_total > 0)
 		draw_bar(bar, MIN((double)t->bytes / (double)t->bytes_total, 1.0));
-	snprintf(line, sizeof(line), "%s%s %" PRIu64 " files, %s, %s/s", bar, p->verb, t->files,
-		 format_size(t->bytes, done, sizeof(done)),
+	snprintf(line, sizeof(line), "%s%s %" PRIu64 " %s, %s, %s/s", bar, p->verb, t->files,
+		 p->unit, format_size(t->bytes, done, sizeof(done)),
 		 format_size(seconds > 0 ? (uint64_t)((double)t->bytes / seconds) : 0, rate,
 			     sizeof(rate)));
 	fprintf(stderr, "\r%.*s\033[K", (int)columns() - 1, line);
@@ -77,7 +77,7 @@ void progress_begin(struct progress *p, const char *verb, bool is_quiet,
 {
 	struct sigaction sa = { .sa_handler = stop, .sa_flags = (int)SA_RESETHAND };
 
-	*p = (struct progress){ .verb = verb };
+	*p = (struct progress){ .verb = verb, .unit = "files" };
 	p->is_shown = !is_quiet && isatty(STDERR_FILENO);
 	p->started_ns = now_ns();
 	ret->cancelled = &was_stopped;
@@ -86,6 +86,12 @@ void progress_begin(struct progress *p, const char *verb, bool is_quiet,
 	ret->ctx = p;
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
+}
+
+void progress_stop_at_once(void)
+{
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
 }
 
 void progress_end(struct progress *p)

@@ -456,6 +456,41 @@ int view_content_id(struct vnode *n, struct access *acc, struct oid *ret)
 	return r;
 }
 
+static int stored_locked(struct vnode *n, struct access *acc, struct content *ret,
+			 bool *ret_is_inlined)
+{
+	_cleanup_file_ struct file f = { 0 };
+	int r;
+
+	WITH_LOCK(&n->view->lock);
+
+	r = load_vnode(n->view, n, acc, &f);
+	if (r < 0)
+		return r;
+	content_check_inlined(&f.rec.inode.content);
+	*ret = f.rec.inode.content;
+	*ret_is_inlined = ret->inlined.len > 0;
+	ret->inlined = span_of(NULL, 0);
+	return 0;
+}
+
+int view_stored_content(struct vnode *n, struct access *acc, struct content *ret,
+			bool *ret_is_inlined)
+{
+	struct content c = { 0 };
+	bool is_inlined = false;
+	int r;
+
+	if (n->type != FT_REG || n->view->is_head)
+		return -EINVAL;
+	r = WITH_ACCESS(acc, stored_locked(n, acc, &c, &is_inlined));
+	if (r < 0)
+		return r;
+	*ret = c;
+	*ret_is_inlined = is_inlined;
+	return 0;
+}
+
 bool view_has_links(struct view *v)
 {
 	struct oid id = links_id(v);

@@ -43,5 +43,10 @@ int view_diff(struct vnode *a, struct vnode *b, struct access *acc, diff_fn fn, 
  * without any. 0 or the errors of view.h. */
 int view_content_id(struct vnode *n, struct access *acc, struct oid *ret);
 
+/* What a file of a commit consists of, without inlined bytes (*@ret_is_inlined: that is all of it,
+ * and verified). 0; -EINVAL: no regular file, or one of a head; or the errors of view.h. */
+int view_stored_content(struct vnode *n, struct access *acc, struct content *ret,
+			bool *ret_is_inlined);
+
 /* May some file of the view have several names? */
 bool view_has_links(struct view *v);

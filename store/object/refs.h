@@ -83,7 +83,11 @@ unsigned refs_short_id(struct refs *r, const struct id128 *repo, const struct oi
  * -EINVAL (the name), -EROFS.
  */
 
-/* A repo with its default branch. In @rec: chunk, root_*, default_branch; the rest is filled in. */
+/*
+ * A repo with its default branch. In @rec: chunk, root_*, default_branch, settings; the rest is
+ * filled in. With an id in @rec it is that repo, of another store, made here too: with its time of
+ * creation, and with branches that are here already from an earlier try.
+ */
 int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *rec,
 		     const struct deadline *dl);
 /* -ENOTEMPTY while it has commits. */

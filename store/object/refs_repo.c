@@ -40,6 +40,7 @@ int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *re
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
 	_cleanup_repo_rec_ struct repo_rec next = { 0 };
 	static const struct oid unborn;
+	bool is_known;
 	int e;
 
 	e = refs_check_change(r, name) ?: refs_check_change(r, rec->default_branch);
@@ -48,9 +49,12 @@ int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *re
 	e = repo_rec_copy(rec, &next);
 	if (e < 0)
 		return e;
+	is_known = !id128_is_null(&rec->id);
 	next.state = REF_LIVE;
-	next.id = id128_random();
-	next.created = refs_time();
+	if (!is_known) {
+		next.id = id128_random();
+		next.created = refs_time();
+	}
 
 	e = facts_look(r->facts, FINDING_REPO, repo_key(name).s, dl, &now);
 	if (e < 0)
@@ -58,6 +62,8 @@ int refs_create_repo(struct refs *r, const char *name, const struct repo_rec *re
 	if (finding_is_live(now))
 		return -EEXIST;
 	e = refs_create_branch(r, &next.id, next.default_branch, &unborn, dl);
+	if (e == -EEXIST && is_known)
+		e = 0;
 	while (e == 0) {
 		struct finding *other = NULL;
 

@@ -42,6 +42,7 @@ struct s3_credentials {
 	pthread_mutex_t lock;
 	bool has_keys; /* guarded by lock, as all below */
 	struct s3_keys keys;
+	char *source; /* owned; where they are from */
 	struct stamp stamps[FILES]; /* of the files, as they were when last read */
 };
 
@@ -121,6 +122,7 @@ void s3_credentials_free(struct s3_credentials *c)
 		return;
 	s3_keys_release(&c->keys);
 	pthread_mutex_destroy(&c->lock);
+	free(c->source);
 	free(c->file);
 	free(c->profile);
 	free(c);
@@ -478,19 +480,23 @@ static int complain(const struct s3_credentials *c, const struct sources *s, boo
 			s->paths[1] ?: "~/.aws/config");
 }
 
-/* Reads all anew. 0 and the keys, or an error that was logged. */
-static int find_keys(const struct s3_credentials *c, const struct sources *s, struct s3_keys *ret)
+/* Reads all anew. 0, the keys, and where they were (borrowed); or an error that was logged. */
+static int find_keys(const struct s3_credentials *c, const struct sources *s, struct s3_keys *ret,
+		     const char **ret_source)
 {
 	bool has_profile = false;
 	int r = 0;
 
+	*ret_source = "the environment";
 	/* Who names a file or a profile means that one, whatever a shell has set. */
 	if (!c->file && !c->profile)
 		r = keys_of_environment(ret);
-	for (size_t i = 0; r == 0 && i < FILES; i++)
-		if (s->paths[i])
-			r = keys_of_file(s->paths[i], s->profile, i == 1, c->file, &has_profile,
-					 ret);
+	for (size_t i = 0; r == 0 && i < FILES; i++) {
+		if (!s->paths[i])
+			continue;
+		*ret_source = s->paths[i];
+		r = keys_of_file(s->paths[i], s->profile, i == 1, c->file, &has_profile, ret);
+	}
 	if (r == 0)
 		r = complain(c, s, has_profile);
 	return r < 0 ? r : 0;
@@ -501,7 +507,8 @@ static int refresh(struct s3_credentials *c, const struct sources *s,
 		   const struct stamp stamps[FILES])
 {
 	struct s3_keys keys = { 0 };
-	int r = find_keys(c, s, &keys);
+	const char *source;
+	int r = find_keys(c, s, &keys, &source);
 
 	if (r == -ENOMEM)
 		return r;
@@ -512,6 +519,8 @@ static int refresh(struct s3_credentials *c, const struct sources *s,
 		return r;
 	s3_keys_release(&c->keys);
 	c->keys = keys;
+	free(c->source);
+	c->source = strdup(source);
 	c->has_keys = true;
 	return 0;
 }
@@ -542,6 +551,13 @@ int s3_credentials_get(struct s3_credentials *c, struct s3_keys *ret)
 	}
 	WITH_LOCK(&c->lock);
 	return keys_copy(&c->keys, ret);
+}
+
+char *s3_credentials_source(struct s3_credentials *c)
+{
+	WITH_LOCK(&c->lock);
+
+	return c->source ? strdup(c->source) : NULL;
 }
 
 bool s3_credentials_refused(struct s3_credentials *c, const struct s3_keys *former)

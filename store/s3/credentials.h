@@ -36,5 +36,9 @@ DEFINE_CLEANUP(struct s3_credentials *, s3_credentials_free)
  * and line); -ENOMEM. */
 int s3_credentials_get(struct s3_credentials *c, struct s3_keys *ret);
 
+/* Where what get() gave last was found, for people: "the environment", "/root/.aws/credentials".
+ * malloc'ed; NULL: nowhere, or no memory. */
+char *s3_credentials_source(struct s3_credentials *c);
+
 /* The server refused what get() gave: reads files anew. True if what came of it differs. */
 bool s3_credentials_refused(struct s3_credentials *c, const struct s3_keys *former);

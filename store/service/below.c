@@ -140,6 +140,7 @@ static int visit(struct walk *w, struct frame *f, struct entry *e)
 	if (r < 0)
 		return r;
 	fact_of(&e->st, &id, &fact);
+	fact.vnode = e->vnode;
 	r = w->fn(&fact, buf_span(&w->path), w->ctx);
 	if (r != 0 || !S_ISDIR(e->st.st_mode))
 		return r == 1 ? 0 : r;

@@ -23,6 +23,7 @@ struct fact {
 	uint64_t size; /* of a file */
 	struct timespec mtime;
 	struct oid id; /* of its content or tree; null: not known */
+	struct vnode *vnode; /* borrowed, in walk_below()'s callbacks; else NULL */
 };
 
 struct difference {

@@ -30,6 +30,7 @@ static const struct verb {
 	{ "restore", verb_restore },
 	{ "merge", verb_merge },
 	{ "sync", verb_sync },
+	{ "cache-warm", verb_cache_warm },
 };
 
 static int parse(struct request *q, const char *text, size_t len)

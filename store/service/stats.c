@@ -2,6 +2,8 @@
 /*
  * Verbs that tell of the store and the mount.
  */
+#include <limits.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "backend/count.h"
@@ -23,14 +25,19 @@ enum {
 /*
  * info			which store this is, and who answers
  *
- * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine}.
+ * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
+ * keeps what is not in the store}.
  */
 int verb_info(struct request *q)
 {
 	const struct store *s = q->service->store;
 	_cleanup_answer_ struct answer a = answer_new();
-	char id[ID128_HEX];
+	char id[ID128_HEX], state[PATH_MAX], link[64];
+	ssize_t n;
 
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->state_fd);
+	n = readlink(link, state, sizeof(state) - 1);
+	state[n > 0 ? n : 0] = '\0';
 	answer_text(&a, "url", s->backend->url);
 	answer_text(&a, "store", id128_hex(&s->format.store_id, id));
 	answer_time(&a, "created", s->format.created, 0);
@@ -38,6 +45,7 @@ int verb_info(struct request *q)
 	answer_bool(&a, "is_read_only", s->read_only);
 	answer_number(&a, "pid", (uint64_t)getpid());
 	answer_text(&a, "machine", s->machine);
+	answer_text(&a, "state_dir", n > 0 ? state : NULL);
 	return request_answer(q, &a);
 }
 
@@ -67,6 +75,7 @@ static void put_cached(struct request *q, struct answer *a)
 	answer_number(&x, "mapped_bytes", is.mapped_bytes);
 	answer_object(a, "index", &x);
 	answer_number(a, "cached_bytes", s->cache ? cache_used(s->cache) : 0);
+	answer_number(a, "cache_budget", s->cache ? cache_budget(s->cache) : 0);
 	answer_text(a, "conditions", trust_word(s));
 }
 
@@ -268,13 +277,13 @@ static int put_store(struct request *q, struct answer *a)
  *
  *	store?: also of the store as a whole, which takes listing it
  *
- * One line: {reader: {...}, index: {...}, cached_bytes, conditions: who keeps them, as
- * object/trust.h says, backend: {requests: by kind {calls, errors, time_us}, read_bytes,
- * written_bytes: of objects}, heads?: {...}, mount?: what the daemon adds, store?: {repos, commits,
- * packs, stored_bytes: of packs, unique_bytes: of different chunks before compression, commit_bytes:
- * of all commits as if each were a copy, is_estimate, damaged: how many commits and repos' records
- * could not be counted}}. So unique_bytes / stored_bytes is how well things compress, commit_bytes
- * / unique_bytes how much is shared.
+ * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without a disk cache,
+ * conditions: who keeps them, as object/trust.h says, backend: {requests: by kind {calls, errors,
+ * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, mount?: what the daemon adds,
+ * store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks before
+ * compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged: how many
+ * commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how well
+ * things compress, commit_bytes / unique_bytes how much is shared.
  */
 int verb_stats(struct request *q)
 {

@@ -46,3 +46,6 @@ int answer_conflict(struct span path, enum merge_verdict what, void *ctx);
 
 /* restore.c */
 int verb_restore(struct request *q);
+
+/* warm.c */
+int verb_cache_warm(struct request *q);

@@ -110,6 +110,21 @@ int known_claim(struct known *k, uint8_t kind, const struct oid *id, struct loc 
 	return 1;
 }
 
+int known_find(struct known *k, uint8_t kind, const struct oid *id, struct loc *ret)
+{
+	bool is_stored = index_find(k->index, id, is_reliable, k, ret) == 0;
+	struct known_id *x;
+
+	WITH_LOCK(&k->lock);
+
+	x = find(k, kind, id);
+	if (x) {
+		*ret = x->at;
+		return x->at.state != LOC_NONE;
+	}
+	return is_stored ? note_reused(k, &ret->pack) ?: 1 : 0;
+}
+
 void known_place(struct known *k, uint8_t kind, const struct oid *id, const struct loc *at)
 {
 	struct known_id *x;

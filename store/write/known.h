@@ -33,6 +33,13 @@ void known_release(struct known *k);
  */
 int known_claim(struct known *k, uint8_t kind, const struct oid *id, struct loc *ret);
 
+/*
+ * Is the object stored where it may be relied upon, so that its bytes need not even be had? 1: it
+ * counts as reused; @ret is where it lies or will lie. 0: it is not, or another who claimed it has
+ * not said. -ENOMEM.
+ */
+int known_find(struct known *k, uint8_t kind, const struct oid *id, struct loc *ret);
+
 /* The claimed object lies there. */
 void known_place(struct known *k, uint8_t kind, const struct oid *id, const struct loc *at);
 

@@ -341,6 +341,11 @@ int packer_wait(struct packer *p, struct batch *b)
 	return r;
 }
 
+int packer_find(struct packer *p, enum oid_kind kind, const struct oid *id, struct loc *ret)
+{
+	return known_find(&p->known, (uint8_t)kind, id, ret);
+}
+
 int packer_finish(struct packer *p)
 {
 	int r = p->error;

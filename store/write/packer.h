@@ -76,6 +76,10 @@ int packer_submit(struct packer *p, struct batch *b);
 bool packer_is_placed(struct packer *p, const struct batch *b);
 int packer_wait(struct packer *p, struct batch *b);
 
+/* Is an object stored already, so that its bytes need not be had? 1 and where it lies or will lie
+ * (it counts as reused), 0, -ENOMEM. */
+int packer_find(struct packer *p, enum oid_kind kind, const struct oid *id, struct loc *ret);
+
 /* Where tree editors put nodes; new nodes are offered to the reader's memory. */
 struct node_sink *packer_sink(struct packer *p);
 

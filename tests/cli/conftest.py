@@ -7,7 +7,10 @@ The program is named by PFS. Nothing of the user's own configuration is seen.
 import json
 import os
 import pathlib
+import pty
+import select
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -84,6 +87,29 @@ class Shell:
         assert result.code == code, (words, result.code, result.out, result.err)
         assert result.err.strip(), words
         return result.err
+
+
+def on_a_terminal(shell, words, interrupt=False):
+    """What a run prints on a terminal, and its exit code."""
+    leader, follower = pty.openpty()
+    p = subprocess.Popen([PFS, *map(str, words)], stdin=follower, stdout=follower, stderr=follower,
+                         env=dict(shell.environment, TERM="xterm", COLUMNS="80"),
+                         start_new_session=True)
+    os.close(follower)
+    text = b""
+    while select.select([leader], [], [], 60)[0]:
+        try:
+            more = os.read(leader, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        text += more
+        if interrupt and b"[" in text:
+            p.send_signal(signal.SIGINT)
+            interrupt = False
+    os.close(leader)
+    return text.decode(errors="replace"), p.wait(60)
 
 
 @pytest.fixture

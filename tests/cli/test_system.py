@@ -75,7 +75,8 @@ def test_an_installation_has_all_that_a_system_needs(tmp_path):
                    check=True, stdout=subprocess.DEVNULL)
     found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if not p.is_dir()}
     for wanted in ("bin/pfs", "sbin/mount.pfs", "share/man/man1/pfs.1", "share/man/man5/pfs.5",
-                   "share/man/man8/pfs-mount.8", "share/bash-completion/completions/pfs",
+                   "share/man/man7/pfs-cluster.7", "share/man/man8/pfs-mount.8",
+                   "share/bash-completion/completions/pfs",
                    "lib/systemd/system/pfs@.service"):
         assert any(p.endswith(wanted) for p in found), (wanted, found)
     (helper,) = (p for p in found if p.endswith("/mount.pfs"))

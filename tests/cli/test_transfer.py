@@ -4,9 +4,7 @@ comes through as it was is held by tests/reader."""
 
 import io
 import os
-import pty
 import re
-import select
 import signal
 import stat
 import subprocess
@@ -15,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import PFS, can_mount
+from conftest import PFS, can_mount, on_a_terminal
 
 ID = re.compile(r"[0-9a-f]{64}")
 
@@ -153,29 +151,6 @@ def test_who_is_overtaken_is_told_and_keeps_a_commit(shell, at):
     assert shell.json("log", "--json", "R/main", *at)[0]["id"] == winner
     shell.ok("export", "-q", f"R/{loser}", shell.home / "loser", *at)
     assert len(os.listdir(shell.home / "loser")) == 100
-
-
-def on_a_terminal(shell, words, interrupt=False):
-    """What a run prints on a terminal, and its exit code."""
-    leader, follower = pty.openpty()
-    p = subprocess.Popen([PFS, *map(str, words)], stdin=follower, stdout=follower, stderr=follower,
-                         env=dict(shell.environment, TERM="xterm", COLUMNS="80"),
-                         start_new_session=True)
-    os.close(follower)
-    text = b""
-    while select.select([leader], [], [], 60)[0]:
-        try:
-            more = os.read(leader, 65536)
-        except OSError:
-            break
-        if not more:
-            break
-        text += more
-        if interrupt and b"[" in text:
-            p.send_signal(signal.SIGINT)
-            interrupt = False
-    os.close(leader)
-    return text.decode(errors="replace"), p.wait(60)
 
 
 @pytest.fixture

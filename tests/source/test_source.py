@@ -65,7 +65,7 @@ def tracked():
 FILES = tracked()
 C_FILES = [n for n in FILES if n.endswith((".c", ".h"))]
 TEXTS = [n for n in FILES
-         if n.endswith((".c", ".h", ".py", ".build", ".sh", ".bash", ".in", ".1", ".5", ".8")) or
+         if n.endswith((".c", ".h", ".py", ".build", ".sh", ".bash", ".in", ".1", ".5", ".7", ".8")) or
          n in ("tools/quickstart", "tools/check", ".ci/run")]
 
 
@@ -280,7 +280,7 @@ def test_every_source_is_built():
             not re.search(r"'" + re.escape(n.split("/", 1)[1]) + r"'", built)])
 
 
-@pytest.mark.parametrize("page", [n for n in FILES if re.search(r"\.[158]$", n)])
+@pytest.mark.parametrize("page", [n for n in FILES if re.search(r"\.[1578]$", n)])
 def test_a_manual_page_has_no_faults(page):
     if not shutil.which("mandoc"):
         pytest.skip("needs mandoc")

@@ -57,6 +57,28 @@ static void a_repo_is_made_once(void **state)
 	assert_int_equal(refs_create_repo(r, "other", &rec, NULL), -EINVAL);
 }
 
+static void a_repo_of_another_store_is_made_under_its_own_id(void **state)
+{
+	struct world *w = *state;
+	struct repo_rec rec = {
+		.default_branch = "trunk",
+		.chunk = CHUNK_PARAMS_DEFAULT,
+		.id = id128_random(),
+		.created = { .sec = 17 },
+	};
+	struct refs *r = w->here.refs;
+	static const struct oid unborn;
+	_cleanup_repo_rec_ struct repo_rec made = { 0 };
+
+	/* As far as an earlier try got. */
+	assert_ok(refs_create_branch(r, &rec.id, "trunk", &unborn, NULL));
+	assert_ok(refs_create_repo(r, "guest", &rec, NULL));
+	assert_ok(refs_repo(r, "guest", &FRESH, &made));
+	assert_true(id128_equal(&made.id, &rec.id));
+	assert_int_equal(made.created.sec, 17);
+	assert_int_equal(refs_create_repo(r, "guest", &rec, NULL), -EEXIST);
+}
+
 static void an_empty_repo_can_be_removed_and_made_again(void **state)
 {
 	struct world *w = *state;
@@ -711,6 +733,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(a_repo_is_made_once),
+		BOTH(a_repo_of_another_store_is_made_under_its_own_id),
 		BOTH(an_empty_repo_can_be_removed_and_made_again),
 		BOTH(a_repo_with_commits_or_names_is_not_removed),
 		BOTH(a_commit_that_comes_while_the_repo_goes_keeps_it),

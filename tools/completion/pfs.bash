@@ -3,7 +3,7 @@
 # from the root of the mount.
 
 _pfs_commands="init mount umount repo branch commit log status diff show merge sync restore import
-	export stats help version"
+	export push pull cache stats doctor help version"
 
 _pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
 	allow_other dev suid noexec nonempty foreground"
@@ -26,6 +26,9 @@ _pfs_options() {
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
 			"-q --quiet --json --store"
 		;;
+	push | pull) echo "--all --as -n --dry-run -q --quiet --json --store" ;;
+	cache) echo "-q --quiet --json" ;;
+	doctor) echo "-r --read-only --json" ;;
 	export) echo "--threads -q --quiet --store" ;;
 	esac
 	echo "--help"
@@ -76,7 +79,7 @@ _pfs() {
 		compopt -o nospace 2>/dev/null
 		return
 		;;
-	*:-m | *:-n | *:--message | *:--name | *:--meta | *:--author | *:--limit | *:--chunk | \
+	commit:-n | import:-n | log:-n | *:--as | *:-m | *:--message | *:--name | *:--meta | *:--author | *:--limit | *:--chunk | \
 		*:--branch | *:--threads)
 		return
 		;;
@@ -90,11 +93,12 @@ _pfs() {
 		help) _pfs_words "$_pfs_commands" "$cur" ;;
 		repo) _pfs_words "list create show set remove" "$cur" ;;
 		branch) _pfs_words "list create rename remove" "$cur" ;;
+		cache) _pfs_words "warm status" "$cur" ;;
 		esac
 	fi
 	case $command in
 	help | version) ;;
-	repo) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
+	repo | cache) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
 	*) _pfs_paths "$cur" ;;
 	esac
 }
