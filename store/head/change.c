@@ -257,6 +257,9 @@ int change_file(struct change *c, struct vnode *n, struct file *f)
 {
 	int r;
 
+	/* Who looks it up again finds what there is now. */
+	if (n->flags & VNODE_LEFT)
+		return -ESTALE;
 	if (f->layer == c->layer)
 		return 0;
 	if (f->rec.has_link)

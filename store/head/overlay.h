@@ -89,7 +89,8 @@ struct head {
 	bool has_exceptions; /* some inode number is not derived from its place */
 	atomic_bool is_removed; /* its branch is gone; read without lock too, to find a head */
 	uint64_t next_age, ages_end; /* ages given to names; reserved in the head's record */
-	unsigned opens; /* files open */
+	unsigned writers; /* times that files are open for writing */
+	uint64_t left; /* vnodes left behind */
 	struct list handles; /* open directories */
 };
 
@@ -127,11 +128,24 @@ struct live_dir {
 /* What a file in use has; counted by its users. */
 struct live_file {
 	pthread_rwlock_t lock;
-	unsigned users, opens; /* guarded by the view's lock, as all below */
+	unsigned users; /* guarded by the view's lock, as all below */
 	struct content content; /* as the base has it, as of @generation */
 	struct buf inlined; /* what content.inlined borrows */
 	uint64_t generation;
 	bool is_known;
+};
+
+/* What is known of a file that has a link id, and so may have several names. */
+struct hard_link {
+	struct id128 id;
+	struct buf names; /* by which clients may know it; see link_names_next() */
+};
+
+/* What a vnode that was left behind is for good. */
+struct left {
+	struct oid commit; /* the base it was of */
+	struct file_rec rec; /* of no layer, without a name; spans borrow @bytes */
+	struct buf bytes;
 };
 
 static inline struct head *head_of(struct view *v)
@@ -223,6 +237,9 @@ int load_layered(struct head *h, uint64_t ino, struct file *ret);
 int load_vnode(struct view *v, struct vnode *n, struct access *acc, struct file *ret);
 int load_found(struct view *v, uint64_t dir, struct span name, const struct found *f,
 	       struct access *acc, struct file *ret);
+
+/* A record as the base has it. */
+void file_of_inode(const struct inode *ino, bool has_link, struct file_rec *ret);
 
 void file_stat(const struct file_rec *f, uint64_t ino, struct stat *ret);
 
@@ -357,6 +374,25 @@ void live_put(struct vnode *n);
 /* Under view->lock: what a regular file is, without looking its name up each time. The record's
  * content may borrow from the live file; valid under the lock. */
 int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *ret);
+
+struct hard_link *link_new(const struct id128 *id);
+void link_free(struct hard_link *l);
+
+/* Under view->lock: clients may know @n as @name in @dir (a vnode's id); they do not any more.
+ * Nothing happens to a file without a link id; what finds no memory is not known. */
+void link_known(struct vnode *n, uint64_t dir, struct span name);
+void link_unknown(struct vnode *n, uint64_t dir, struct span name);
+
+/* The names in link->names, one after the other: the next one at *@at, which moves on; false: no
+ * more. */
+bool link_names_next(const struct buf *names, size_t *at, uint64_t *ret_dir, struct span *ret_name);
+
+/* What a file of the base @commit was, to be left behind as. 0 or -ENOMEM. */
+int left_new(const struct oid *commit, const struct inode *i, struct left **ret);
+void left_free(struct left *l);
+
+/* Under view->lock: leaves @n behind, as @l, which it takes. */
+void left_put(struct head *h, struct vnode *n, struct left *l);
 
 /* Bytes that travel as a hint are used only if they are what the id says; else they go. */
 void content_check_inlined(struct content *c);

@@ -173,7 +173,7 @@ static void write_file(struct talk *t, const char *path, const char *text)
 	assert_ok(view_open(v, O_RDWR, &s->acc));
 	assert_ok(view_setattr(v, &none, &s->acc, &st));
 	assert_ok(view_write(v, 0, span_str(text), false, false, &s->acc));
-	view_close(v);
+	view_close(v, O_RDWR);
 	vnode_unref(s->vnodes, v);
 	vnode_unref(s->vnodes, dir);
 }
