@@ -98,6 +98,11 @@ void follow_outdated(struct view *head, const struct outdated *what, void *ctx)
 		notify_attributes(fs->notify, what->vnode);
 }
 
+bool follow_is_untold(struct fs *fs, const struct vnode *v)
+{
+	return atomic_load(&fs->moves) && v->type != FT_DIR && vnode_is_left(fs->vnodes, v);
+}
+
 void follow_renamed(struct call *c, struct vnode *dir, struct span name, struct access *acc)
 {
 	struct fs *fs = c->fs;

@@ -21,6 +21,9 @@ void follow_again(struct fs *fs);
 /* For struct heads_options: what a move has outdated. */
 void follow_outdated(struct view *head, const struct outdated *what, void *ctx);
 
+/* Was the file left behind by a move that the kernel may not have been told of? */
+bool follow_is_untold(struct fs *fs, const struct vnode *v);
+
 /* What @name in @dir means has just been moved there, and is about to be answered. While a head's
  * move is being told, what the kernel takes along may be another node. */
 void follow_renamed(struct call *c, struct vnode *dir, struct span name, struct access *acc);

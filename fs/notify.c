@@ -26,6 +26,7 @@ enum notice_kind {
 
 enum {
 	PACE = 4096, /* notices */
+	STUCK_MS = 1000, /* anybody can lock a directory in the kernel, and take his time */
 };
 
 struct notice {
@@ -33,7 +34,7 @@ struct notice {
 	enum notice_kind kind;
 	uint64_t node; /* the directory, or the file */
 	uint64_t file; /* the file itself, or 0 */
-	bool is_dir;
+	bool by_name;
 	void (*then)(struct fs *fs);
 	size_t name_len;
 	char name[]; /* with a NUL */
@@ -45,6 +46,7 @@ struct notify {
 	pthread_cond_t work, done;
 	struct list queue; /* guarded by lock, as all below */
 	uint64_t queued, sent;
+	uint64_t stuck_at; /* what was sent when nothing went on for long */
 	bool is_ending;
 	bool has_sender;
 	pthread_t sender;
@@ -102,7 +104,7 @@ void notify_forget(struct notify *n, const struct vnode_stale *stale)
 	    &(struct notice){ .kind = NOTICE_FORGET,
 			      .node = stale->parent,
 			      .file = stale->id,
-			      .is_dir = stale->is_dir },
+			      .by_name = stale->by_name },
 	    span_str(stale->name));
 }
 
@@ -121,8 +123,16 @@ void notify_pace(struct notify *n)
 {
 	WITH_LOCK(&n->lock);
 
-	while (n->queued - n->sent > PACE && !n->is_ending)
-		pthread_cond_wait(&n->done, &n->lock);
+	while (n->queued - n->sent > PACE && n->sent != n->stuck_at && !n->is_ending) {
+		struct deadline dl = deadline_in_ms(STUCK_MS);
+		uint64_t before = n->sent;
+
+		while (n->sent == before && !n->is_ending)
+			if (cond_wait_until(&n->done, &n->lock, &dl, STUCK_MS) < 0)
+				break;
+		if (n->sent == before)
+			n->stuck_at = before;
+	}
 }
 
 /* From @off on; -1: attributes only. */
@@ -193,7 +203,7 @@ static void send(struct notify *n, const struct notice *x)
 		counter_add(&n->fs->stats.expired, 1);
 		if (f->prune)
 			prune(s, x->file);
-		else if (!x->is_dir)
+		else if (x->by_name)
 			inval_entry(s, x, 0);
 		break;
 	}
@@ -233,6 +243,7 @@ int notify_new(struct fs *fs, struct notify **ret)
 	if (!n)
 		return -ENOMEM;
 	n->fs = fs;
+	n->stuck_at = UINT64_MAX;
 	pthread_mutex_init(&n->lock, NULL);
 	cond_init(&n->work);
 	cond_init(&n->done);

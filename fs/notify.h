@@ -46,5 +46,5 @@ void notify_then(struct notify *n, void (*fn)(struct fs *fs));
 /* Waits until all that was queued before has been sent and taken. */
 void notify_wait(struct notify *n);
 
-/* Waits while very much is queued. */
+/* Waits while very much is queued, and goes out. */
 void notify_pace(struct notify *n);

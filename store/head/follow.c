@@ -6,9 +6,9 @@
  * the client is told, and this is why it cannot keep what is outdated:
  *
  *  - a look-up is answered wholly from before that instant or wholly from after it
- *  - the kernel holds a directory's lock from before it sends a look-up, a listing or a create until
- *    the answer is in its cache, and a notification of a name takes that lock; so when it is told
- *    of a name, all answers from before are in the cache, and are dropped there
+ *  - the kernel holds a directory's lock from before it sends a look-up, a listing or a create
+ *    until the answer is in its cache, and a notification of a name takes that lock; so when it is
+ *    told of a name, all answers from before are in the cache, and are dropped there
  *  - only a look-up that confirms a name it knows is sent without that lock. It confirms the node,
  *    and sets how long to believe it: but a name whose node was left behind is taken out of the
  *    cache, not expired, so that it confirms what nobody finds any more. (A name that stays is

@@ -178,6 +178,13 @@ void vnode_leave(struct vnode_table *t, struct vnode *v)
 	v->flags |= VNODE_LEFT | VNODE_UNLINKED;
 }
 
+bool vnode_is_left(struct vnode_table *t, const struct vnode *v)
+{
+	WITH_LOCK(&t->lock);
+
+	return v->flags & VNODE_LEFT;
+}
+
 uint64_t vnode_next_id(struct vnode_table *t)
 {
 	WITH_LOCK(&t->lock);
@@ -299,7 +306,8 @@ uint64_t vnode_count(struct vnode_table *t)
 /* Pinned, and nothing here holds it: no child, no open file, no operation. */
 static bool is_stale(const struct vnode *v)
 {
-	return v->pins > 0 && v->refs == 0 && v->parent && !(v->flags & VNODE_UNLINKED);
+	return v->pins > 0 && v->refs == 0 && v->parent &&
+	       (!(v->flags & VNODE_UNLINKED) || v->flags & VNODE_LEFT);
 }
 
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
@@ -320,7 +328,7 @@ size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
 				continue;
 			ret[n].id = vnode_id(v);
 			ret[n].parent = vnode_id(v->parent);
-			ret[n].is_dir = v->type == FT_DIR;
+			ret[n].by_name = v->type != FT_DIR && !(v->flags & VNODE_LEFT);
 			memcpy(ret[n].name, name.data, name.len);
 			ret[n].name[name.len] = '\0';
 			n++;

@@ -103,6 +103,8 @@ struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino)
 /* Under the view's lock: it is left behind from now on. */
 void vnode_leave(struct vnode_table *t, struct vnode *v);
 
+bool vnode_is_left(struct vnode_table *t, const struct vnode *v);
+
 /* The id that the next new vnode gets. */
 uint64_t vnode_next_id(struct vnode_table *t);
 
@@ -132,7 +134,7 @@ void vnode_unpin_all(struct vnode_table *t);
  */
 struct vnode_stale {
 	uint64_t id, parent;
-	bool is_dir;
+	bool by_name; /* by its name as well: a directory would lose its path */
 	char name[256];
 };
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max);
