@@ -25,9 +25,9 @@
 #include "head/moving.h"
 
 /* Under the view's lock: is nothing of it uncommitted, or about to be? */
-static bool is_clean(const struct head *h)
+static bool is_clean(struct head *h)
 {
-	return !h->top && !h->frozen.count && !h->writers && !h->is_removed;
+	return !h->writers && !h->is_removed && !is_uncommitted(h);
 }
 
 /* Worth a look at all? */

@@ -482,7 +482,7 @@ void heads_stats(struct heads *hs, struct heads_stats *ret)
 		WITH_LOCK(&h->view.lock);
 
 		s.heads += !h->is_removed;
-		s.dirty += h->top || h->frozen.count;
+		s.dirty += is_uncommitted(h);
 	}
 	*ret = s;
 }

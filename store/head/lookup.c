@@ -150,6 +150,15 @@ static int is_moved_ones(struct head *h, uint64_t ino)
 	return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
+static int is_orphans(struct head *h, uint64_t ino)
+{
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct record_key mark = key_orphan(h->id, ino);
+	int r = table_get(h->heads->table, key_span(&mark), &raw);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
 {
 	_cleanup_buf_ struct buf raw = { 0 };
@@ -177,6 +186,9 @@ int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t 
 	}
 	if (r == 0)
 		r = vnode_is_nameless(v->vnodes, v, *ret);
+	/* One that is about to be reaped has no vnode any more. */
+	if (r == 0 && h->moved_with_orphans)
+		r = is_orphans(h, *ret);
 	return r > 0 ? give_way(h, &k, is_exception, ret) : r;
 }
 

@@ -328,18 +328,6 @@ void moving_release(struct moving *m)
 	base_release(&m->base);
 }
 
-/* Is it the same in everything? */
-static bool is_equal(const struct inode *a, const struct inode *b)
-{
-	_cleanup_buf_ struct buf x = { 0 }, y = { 0 };
-
-	if (a->type != b->type)
-		return false;
-	inode_put(&x, a);
-	inode_put(&y, b);
-	return !buf_failed(&x) && !buf_failed(&y) && span_equal(buf_span(&x), buf_span(&y));
-}
-
 static int look_at_link(struct moving *m, struct vnode *n)
 {
 	struct view *v = &m->head->view;
@@ -354,7 +342,7 @@ static int look_at_link(struct moving *m, struct vnode *n)
 	s = links_lookup(&src.base, &m->base.commit.links, &n->link->id, &b, &is);
 	if (s < 0 && s != -ENOENT)
 		return s;
-	if (s == 0 && was.nlink == is.nlink && is_equal(&was.inode, &is.inode))
+	if (s == 0 && was.nlink == is.nlink && inode_equal(&was.inode, &is.inode))
 		return 0;
 	return visit_link(m, &was, s == 0 ? &is : NULL, n);
 }
@@ -372,7 +360,8 @@ static int look_at_name(struct moving *m, struct vnode *n, const struct moving_d
 	s = dir_lookup(&src.base, &d->is, vnode_name(n), &b, &is);
 	if (s < 0 && s != -ENOENT)
 		return s;
-	if (s == 0 && is_same_entry(&was, &is) && (was.has_link || is_equal(&was.inode, &is.inode)))
+	if (s == 0 && is_same_entry(&was, &is) &&
+	    (was.has_link || inode_equal(&was.inode, &is.inode)))
 		return 0;
 	return visit(m, d->dir, &was, s == 0 ? &is : NULL, n);
 }
@@ -481,6 +470,8 @@ int moving_exchange(struct moving *m)
 			left_put(h, f->n, TAKE_PTR(f->left));
 	}
 	view_swap_base(&h->view, &m->base);
+	/* A head that moves has nothing else in its top. */
+	h->moved_with_orphans = h->moved_with_orphans || h->top;
 	return 0;
 }
 

@@ -91,6 +91,7 @@ struct head {
 	uint64_t next_age, ages_end; /* ages given to names; reserved in the head's record */
 	unsigned writers; /* times that files are open for writing */
 	uint64_t left; /* vnodes left behind */
+	bool moved_with_orphans; /* whose numbers names of the base may lead to */
 	struct list handles; /* open directories */
 };
 
@@ -406,6 +407,8 @@ void orphan_put(struct change *c, uint64_t ino, struct file_rec *f);
 /* Nobody has it any more: with no lock held. */
 void orphan_reap(struct head *h, uint64_t ino);
 bool has_orphans(struct head *h);
+/* Under view->lock: is anything of the head uncommitted? Files without a name never will be. */
+bool is_uncommitted(struct head *h);
 /* The same under the lock, or at a mount, when nobody can have it. 0 or -errno. */
 int orphan_remove(struct head *h, uint64_t ino);
 

@@ -188,6 +188,69 @@ static void a_file_open_for_writing_keeps_it_on_its_base(void **state)
 	stand_remove(&s);
 }
 
+static void a_file_without_a_name_keeps_it_nowhere(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct vnode *v, *w;
+	struct oid id, again;
+
+	make_text(&s, s.root, "f", "the first");
+	make_text(&s, s.root, "g", "another");
+	stand_commit(&s, NULL);
+	v = at(&s, "f");
+	assert_ok(view_open(v, O_RDONLY, &s.acc));
+	assert_ok(view_unlink(s.root, span_str("f"), &s.acc));
+	id = stand_commit(&s, NULL);
+	/* There is nothing to commit, whoever has it open. */
+	again = stand_commit(&s, NULL);
+	assert_true(oid_equal(&id, &again));
+	o = other_mount(&s);
+	make_text(&o, o.root, "f", "the second");
+	id = stand_commit(&o, NULL);
+
+	assert_follows(&s, &id);
+	w = at(&s, "f");
+	assert_int_not_equal(w->ino, v->ino);
+	assert_text(&s, "f", "the second");
+	put_text(&s, w, "the third!");
+	vnode_unref(s.vnodes, w);
+	{
+		char got[16] = { 0 };
+
+		assert_int_equal(view_read(v, 0, sizeof(got), got, &s.acc), 9);
+		assert_string_equal(got, "the first");
+	}
+	view_close(v, O_RDONLY);
+	vnode_unref(s.vnodes, v);
+	assert_text(&s, "f", "the third!");
+	stand_commit(&s, NULL);
+	remount(&s);
+	assert_text(&s, "f", "the third!");
+	leave(&o);
+	stand_remove(&s);
+}
+
+static void a_file_without_a_name_keeps_it_nowhere_when_it_has_gone(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct vnode *v;
+	struct oid id;
+
+	make_text(&s, s.root, "f", "the first");
+	stand_commit(&s, NULL);
+	v = at(&s, "f");
+	assert_ok(view_unlink(s.root, span_str("f"), &s.acc));
+	stand_commit(&s, NULL);
+	o = other_mount(&s);
+	vnode_unref(s.vnodes, v);
+	make_text(&o, o.root, "f", "the second");
+	id = stand_commit(&o, NULL);
+	assert_follows(&s, &id);
+	assert_text(&s, "f", "the second");
+	leave(&o);
+	stand_remove(&s);
+}
+
 /* What came up between the comparison of the commits and the exchange. */
 static void what_is_looked_up_while_it_moves_is_left_behind_too(void **state)
 {
@@ -519,6 +582,8 @@ int main(void)
 		cmocka_unit_test(a_directory_keeps_its_number_when_another_mount_changes_it),
 		cmocka_unit_test(what_somebody_knew_before_leads_no_head_back),
 		cmocka_unit_test(a_file_open_for_writing_keeps_it_on_its_base),
+		cmocka_unit_test(a_file_without_a_name_keeps_it_nowhere),
+		cmocka_unit_test(a_file_without_a_name_keeps_it_nowhere_when_it_has_gone),
 		cmocka_unit_test(what_is_looked_up_while_it_moves_is_left_behind_too),
 		cmocka_unit_test(a_client_is_told_of_what_it_may_have_cached_and_of_nothing_else),
 		cmocka_unit_test(a_name_that_was_taken_away_here_is_not_told),
