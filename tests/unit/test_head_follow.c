@@ -341,7 +341,7 @@ static void listen(struct view *head, const struct outdated *x, void *ctx)
 
 	assert_in_range(told.count, 0, SAID_MAX);
 	*s = (struct said){ x->kind, x->dir, x->vnode, "" };
-	memcpy(s->name, x->name.data, MIN(x->name.len, sizeof(s->name) - 1));
+	snprintf(s->name, sizeof(s->name), "%.*s", (int)x->name.len, (const char *)x->name.data);
 }
 
 static unsigned said(enum outdated_kind kind, const struct vnode *dir, const char *name,
