@@ -226,10 +226,15 @@ def test_a_file_open_for_appending_keeps_the_head_where_it_is(heads, two, move):
     (here / "log").write_text("one\n")
     (here / "f").write_text("old")
     move()
-    with open(there / "log", "a"), open(there / "f") as reader:
+    with open(there / "log", "a", buffering=1) as log, open(there / "f") as reader:
+        log.write("two\n")
+        # Its own commit is no move, and the other head goes along.
+        tip = commit_id(commit(two[1], "mine"))
+        assert becomes((here / "log").read_text, "one\ntwo\n")
+        assert becomes(lambda: commit_id(here), tip)
         (here / "f").write_text("new")
         tip = commit_id(commit(two[0], "later"))
-        # A head of the same mount that nothing keeps has heard of it by then.
+        # What keeps the head has nothing to do with what else the mount hears of.
         assert becomes(lambda: os.path.isdir(two[1] / "R/later"), True)
         time.sleep(0.5)
         assert commit_id(there) != tip
@@ -237,6 +242,54 @@ def test_a_file_open_for_appending_keeps_the_head_where_it_is(heads, two, move):
     assert becomes(lambda: commit_id(there), tip)
     assert becomes((there / "f").read_text, "new")
     assert reader.closed
+
+
+def test_a_file_that_only_got_other_attributes_stays_itself(heads, move):
+    here, there = heads
+    (here / "f").write_text("the same")
+    move()
+    with open(there / "f") as f:
+        was = os.fstat(f.fileno())
+        os.chmod(here / "f", 0o600)
+        os.utime(here / "f", ns=(1, 1))
+        os.setxattr(here / "f", "user.x", b"y")
+        move()
+        assert becomes(lambda: os.fstat(f.fileno()).st_mtime_ns, 1)
+        now = os.stat(there / "f")
+        assert now.st_ino == was.st_ino
+        assert now.st_nlink == 1
+        assert now.st_mode & 0o777 == 0o600
+        assert os.getxattr(f.fileno(), "user.x") == b"y"
+
+
+def test_a_bind_mount_of_a_directory_that_stays_shows_what_is_new(heads, move, two):
+    here, there = heads
+    (here / "d").mkdir()
+    (here / "d/f").write_text("old")
+    move()
+    bound = two[1].base / "bound"
+    bound.mkdir()
+    subprocess.run(["mount", "--bind", str(there / "d"), str(bound)], check=True)
+    try:
+        for text in ("new", "newer"):
+            (here / "d/f").write_text(text)
+            (here / "d" / text).touch()
+            move()
+            assert becomes((bound / "f").read_text, text)
+            assert (bound / text).exists()
+    finally:
+        subprocess.run(["umount", str(bound)], check=True)
+
+
+def test_a_head_that_nobody_looked_at_shows_the_newest_commit(heads, two):
+    here, there = heads
+    (here / "f").write_text("0")
+    commit(two[0], "c0")
+    assert becomes((there / "f").read_text, "0")
+    for i in range(1, 6):
+        (here / "f").write_text(str(i))
+        commit(two[0], "c%d" % i)
+    assert becomes((there / "f").read_text, "5")
 
 
 def script(version):
