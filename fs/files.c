@@ -92,7 +92,7 @@ int files_open(struct files *f, struct vnode *v, int flags, struct access *acc,
 void files_close(struct files *f, struct open_file *file)
 {
 	take_out(f, &file->link);
-	view_close(file->vnode);
+	view_close(file->vnode, file->flags);
 	free(file);
 }
 

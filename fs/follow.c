@@ -4,6 +4,8 @@
  */
 #include "follow.h"
 
+#include "channel.h"
+#include "format/inode.h"
 #include "lane.h"
 #include "notify.h"
 #include "object/refs.h"
@@ -62,12 +64,58 @@ void follow_stop(struct fs *fs)
 	refs_watch(fs->store->refs, NULL, NULL);
 }
 
-void follow_outdated(struct view *head, uint64_t dir, struct span name, uint64_t vnode, void *ctx)
+static void told(struct fs *fs)
+{
+	atomic_fetch_sub(&fs->moves, 1);
+}
+
+void follow_outdated(struct view *head, const struct outdated *what, void *ctx)
 {
 	struct fs *fs = ctx;
+	bool can_expire = channel_features(fs->channel)->expire_only;
 
-	if (dir)
-		notify_expire(fs->notify, dir, name);
-	if (vnode)
-		notify_flush_file(fs->notify, vnode);
+	notify_pace(fs->notify);
+	switch (what->kind) {
+	case OUTDATED_BEGIN:
+		atomic_fetch_add(&fs->moves, 1);
+		return;
+	case OUTDATED_NAME:
+		/* An invalidated directory that is somebody's current one would lose its path. */
+		if (what->dir && (can_expire || !what->vnode))
+			notify_expire(fs->notify, what->dir, what->name);
+		break;
+	case OUTDATED_GONE:
+		notify_gone(fs->notify, what->dir, what->name, what->vnode);
+		break;
+	case OUTDATED_LINK:
+		notify_gone(fs->notify, what->dir, what->name, 0);
+		break;
+	case OUTDATED_END:
+		notify_then(fs->notify, told);
+		return;
+	}
+	if (what->vnode)
+		notify_attributes(fs->notify, what->vnode);
+}
+
+bool follow_is_untold(struct fs *fs, const struct vnode *v)
+{
+	return atomic_load(&fs->moves) && v->type != FT_DIR && vnode_is_left(fs->vnodes, v);
+}
+
+void follow_renamed(struct call *c, struct vnode *dir, struct span name, struct access *acc)
+{
+	struct fs *fs = c->fs;
+	struct vnode *v = NULL;
+	struct stat st;
+
+	if (!atomic_load(&fs->moves))
+		return;
+	/* A directory's is right, and may be somebody's current one. */
+	if (view_lookup(dir, name, acc, &v, &st) < 0 || v->type == FT_DIR)
+		notify_expire(fs->notify, vnode_id(dir), name);
+	else
+		notify_gone(fs->notify, vnode_id(dir), name, 0);
+	if (v)
+		vnode_unref(fs->vnodes, v);
 }

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "fs.h"
+#include "call.h"
 
 /* Has refs tell of branches that move. */
 void follow_start(struct fs *fs);
@@ -19,4 +19,11 @@ void follow_stop(struct fs *fs);
 void follow_again(struct fs *fs);
 
 /* For struct heads_options: what a move has outdated. */
-void follow_outdated(struct view *head, uint64_t dir, struct span name, uint64_t vnode, void *ctx);
+void follow_outdated(struct view *head, const struct outdated *what, void *ctx);
+
+/* Was the file left behind by a move that the kernel may not have been told of? */
+bool follow_is_untold(struct fs *fs, const struct vnode *v);
+
+/* What @name in @dir means has just been moved there, and is about to be answered. While a head's
+ * move is being told, what the kernel takes along may be another node. */
+void follow_renamed(struct call *c, struct vnode *dir, struct span name, struct access *acc);

@@ -41,6 +41,8 @@ struct fs {
 	struct mapped *mapped;
 	struct service service;
 	struct stats stats;
+	/* Heads whose move is being told, or about to be. */
+	atomic_uint moves;
 	/* The last damaged file that was logged, and when (now_ns()). */
 	atomic_uint_fast64_t damaged_node;
 	atomic_int_fast64_t damage_said;

@@ -2,8 +2,8 @@
 /*
  * Notifications: a queue and the thread that empties it.
  *
- * A notification that finds no memory is dropped, but for flushes, for which a sender waits: those
- * are tried with the memory there is.
+ * A notification that finds no memory waits for it: what the kernel is not told it would believe
+ * for a day. Only what it need not do is dropped.
  */
 #include "notify.h"
 
@@ -17,16 +17,25 @@
 
 enum notice_kind {
 	NOTICE_EXPIRE,
+	NOTICE_GONE,
+	NOTICE_ATTRIBUTES,
 	NOTICE_FLUSH,
 	NOTICE_FORGET,
+	NOTICE_THEN,
+};
+
+enum {
+	PACE = 4096, /* notices */
+	STUCK_MS = 1000, /* anybody can lock a directory in the kernel, and take his time */
 };
 
 struct notice {
 	struct list link;
 	enum notice_kind kind;
 	uint64_t node; /* the directory, or the file */
-	uint64_t file; /* forget: the file itself */
-	bool is_dir;
+	uint64_t file; /* the file itself, or 0 */
+	bool by_name;
+	void (*then)(struct fs *fs);
 	size_t name_len;
 	char name[]; /* with a NUL */
 };
@@ -37,6 +46,7 @@ struct notify {
 	pthread_cond_t work, done;
 	struct list queue; /* guarded by lock, as all below */
 	uint64_t queued, sent;
+	uint64_t stuck_at; /* what was sent when nothing went on for long */
 	bool is_ending;
 	bool has_sender;
 	pthread_t sender;
@@ -47,7 +57,7 @@ static void put(struct notify *n, const struct notice *x, struct span name)
 	struct notice *copy;
 
 	while (!(copy = malloc(sizeof(*copy) + name.len + 1))) {
-		if (x->kind != NOTICE_FLUSH)
+		if (x->kind == NOTICE_FORGET)
 			return;
 		usleep(1000);
 	}
@@ -68,6 +78,21 @@ void notify_expire(struct notify *n, uint64_t parent, struct span name)
 	put(n, &(struct notice){ .kind = NOTICE_EXPIRE, .node = parent }, name);
 }
 
+void notify_gone(struct notify *n, uint64_t parent, struct span name, uint64_t node)
+{
+	put(n, &(struct notice){ .kind = NOTICE_GONE, .node = parent, .file = node }, name);
+}
+
+void notify_attributes(struct notify *n, uint64_t node)
+{
+	put(n, &(struct notice){ .kind = NOTICE_ATTRIBUTES, .node = node }, span_of(NULL, 0));
+}
+
+void notify_then(struct notify *n, void (*fn)(struct fs *fs))
+{
+	put(n, &(struct notice){ .kind = NOTICE_THEN, .then = fn }, span_of(NULL, 0));
+}
+
 void notify_flush_file(struct notify *n, uint64_t node)
 {
 	put(n, &(struct notice){ .kind = NOTICE_FLUSH, .node = node }, span_of(NULL, 0));
@@ -79,7 +104,7 @@ void notify_forget(struct notify *n, const struct vnode_stale *stale)
 	    &(struct notice){ .kind = NOTICE_FORGET,
 			      .node = stale->parent,
 			      .file = stale->id,
-			      .is_dir = stale->is_dir },
+			      .by_name = stale->by_name },
 	    span_str(stale->name));
 }
 
@@ -92,6 +117,22 @@ void notify_wait(struct notify *n)
 	upto = n->queued;
 	while (n->sent < upto && !n->is_ending)
 		pthread_cond_wait(&n->done, &n->lock);
+}
+
+void notify_pace(struct notify *n)
+{
+	WITH_LOCK(&n->lock);
+
+	while (n->queued - n->sent > PACE && n->sent != n->stuck_at && !n->is_ending) {
+		struct deadline dl = deadline_in_ms(STUCK_MS);
+		uint64_t before = n->sent;
+
+		while (n->sent == before && !n->is_ending)
+			if (cond_wait_until(&n->done, &n->lock, &dl, STUCK_MS) < 0)
+				break;
+		if (n->sent == before)
+			n->stuck_at = before;
+	}
 }
 
 /* From @off on; -1: attributes only. */
@@ -113,6 +154,17 @@ static int inval_entry(struct channel *s, const struct notice *x, unsigned flags
 	return channel_notify(s, FUSE_NOTIFY_INVAL_ENTRY, parts, ARRAY_SIZE(parts));
 }
 
+/* The name is not in the cache any more when this returns, and never gets back there. */
+static int delete_entry(struct channel *s, const struct notice *x)
+{
+	struct fuse_notify_delete_out out = { .parent = x->node,
+					      .child = x->file,
+					      .namelen = (uint32_t)x->name_len };
+	struct span parts[] = { span_of(&out, sizeof(out)), span_of(x->name, x->name_len + 1) };
+
+	return channel_notify(s, FUSE_NOTIFY_DELETE, parts, ARRAY_SIZE(parts));
+}
+
 static int prune(struct channel *s, uint64_t node)
 {
 	struct abi_prune_out out = { .count = 1 };
@@ -132,14 +184,26 @@ static void send(struct notify *n, const struct notice *x)
 		inval_entry(s, x, f->expire_only ? ABI_EXPIRE_ONLY : 0);
 		inval_inode(s, x->node, -1);
 		break;
+	case NOTICE_GONE:
+		if (x->file)
+			delete_entry(s, x);
+		else
+			inval_entry(s, x, 0);
+		break;
+	case NOTICE_ATTRIBUTES:
+		inval_inode(s, x->node, -1);
+		break;
 	case NOTICE_FLUSH:
 		inval_inode(s, x->node, 0);
 		break;
+	case NOTICE_THEN:
+		x->then(n->fs);
+		return;
 	case NOTICE_FORGET:
 		counter_add(&n->fs->stats.expired, 1);
 		if (f->prune)
 			prune(s, x->file);
-		else if (!x->is_dir)
+		else if (x->by_name)
 			inval_entry(s, x, 0);
 		break;
 	}
@@ -179,6 +243,7 @@ int notify_new(struct fs *fs, struct notify **ret)
 	if (!n)
 		return -ENOMEM;
 	n->fs = fs;
+	n->stuck_at = UINT64_MAX;
 	pthread_mutex_init(&n->lock, NULL);
 	cond_init(&n->work);
 	cond_init(&n->done);

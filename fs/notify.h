@@ -22,9 +22,16 @@ void notify_stop(struct notify *n);
 void notify_free(struct notify *n);
 DEFINE_CLEANUP(struct notify *, notify_free)
 
-/* The name means something else now, or nothing: it is looked up again before it is used. @parent
- * is a directory's nodeid. Attributes of the directory are outdated as well. */
+/* The name may mean something else now, or nothing: it is looked up again before it is used.
+ * @parent is a directory's nodeid. Attributes of the directory are outdated as well. */
 void notify_expire(struct notify *n, uint64_t parent, struct span name);
+
+/* The name does mean something else or nothing: it is not known any more. Where nothing but that
+ * name led to @node (a nodeid, or 0), it goes when its users are gone. */
+void notify_gone(struct notify *n, uint64_t parent, struct span name, uint64_t node);
+
+/* Attributes are outdated. */
+void notify_attributes(struct notify *n, uint64_t node);
 
 /* The kernel may write back what it holds of the file, and shall know nothing of it any more. */
 void notify_flush_file(struct notify *n, uint64_t node);
@@ -32,5 +39,12 @@ void notify_flush_file(struct notify *n, uint64_t node);
 /* The kernel lets go of a file that nobody uses. */
 void notify_forget(struct notify *n, const struct vnode_stale *stale);
 
+/* Calls @fn when all that was queued before has been sent and taken; not if that does not come to
+ * pass. */
+void notify_then(struct notify *n, void (*fn)(struct fs *fs));
+
 /* Waits until all that was queued before has been sent and taken. */
 void notify_wait(struct notify *n);
+
+/* Waits while very much is queued, and goes out. */
+void notify_pace(struct notify *n);

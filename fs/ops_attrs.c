@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "entry.h"
+#include "follow.h"
 #include "ops.h"
 #include "root.h"
 
@@ -20,6 +21,7 @@ static const uint64_t files_free = 1ull << 32;
 static int run_getattr(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held v = { 0 };
+	double timeout;
 	struct stat st;
 	int r;
 
@@ -27,9 +29,17 @@ static int run_getattr(struct call *c, struct access *acc)
 		return root_getattr(c, acc);
 	v = call_vnode(c, c->node);
 	r = v.vnode ? view_getattr(v.vnode, acc, &st) : -ESTALE;
-	if (r == 0)
-		call_reply_attr(c, &st, node_timeout(v.vnode));
-	return r;
+	if (r < 0)
+		return r;
+	timeout = node_timeout(v.vnode);
+	/* Of what says that it has no name the kernel makes no link, and does not ask us, who would
+	 * have it look again. */
+	if (follow_is_untold(c->fs, v.vnode)) {
+		st.st_nlink = 1;
+		timeout = 0;
+	}
+	call_reply_attr(c, &st, timeout);
+	return 0;
 }
 
 static void on_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)

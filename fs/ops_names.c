@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "entry.h"
+#include "follow.h"
 #include "ops.h"
 #include "root.h"
 
@@ -224,9 +225,13 @@ static int run_rename(struct call *c, struct access *acc)
 	if (!from.vnode || !to.vnode)
 		return -ESTALE;
 	r = view_rename(from.vnode, c->name, to.vnode, c->name2, (unsigned)c->flags, acc);
-	if (r == 0)
-		call_ok(c);
-	return r;
+	if (r < 0)
+		return r;
+	follow_renamed(c, to.vnode, c->name2, acc);
+	if (c->flags & RENAME_EXCHANGE)
+		follow_renamed(c, from.vnode, c->name, acc);
+	call_ok(c);
+	return 0;
 }
 
 static void on_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t new_dir,

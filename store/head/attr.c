@@ -177,8 +177,10 @@ static int get_own(struct vnode *n, struct span name, struct access *acc, struct
 	} else if (span_equal(name, span_str(OWN_PREFIX "branch")) && v->is_head) {
 		buf_printf(ret, "%s", head_of(v)->branch_name);
 	} else if (span_equal(name, span_str(OWN_PREFIX "commit"))) {
-		if (!oid_is_null(&v->base.id))
-			buf_printf(ret, "%s", oid_hex(&v->base.id, hex));
+		const struct oid *id = n->flags & VNODE_LEFT ? &n->left->commit : &v->base.id;
+
+		if (!oid_is_null(id))
+			buf_printf(ret, "%s", oid_hex(id, hex));
 	} else if (span_equal(name, span_str(OWN_PREFIX "size"))) {
 		buf_printf(ret, "%llu",
 			   (unsigned long long)(n->type == FT_DIR ? f.rec.inode.dir.sum.bytes

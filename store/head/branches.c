@@ -87,7 +87,7 @@ int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch
 		return -ENOENT;
 	WITH_LOCK(&h->view.lock);
 
-	if (!head_is_dirty(h) || !h->view.base.root.type)
+	if (!is_uncommitted(h) || !h->view.base.root.type)
 		return -ENOENT;
 	if (!h->is_left_over)
 		log_warning("%s/%s: another mount has removed the branch; what is uncommitted in "
@@ -119,7 +119,7 @@ static int forget_prefix(struct heads *hs, char letter, uint32_t head)
 /* Under the view's lock. 0: it is as good as gone: nobody changes it any more. */
 static int remove_clean(struct head *h)
 {
-	if (h->top || h->frozen.count)
+	if (is_uncommitted(h))
 		return -ENOTEMPTY;
 	h->is_removed = true;
 	return 0;

@@ -128,7 +128,6 @@ int change_apply(struct change *c)
 		return r;
 	}
 	h->top = c->layer;
-	h->is_top_nameless = false;
 	return 0;
 }
 
@@ -258,6 +257,9 @@ int change_file(struct change *c, struct vnode *n, struct file *f)
 {
 	int r;
 
+	/* Who looks it up again finds what there is now. */
+	if (n->flags & VNODE_LEFT)
+		return -ESTALE;
 	if (f->layer == c->layer)
 		return 0;
 	if (f->rec.has_link)

@@ -248,7 +248,7 @@ static bool is_asked_again(struct head *h, const struct commit_request *req)
 
 	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
 	       strcmp(p->name, req->name) == 0 && oid_equal(&p->commit, &h->view.base.id) &&
-	       !head_is_dirty(h);
+	       !is_uncommitted(h);
 }
 
 /* The snapshot, as far as the head's base. */

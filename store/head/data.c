@@ -18,6 +18,17 @@ static bool opens_for_writing(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+/* From here on the head stays on its base. */
+static int add_writer(struct vnode *n)
+{
+	WITH_LOCK(&n->view->lock);
+
+	if (n->flags & VNODE_LEFT)
+		return -ESTALE;
+	head_of(n->view)->writers++;
+	return 0;
+}
+
 int view_open(struct vnode *n, int flags, struct access *acc)
 {
 	struct view *v = n->view;
@@ -31,24 +42,25 @@ int view_open(struct vnode *n, int flags, struct access *acc)
 	r = live_get(n, &l);
 	if (r < 0)
 		return r;
+	if (opens_for_writing(flags))
+		r = add_writer(n);
+	if (r < 0) {
+		live_put(n);
+		return r;
+	}
 	vnode_ref(v->vnodes, n);
-	WITH_LOCK(&v->lock);
-
-	l->opens++;
-	if (v->is_head)
-		head_of(v)->opens++;
 	return 0;
 }
 
-void view_close(struct vnode *n)
+void view_close(struct vnode *n, int flags)
 {
 	struct view *v = n->view;
 
-	pthread_mutex_lock(&v->lock);
-	n->file->opens--;
-	if (v->is_head)
-		head_of(v)->opens--;
-	pthread_mutex_unlock(&v->lock);
+	if (opens_for_writing(flags)) {
+		WITH_LOCK(&v->lock);
+
+		head_of(v)->writers--;
+	}
 	live_put(n);
 	vnode_unref(v->vnodes, n);
 }

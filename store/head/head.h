@@ -22,6 +22,27 @@
 
 struct heads;
 
+/* What a client has cached of a head that has moved to a commit of another mount. Directories and
+ * vnodes are ids; 0: none. */
+enum outdated_kind {
+	/* A move may be about to happen: it is in effect before any more is said. */
+	OUTDATED_BEGIN,
+	/* @name in @dir, to be looked up again. It may go on to mean @vnode, whose attributes are
+	 * outdated. Without @dir those alone are. */
+	OUTDATED_NAME,
+	/* @name in @dir was @vnode, and means something else or nothing. @vnode has no name. */
+	OUTDATED_GONE,
+	/* The same, but @vnode has other names. */
+	OUTDATED_LINK,
+	/* All was said. */
+	OUTDATED_END,
+};
+struct outdated {
+	enum outdated_kind kind;
+	uint64_t dir, vnode;
+	struct span name;
+};
+
 struct heads_options {
 	struct store *store; /* borrowed, as the vnodes */
 	struct vnode_table *vnodes;
@@ -32,14 +53,8 @@ struct heads_options {
 	 * before a freeze; called with no lock held. NULL: nothing to ask.
 	 */
 	void (*write_back)(struct view *head, void *ctx);
-	/*
-	 * A clean head has moved to a commit of another mount, in which @name in the directory @dir
-	 * (a vnode's id) means something else; @vnode: what the client knew under it, 0 if nothing.
-	 * Without a @dir (0) it is the content of @vnode alone. What is cached of either is
-	 * outdated. Called with no lock held. NULL: nobody caches.
-	 */
-	void (*outdated)(struct view *head, uint64_t dir, struct span name, uint64_t vnode,
-			 void *ctx);
+	/* Called with no lock held that a request may wait for. NULL: nobody caches. */
+	void (*outdated)(struct view *head, const struct outdated *what, void *ctx);
 	void *ctx;
 };
 
@@ -60,8 +75,9 @@ int heads_get(struct heads *h, const char *repo, const char *branch, struct acce
 	      struct view **ret);
 
 /*
- * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open,
- * it moves there. 1: it has; 0: it stays where it is (or is there, or beyond); -errno.
+ * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open
+ * for writing, it moves there. What is not the same in that commit is left behind: who has it goes
+ * on having what it was. 1: it has; 0: it stays where it is (or is there, or beyond); -errno.
  */
 int head_follow(struct view *head, const struct oid *target, struct access *acc);
 

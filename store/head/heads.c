@@ -278,10 +278,8 @@ static int recover(struct heads *hs)
 {
 	list_for_each (h, &hs->heads, struct head, link) {
 		struct layers l = head_layers(h);
-		struct record_key inodes = key_prefix(h->top, 'i');
 		int r = reap_orphans(h);
 
-		h->is_top_nameless = !has_any(hs, &inodes);
 		for (unsigned i = 0; r == 0 && i < l.count; i++)
 			r = recover_layer(hs, l.id[i]);
 		if (r < 0)
@@ -505,7 +503,7 @@ void heads_stats(struct heads *hs, struct heads_stats *ret)
 		WITH_LOCK(&h->view.lock);
 
 		s.heads += !h->is_removed;
-		s.dirty += head_is_dirty(h);
+		s.dirty += is_uncommitted(h);
 	}
 	*ret = s;
 }

@@ -434,7 +434,6 @@ static int land_locked(struct landing *l)
 		h->frozen = frozen;
 		return r;
 	}
-	h->is_top_nameless = !h->top || h->is_top_nameless;
 	h->top = top;
 	h->lifted_count = 0;
 	return 0;

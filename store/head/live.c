@@ -75,8 +75,8 @@ int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *
 	struct live_file *l = n->file;
 	int r = -ENOENT;
 
-	if (n->flags & VNODE_DOOMED)
-		return -ESTALE;
+	if (n->flags & VNODE_LEFT)
+		return load_vnode(v, n, acc, ret);
 	if (v->is_head)
 		r = load_layered(head_of(v), n->ino, ret);
 	if (r != -ENOENT)
@@ -96,6 +96,139 @@ int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *
 	return remember_content(v, l, &ret->rec.inode.content);
 }
 
+struct hard_link *link_new(const struct id128 *id)
+{
+	struct hard_link *l = new0(struct hard_link, 1);
+
+	if (l)
+		l->id = *id;
+	return l;
+}
+
+void link_free(struct hard_link *l)
+{
+	if (!l)
+		return;
+	buf_release(&l->names);
+	free(l);
+}
+
+bool link_names_next(const struct buf *names, size_t *at, uint64_t *ret_dir, struct span *ret_name)
+{
+	const uint8_t *p = names->data + *at;
+
+	if (*at >= names->len)
+		return false;
+	memcpy(ret_dir, p, sizeof(*ret_dir));
+	p += sizeof(*ret_dir);
+	*ret_name = span_of(p + 1, *p);
+	*at += sizeof(*ret_dir) + 1 + ret_name->len;
+	return true;
+}
+
+/* Where the name begins, and in *@ret_end where it ends; SIZE_MAX: nowhere. */
+static size_t find_known(const struct hard_link *l, uint64_t dir, struct span name, size_t *ret_end)
+{
+	size_t start = 0, at = 0;
+	struct span one;
+	uint64_t d;
+
+	while (link_names_next(&l->names, &at, &d, &one)) {
+		if (d == dir && span_equal(one, name)) {
+			*ret_end = at;
+			return start;
+		}
+		start = at;
+	}
+	return SIZE_MAX;
+}
+
+void link_known(struct vnode *n, uint64_t dir, struct span name)
+{
+	size_t end;
+
+	if (!n->link || find_known(n->link, dir, name, &end) != SIZE_MAX)
+		return;
+	if (buf_reserve(&n->link->names, sizeof(dir) + 1 + name.len) < 0) {
+		n->link->names.failed = false;
+		return;
+	}
+	buf_put(&n->link->names, &dir, sizeof(dir));
+	buf_put_str8(&n->link->names, name);
+}
+
+void link_unknown(struct vnode *n, uint64_t dir, struct span name)
+{
+	struct buf *names;
+	size_t start, end;
+
+	if (!n->link)
+		return;
+	start = find_known(n->link, dir, name, &end);
+	if (start == SIZE_MAX)
+		return;
+	names = &n->link->names;
+	memmove(names->data + start, names->data + end, names->len - end);
+	names->len -= end - start;
+}
+
+int left_new(const struct oid *commit, const struct inode *i, struct left **ret)
+{
+	struct left *l = new0(struct left, 1);
+	struct xattrs *x;
+	struct content *c;
+	size_t n;
+
+	if (!l)
+		return -ENOMEM;
+	l->commit = *commit;
+	file_of_inode(i, false, &l->rec);
+	l->rec.nlink = 0;
+	x = &l->rec.inode.xattrs;
+	n = x->list.len;
+	buf_put(&l->bytes, x->list.data, n);
+	if (i->type == FT_REG || i->type == FT_LNK) {
+		c = &l->rec.inode.content;
+		content_check_inlined(c);
+		buf_put(&l->bytes, c->inlined.data, c->inlined.len);
+		c->inlined = span_of(l->bytes.data + n, c->inlined.len);
+	} else if (i->type == FT_DIR) {
+		l->rec.inode.dir = (struct tree_root){ 0 };
+		l->rec.items = 0;
+	}
+	x->list = span_of(l->bytes.data, n);
+	if (buf_failed(&l->bytes)) {
+		left_free(l);
+		return -ENOMEM;
+	}
+	*ret = l;
+	return 0;
+}
+
+void left_free(struct left *l)
+{
+	if (!l)
+		return;
+	buf_release(&l->bytes);
+	free(l);
+}
+
+void left_put(struct head *h, struct vnode *n, struct left *l)
+{
+	vnode_leave(h->view.vnodes, n);
+	link_free(n->link);
+	n->left = l;
+	h->left++;
+}
+
+static void left_gone(struct head *h, struct vnode *n)
+{
+	left_free(n->left);
+	WITH_LOCK(&h->view.lock);
+
+	h->left--;
+}
+
 static void vnode_hold(struct view *v)
 {
 	view_ref(v);
@@ -105,8 +238,11 @@ static void vnode_gone(struct vnode *n)
 {
 	struct view *v = n->view;
 
-	/* A doomed one's number may be another file's by now. */
-	if (v->is_head && (n->flags & VNODE_UNLINKED) && !(n->flags & VNODE_DOOMED))
+	if (n->flags & VNODE_LEFT)
+		left_gone(head_of(v), n);
+	else
+		link_free(n->link);
+	if ((n->flags & (VNODE_UNLINKED | VNODE_LEFT)) == VNODE_UNLINKED && v->is_head)
 		orphan_reap(head_of(v), n->ino);
 	if (n->type == FT_DIR)
 		free(n->dir);

@@ -118,21 +118,20 @@ int entry_get(struct head *h, const struct layers *layers, uint64_t dir, struct 
 }
 
 /*
- * Another mount may have made a file at a place whose number belongs to the file that was there and
- * goes by another name here. Then the new one gets a number of its own, for good.
+ * Another mount may have made a file at a place whose number belongs to the file that was there:
+ * that goes by another name here, or by none while somebody has it. Then the new one gets a number
+ * of its own, for good.
  */
-static int give_way(struct head *h, const struct record_key *place, uint64_t *ino)
+static int give_way(struct head *h, const struct record_key *place, bool is_exception,
+		    uint64_t *ino)
 {
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	_cleanup_buf_ struct buf raw = { 0 };
 	struct record_key taken = key_taken(h->id, *ino);
-	uint64_t other;
+	uint64_t other = random_ino();
 	int r;
 
-	r = table_get(h->heads->table, key_span(&taken), &raw);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	other = random_ino();
+	if (is_exception)
+		table_batch_delete(&batch, key_span(&taken));
 	exception_put(h, place, other, &batch);
 	r = table_apply(h->heads->table, &batch);
 	if (r == 0)
@@ -140,29 +139,57 @@ static int give_way(struct head *h, const struct record_key *place, uint64_t *in
 	return r;
 }
 
+/* Is the number, derived from a place, that of a file which was moved away from there? 1, 0,
+ * -errno. */
+static int is_moved_ones(struct head *h, uint64_t ino)
+{
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct record_key taken = key_taken(h->id, ino);
+	int r = table_get(h->heads->table, key_span(&taken), &raw);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+static int is_orphans(struct head *h, uint64_t ino)
+{
+	_cleanup_buf_ struct buf raw = { 0 };
+	struct record_key mark = key_orphan(h->id, ino);
+	int r = table_get(h->heads->table, key_span(&mark), &raw);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
 {
 	_cleanup_buf_ struct buf raw = { 0 };
+	bool is_exception = false;
 	struct record_key k;
 	struct head *h;
-	int r;
+	int r = -ENOENT;
 
 	*ret = e->has_link ? derive_link_ino(v, &e->link) : derive_ino(v, dir, e->name);
 	if (!v->is_head)
 		return 0;
 	h = head_of(v);
-	if (!h->has_exceptions)
+	if (!h->has_exceptions && !h->left && !h->top)
 		return 0;
 	k = e->has_link ? key_link_exception(h->id, &e->link) : key_exception(h->id, dir, e->name);
-	r = table_get(h->heads->table, key_span(&k), &raw);
-	if (r == -ENOENT)
-		return e->has_link ? 0 : give_way(h, &k, ret);
-	if (r < 0)
-		return r;
-	if (raw.len != sizeof(uint64_t))
-		return -EIO;
-	*ret = key_u64_at(buf_span(&raw), 0);
-	return 0;
+	if (h->has_exceptions)
+		r = table_get(h->heads->table, key_span(&k), &raw);
+	if (r == 0) {
+		if (raw.len != sizeof(uint64_t))
+			return -EIO;
+		*ret = key_u64_at(buf_span(&raw), 0);
+		is_exception = true;
+	} else if (r == -ENOENT) {
+		r = h->has_exceptions && !e->has_link ? is_moved_ones(h, *ret) : 0;
+	}
+	if (r == 0)
+		r = vnode_is_nameless(v->vnodes, v, *ret);
+	/* One that is about to be reaped has no vnode any more. */
+	if (r == 0 && h->moved_with_orphans)
+		r = is_orphans(h, *ret);
+	return r > 0 ? give_way(h, &k, is_exception, ret) : r;
 }
 
 int find_in(struct view *v, uint64_t dir, const struct tree_root *root, struct span name,
@@ -218,7 +245,7 @@ int find_name(struct view *v, struct vnode *dir, struct span name, struct access
 /* Is a directory's tree known without looking into its parent's? 1 and the tree, 0, -errno. */
 static int known_root(struct view *v, const struct vnode *dir, struct tree_root *ret)
 {
-	if (v->is_head) {
+	if (v->is_head && !(dir->flags & VNODE_LEFT)) {
 		_cleanup_file_ struct file f = { 0 };
 		int r = load_layered(head_of(v), dir->ino, &f);
 
@@ -289,8 +316,7 @@ int dir_root(struct view *v, struct vnode *dir, struct access *acc, struct tree_
 	}
 }
 
-/* A record as the base has it. */
-static void file_of_inode(const struct inode *ino, bool has_link, struct file_rec *ret)
+void file_of_inode(const struct inode *ino, bool has_link, struct file_rec *ret)
 {
 	*ret = (struct file_rec){ .inode = *ino, .nlink = 1, .has_link = has_link };
 	if (ino->type == FT_REG) {
@@ -364,13 +390,15 @@ int load_vnode(struct view *v, struct vnode *n, struct access *acc, struct file 
 	struct dirent_rec e;
 	int r = -ENOENT;
 
-	if (n->flags & VNODE_DOOMED)
-		return -ESTALE;
+	if (n->flags & VNODE_LEFT) {
+		*ret = (struct file){ .rec = n->left->rec };
+		return 0;
+	}
 	if (v->is_head)
 		r = load_layered(head_of(v), n->ino, &f);
 	if (r == -ENOENT) {
 		if (n->link) {
-			r = load_link(v, n->link, acc, &f);
+			r = load_link(v, &n->link->id, acc, &f);
 		} else if (n->flags & VNODE_UNLINKED) {
 			r = -ESTALE;
 		} else if (!n->parent) {
@@ -431,20 +459,22 @@ void file_stat(const struct file_rec *f, uint64_t ino, struct stat *ret)
 int vnode_of_found(struct view *v, struct vnode *dir, struct span name, const struct found *f,
 		   const struct file_rec *rec, struct vnode **ret)
 {
-	struct id128 *link = NULL;
+	struct hard_link *link = NULL;
 	int r;
 
 	/* A name of a hard link may go before the others: the vnode then needs the id. */
 	if (rec->has_link) {
-		link = new0(struct id128, 1);
+		link = link_new(&rec->link);
 		if (!link)
 			return -ENOMEM;
-		*link = rec->link;
 	}
 	r = vnode_get(v->vnodes, v, f->ino, f->type, dir, name, ret);
-	if (r == 0 && link && !(*ret)->link)
-		(*ret)->link = TAKE_PTR(link);
-	free(link);
+	if (r == 0 && link) {
+		if (!(*ret)->link)
+			(*ret)->link = TAKE_PTR(link);
+		link_known(*ret, vnode_id(dir), name);
+	}
+	link_free(link);
 	return r;
 }
 

@@ -109,7 +109,9 @@ int named_take_out(struct change *c, struct dir *d, struct span name, struct nam
 		return r;
 	dir_put(c, d);
 	r = change_apply(c);
-	if (r == 0)
+	if (r == 0) {
+		link_unknown(x->v, vnode_id(d->v), name);
 		named_gone(&c->head->view, x);
+	}
 	return r;
 }

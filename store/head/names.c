@@ -265,7 +265,7 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 	_cleanup_found_ struct found found = { 0 };
 	_cleanup_file_ struct file f = { 0 };
 	_cleanup_dir_ struct dir d = { 0 };
-	struct id128 *link = NULL;
+	struct hard_link *link = NULL;
 	struct record_key k;
 	bool was_orphan;
 	int r;
@@ -280,7 +280,7 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 	r = find_in(v, dir->ino, &d.root, name, acc, &found);
 	if (r != -ENOENT)
 		return r < 0 ? r : -EEXIST;
-	r = load_vnode(v, n, acc, &f);
+	r = n->flags & VNODE_LEFT ? -ESTALE : load_vnode(v, n, acc, &f);
 	if (r == 0 && f.rec.nlink >= NLINK_MAX)
 		r = -EMLINK;
 	/* What stood for all its names is gone with the last of them. */
@@ -299,11 +299,10 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 		f.rec.parent = dir->ino;
 		f.rec.name = name;
 	} else if (!f.rec.has_link) {
-		link = new0(struct id128, 1);
+		change_link_id(&c, n, &f);
+		link = link_new(&f.rec.link);
 		if (!link)
 			return -ENOMEM;
-		change_link_id(&c, n, &f);
-		*link = f.rec.link;
 	}
 	f.rec.nlink++;
 	f.rec.inode.ctime = c.now;
@@ -317,13 +316,15 @@ static int link_locked(struct vnode *n, struct vnode *dir, struct span name, str
 	}
 	r = change_apply(&c);
 	if (r < 0) {
-		free(link);
+		link_free(link);
 		return r;
 	}
 	if (link) {
-		free(n->link);
+		link_free(n->link);
 		n->link = link;
+		link_known(n, vnode_id(n->parent), vnode_name(n));
 	}
+	link_known(n, vnode_id(dir), name);
 	if (was_orphan) {
 		struct vnode *former;
 

@@ -33,6 +33,34 @@ bool has_orphans(struct head *h)
 	       -ENOENT;
 }
 
+static bool has_any(struct head *h, char letter)
+{
+	struct record_key prefix = key_prefix(h->top, letter);
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
+
+	return table_next(h->heads->table, key_span(&prefix), key_span(&prefix), &key, &value) !=
+	       -ENOENT;
+}
+
+bool is_uncommitted(struct head *h)
+{
+	struct record_key prefix = key_prefix(h->top, 'i');
+	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
+	int r;
+
+	if (h->frozen.count || !h->top)
+		return h->frozen.count;
+	if (has_any(h, 'e') || has_any(h, 'l'))
+		return true;
+	while ((r = table_step(h->heads->table, key_span(&prefix), &key, &value)) == 0) {
+		struct file_rec f;
+
+		if (file_rec_read(buf_span(&value), &f) < 0 || f.nlink > 0)
+			return true;
+	}
+	return r != -ENOENT;
+}
+
 /* Removes up to so many extents of one layer: 1 if there may be more, 0, -errno. */
 static int reap_extents(struct heads *hs, uint32_t layer, uint64_t ino)
 {

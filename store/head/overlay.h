@@ -94,7 +94,6 @@ struct head {
 	bool is_left_over; /* the branch is gone, and it was said */
 	const void *leaving_with; /* what is removing the repo; NULL: nothing */
 	uint32_t top; /* 0: none */
-	bool is_top_nameless; /* it has only files without a name, which no commit will see */
 	struct layers frozen;
 	bool is_committing; /* frozen layers are being read */
 	struct pending pending; /* changed under commit_lock and view.lock: either is enough */
@@ -103,15 +102,11 @@ struct head {
 	bool has_exceptions; /* some inode number is not derived from its place */
 	atomic_bool is_removed; /* its branch is gone; read without lock too, to find a head */
 	uint64_t next_age, ages_end; /* ages given to names; reserved in the head's record */
-	unsigned opens; /* files open */
+	unsigned writers; /* times that files are open for writing */
+	uint64_t left; /* vnodes left behind */
+	bool moved_with_orphans; /* whose numbers names of the base may lead to */
 	struct list handles; /* open directories */
 };
-
-/* Under view->lock: is something uncommitted? */
-static inline bool head_is_dirty(const struct head *h)
-{
-	return (h->top && !h->is_top_nameless) || h->frozen.count;
-}
 
 /* A number for a staging file is never given out twice, so some are reserved ahead. */
 enum {
@@ -147,11 +142,24 @@ struct live_dir {
 /* What a file in use has; counted by its users. */
 struct live_file {
 	pthread_rwlock_t lock;
-	unsigned users, opens; /* guarded by the view's lock, as all below */
+	unsigned users; /* guarded by the view's lock, as all below */
 	struct content content; /* as the base has it, as of @generation */
 	struct buf inlined; /* what content.inlined borrows */
 	uint64_t generation;
 	bool is_known;
+};
+
+/* What is known of a file that has a link id, and so may have several names. */
+struct hard_link {
+	struct id128 id;
+	struct buf names; /* by which clients may know it; see link_names_next() */
+};
+
+/* What a vnode that was left behind is for good. */
+struct left {
+	struct oid commit; /* the base it was of */
+	struct file_rec rec; /* of no layer, without a name; spans borrow @bytes */
+	struct buf bytes;
 };
 
 static inline struct head *head_of(struct view *v)
@@ -243,6 +251,9 @@ int load_layered(struct head *h, uint64_t ino, struct file *ret);
 int load_vnode(struct view *v, struct vnode *n, struct access *acc, struct file *ret);
 int load_found(struct view *v, uint64_t dir, struct span name, const struct found *f,
 	       struct access *acc, struct file *ret);
+
+/* A record as the base has it. */
+void file_of_inode(const struct inode *ino, bool has_link, struct file_rec *ret);
 
 void file_stat(const struct file_rec *f, uint64_t ino, struct stat *ret);
 
@@ -378,6 +389,25 @@ void live_put(struct vnode *n);
  * content may borrow from the live file; valid under the lock. */
 int live_load(struct view *v, struct vnode *n, struct access *acc, struct file *ret);
 
+struct hard_link *link_new(const struct id128 *id);
+void link_free(struct hard_link *l);
+
+/* Under view->lock: clients may know @n as @name in @dir (a vnode's id); they do not any more.
+ * Nothing happens to a file without a link id; what finds no memory is not known. */
+void link_known(struct vnode *n, uint64_t dir, struct span name);
+void link_unknown(struct vnode *n, uint64_t dir, struct span name);
+
+/* The names in link->names, one after the other: the next one at *@at, which moves on; false: no
+ * more. */
+bool link_names_next(const struct buf *names, size_t *at, uint64_t *ret_dir, struct span *ret_name);
+
+/* What a file of the base @commit was, to be left behind as. 0 or -ENOMEM. */
+int left_new(const struct oid *commit, const struct inode *i, struct left **ret);
+void left_free(struct left *l);
+
+/* Under view->lock: leaves @n behind, as @l, which it takes. */
+void left_put(struct head *h, struct vnode *n, struct left *l);
+
 /* Bytes that travel as a hint are used only if they are what the id says; else they go. */
 void content_check_inlined(struct content *c);
 
@@ -390,6 +420,8 @@ void orphan_put(struct change *c, uint64_t ino, struct file_rec *f);
 /* Nobody has it any more: with no lock held. */
 void orphan_reap(struct head *h, uint64_t ino);
 bool has_orphans(struct head *h);
+/* Under view->lock: is anything of the head uncommitted? Files without a name never will be. */
+bool is_uncommitted(struct head *h);
 /* The same under the lock, or at a mount, when nobody can have it. 0 or -errno. */
 int orphan_remove(struct head *h, uint64_t ino);
 

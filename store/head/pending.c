@@ -259,7 +259,7 @@ static bool is_on_its_way(struct head *h, const struct oid *target)
 {
 	WITH_LOCK(&h->view.lock);
 
-	return !head_is_dirty(h) && h->opens > 0 && head_standing(h) == HEAD_ON_BRANCH &&
+	return !is_uncommitted(h) && h->writers > 0 && head_standing(h) == HEAD_ON_BRANCH &&
 	       !oid_equal(&h->view.base.id, target);
 }
 

@@ -94,6 +94,19 @@ static int collect(struct change *c, struct renaming *n, struct dir *from, struc
 	return 0;
 }
 
+/* By which names clients know what has several. */
+static void told(struct renaming *n)
+{
+	uint64_t from = vnode_id(n->from), to = vnode_id(n->to);
+
+	link_unknown(n->moved.v, from, n->name);
+	if (n->target.v)
+		link_unknown(n->target.v, to, n->new_name);
+	link_known(n->moved.v, to, n->new_name);
+	if (n->flags & RENAME_EXCHANGE)
+		link_known(n->target.v, from, n->name);
+}
+
 static int rename_locked(struct renaming *n, struct access *acc)
 {
 	struct view *v = n->from->view;
@@ -124,6 +137,7 @@ static int rename_locked(struct renaming *n, struct access *acc)
 		r = change_apply(&c);
 	if (r < 0)
 		return r;
+	told(n);
 	vnode_move(v->vnodes, n->moved.v, n->to, n->new_name, &n->former[0]);
 	if (n->flags & RENAME_EXCHANGE)
 		vnode_move(v->vnodes, n->target.v, n->from, n->name, &n->former[1]);

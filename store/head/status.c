@@ -78,7 +78,7 @@ int head_status(struct view *head, struct head_status *ret)
 	s.branch = strdup(h->branch_name);
 	s.base = head->base.id;
 	s.is_committing = h->is_committing;
-	s.is_dirty = head_is_dirty(h);
+	s.is_dirty = is_uncommitted(h);
 	s.standing = head_standing(h);
 	pthread_mutex_unlock(&head->lock);
 	if (!s.repo || !s.branch)
@@ -87,7 +87,7 @@ int head_status(struct view *head, struct head_status *ret)
 	s.is_behind = !oid_equal(&s.tip, &s.base);
 	staging_stats(h->heads->staging, &st);
 	s.staged_bytes = st.used;
-	r = count_changed(h, &layers, &s.changed);
+	r = s.is_dirty ? count_changed(h, &layers, &s.changed) : 0;
 	if (r < 0)
 		return r;
 	*ret = s;

@@ -128,8 +128,9 @@ int view_readlink(struct vnode *v, struct access *acc, struct buf *ret);
 
 /* Data. A file must be open around these: open and close pair up. */
 
+/* -ESTALE: for writing, and @v was left behind. @flags: what it was opened with. */
 int view_open(struct vnode *v, int flags, struct access *acc);
-void view_close(struct vnode *v);
+void view_close(struct vnode *v, int flags);
 
 /* How many bytes of the @len at @off (fewer at the end only). */
 int64_t view_read(struct vnode *v, uint64_t off, size_t len, void *buf, struct access *acc);

@@ -98,7 +98,6 @@ static void destroy(struct vnode_table *t, struct vnode *v)
 		t->hooks->gone(v);
 		if (v->name_len > VNODE_NAME_INLINE)
 			free(v->long_name);
-		free(v->link);
 		free(v);
 		if (!parent)
 			return;
@@ -128,17 +127,36 @@ static struct vnode *find_locked(struct vnode_table *t, struct view *view, uint6
 	htab_for_each (n, &t->by_ino, ino_hash(view, ino)) {
 		struct vnode *v = from_ino(n);
 
-		if (v->view == view && v->ino == ino && !(v->flags & VNODE_DOOMED))
+		if (v->view == view && v->ino == ino && !(v->flags & VNODE_LEFT))
 			return v;
 	}
 	return NULL;
+}
+
+/* One that has all of @flags. */
+static bool has(struct vnode_table *t, struct view *view, uint64_t ino, unsigned flags)
+{
+	htab_for_each (n, &t->by_ino, ino_hash(view, ino)) {
+		struct vnode *v = from_ino(n);
+
+		if (v->view == view && v->ino == ino && (v->flags & flags) == flags)
+			return true;
+	}
+	return false;
 }
 
 bool vnode_exists(struct vnode_table *t, struct view *view, uint64_t ino)
 {
 	WITH_LOCK(&t->lock);
 
-	return find_locked(t, view, ino) != NULL;
+	return has(t, view, ino, 0);
+}
+
+bool vnode_is_nameless(struct vnode_table *t, struct view *view, uint64_t ino)
+{
+	WITH_LOCK(&t->lock);
+
+	return has(t, view, ino, VNODE_UNLINKED);
 }
 
 struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino)
@@ -153,11 +171,25 @@ struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino)
 	return v;
 }
 
-void vnode_doom(struct vnode_table *t, struct vnode *v)
+void vnode_leave(struct vnode_table *t, struct vnode *v)
 {
 	WITH_LOCK(&t->lock);
 
-	v->flags |= VNODE_DOOMED | VNODE_UNLINKED;
+	v->flags |= VNODE_LEFT | VNODE_UNLINKED;
+}
+
+bool vnode_is_left(struct vnode_table *t, const struct vnode *v)
+{
+	WITH_LOCK(&t->lock);
+
+	return v->flags & VNODE_LEFT;
+}
+
+uint64_t vnode_next_id(struct vnode_table *t)
+{
+	WITH_LOCK(&t->lock);
+
+	return t->next_id;
 }
 
 int vnode_get(struct vnode_table *t, struct view *view, uint64_t ino, uint8_t type,
@@ -274,7 +306,8 @@ uint64_t vnode_count(struct vnode_table *t)
 /* Pinned, and nothing here holds it: no child, no open file, no operation. */
 static bool is_stale(const struct vnode *v)
 {
-	return v->pins > 0 && v->refs == 0 && v->parent && !(v->flags & VNODE_UNLINKED);
+	return v->pins > 0 && v->refs == 0 && v->parent &&
+	       (!(v->flags & VNODE_UNLINKED) || v->flags & VNODE_LEFT);
 }
 
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
@@ -295,7 +328,7 @@ size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
 				continue;
 			ret[n].id = vnode_id(v);
 			ret[n].parent = vnode_id(v->parent);
-			ret[n].is_dir = v->type == FT_DIR;
+			ret[n].by_name = v->type != FT_DIR && !(v->flags & VNODE_LEFT);
 			memcpy(ret[n].name, name.data, name.len);
 			ret[n].name[name.len] = '\0';
 			n++;

@@ -10,6 +10,9 @@
  *	pins	by the client (kernel look-ups)
  *	refs	by this program: children, open files, running operations
  *
+ * When a head moves to another commit, a vnode whose file is not in that any more, or differs, is
+ * left behind: it is what it was, for those who have it, and is found by its id only.
+ *
  * Locks: the table's lock (rank 60) guards ids, inode numbers, pins and refs. Parent and name
  * change under the view's lock and the table's; either is enough to read them.
  */
@@ -23,6 +26,8 @@
 struct view;
 struct live_dir;
 struct live_file;
+struct hard_link;
+struct left;
 
 enum {
 	VNODE_NAME_INLINE = 24,
@@ -30,7 +35,7 @@ enum {
 
 enum vnode_flags {
 	VNODE_UNLINKED = 1, /* it has no name any more (or never had: O_TMPFILE) */
-	VNODE_DOOMED = 2, /* what it stood for is gone; another vnode may have its number */
+	VNODE_LEFT = 2, /* left behind; it has no name either */
 };
 
 struct vnode {
@@ -44,7 +49,10 @@ struct vnode {
 		struct live_file *file; /* FT_REG */
 	};
 	uint64_t pins;
-	struct id128 *link; /* owned; the link id of a file that has one in the base */
+	union { /* the view's; owned; guarded by its lock */
+		struct hard_link *link; /* of a file that has a link id */
+		struct left *left; /* VNODE_LEFT */
+	};
 	uint32_t refs;
 	uint8_t type; /* enum file_type */
 	uint8_t flags; /* guarded by the view's lock */
@@ -84,13 +92,21 @@ struct vnode *vnode_by_id(struct vnode_table *t, uint64_t id);
 int vnode_get(struct vnode_table *t, struct view *view, uint64_t ino, uint8_t type,
 	      struct vnode *parent, struct span name, struct vnode **ret);
 
+/* Is the number that of a vnode, left behind or not? */
 bool vnode_exists(struct vnode_table *t, struct view *view, uint64_t ino);
+/* Under the view's lock: that of one without a name? */
+bool vnode_is_nameless(struct vnode_table *t, struct view *view, uint64_t ino);
 
 /* The one there is, with a reference, or NULL. */
 struct vnode *vnode_find(struct vnode_table *t, struct view *view, uint64_t ino);
 
-/* Under the view's lock: its number may be given to another; it has no name any more. */
-void vnode_doom(struct vnode_table *t, struct vnode *v);
+/* Under the view's lock: it is left behind from now on. */
+void vnode_leave(struct vnode_table *t, struct vnode *v);
+
+bool vnode_is_left(struct vnode_table *t, const struct vnode *v);
+
+/* The id that the next new vnode gets. */
+uint64_t vnode_next_id(struct vnode_table *t);
 
 void vnode_ref(struct vnode_table *t, struct vnode *v);
 void vnode_unref(struct vnode_table *t, struct vnode *v);
@@ -118,7 +134,7 @@ void vnode_unpin_all(struct vnode_table *t);
  */
 struct vnode_stale {
 	uint64_t id, parent;
-	bool is_dir;
+	bool by_name; /* by its name as well: a directory would lose its path */
 	char name[256];
 };
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max);

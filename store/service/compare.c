@@ -141,9 +141,9 @@ static int same_bytes_opened(struct request *q, struct vnode *const v[2], uint64
 	r = view_open(v[1], O_RDONLY, &q->access);
 	if (r == 0) {
 		r = same_bytes(q, v, size);
-		view_close(v[1]);
+		view_close(v[1], O_RDONLY);
 	}
-	view_close(v[0]);
+	view_close(v[0], O_RDONLY);
 	return r;
 }
 

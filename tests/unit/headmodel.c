@@ -410,7 +410,7 @@ static void do_write(struct doing *d)
 			assert_ok(view_open(v, O_RDWR, d->acc));
 			assert_ok(view_write(v, append ? 0 : off, span_of(bytes, len), append,
 					     false, d->acc));
-			view_close(v);
+			view_close(v, O_RDWR);
 			vnode_unref(d->t, v);
 		}
 		if (off + len > f->size)
@@ -458,7 +458,7 @@ static void do_punch(struct doing *d)
 			assert_ok(view_open(v, O_RDWR, d->acc));
 			assert_ok(view_fallocate(v, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
 						 len, d->acc));
-			view_close(v);
+			view_close(v, O_RDWR);
 			vnode_unref(d->t, v);
 		}
 		if (off < f->size)
@@ -484,8 +484,8 @@ static void do_copy(struct doing *d)
 			assert_ok(view_open(v, O_RDONLY, d->acc));
 			assert_ok(view_open(w, O_RDWR, d->acc));
 			assert_int_equal(view_copy_range(v, from_off, w, to_off, len, d->acc), n);
-			view_close(v);
-			view_close(w);
+			view_close(v, O_RDONLY);
+			view_close(w, O_RDWR);
 			vnode_unref(d->t, v);
 			vnode_unref(d->t, w);
 		}
@@ -619,7 +619,7 @@ static bool same_bytes(const struct model_file *want, struct vnode *v, struct ac
 	assert_non_null(bytes);
 	assert_ok(view_open(v, O_RDONLY, acc));
 	n = view_read(v, 0, want->size + 10, bytes, acc);
-	view_close(v);
+	view_close(v, O_RDONLY);
 	same = n == (int64_t)want->size;
 	if (!same)
 		miss(x, path, "the length read", n, (long)want->size);

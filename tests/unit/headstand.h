@@ -20,6 +20,7 @@ struct headstand {
 	struct view *head; /* of r/main; a reference */
 	struct vnode *root;
 	uint64_t disk_bytes;
+	void (*outdated)(struct view *head, const struct outdated *what, void *ctx);
 	struct backend *(*layer)(struct backend *inner); /* over the backend, from the next
 							  * opening on */
 };
@@ -29,7 +30,7 @@ static inline void stand_open(struct headstand *s)
 	struct store_options so = {
 		.state_dir = s->state, .memory_bytes = 32 << 20, .threads = 2, .layer = s->layer
 	};
-	struct heads_options ho = { .disk_bytes = s->disk_bytes };
+	struct heads_options ho = { .disk_bytes = s->disk_bytes, .outdated = s->outdated };
 
 	assert_ok(store_open(s->url, &so, &s->store));
 	assert_ok(vnode_table_new(view_vnodes(), &s->vnodes));

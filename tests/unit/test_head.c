@@ -17,7 +17,7 @@ static void put_bytes(struct headstand *s, struct vnode *v, uint64_t off, const 
 {
 	assert_ok(view_open(v, O_RDWR, &s->acc));
 	assert_ok(view_write(v, off, span_of(bytes, len), false, false, &s->acc));
-	view_close(v);
+	view_close(v, O_RDWR);
 }
 
 static void assert_bytes(struct headstand *s, struct vnode *v, const char *want)
@@ -27,7 +27,7 @@ static void assert_bytes(struct headstand *s, struct vnode *v, const char *want)
 
 	assert_ok(view_open(v, O_RDONLY, &s->acc));
 	n = view_read(v, 0, sizeof(got), got, &s->acc);
-	view_close(v);
+	view_close(v, O_RDONLY);
 	assert_int_equal(n, strlen(want));
 	assert_memory_equal(got, want, strlen(want));
 }
@@ -125,7 +125,7 @@ static void an_unlinked_file_lives_until_its_last_user_is_gone(void **state)
 	assert_ok(view_write(f, 4096, span_of("tail", 4), false, false, &s.acc));
 	assert_int_equal(view_read(f, 4094, 100, block, &s.acc), 6);
 	assert_memory_equal(block + 2, "tail", 4);
-	view_close(f);
+	view_close(f, O_RDWR);
 	vnode_unref(s.vnodes, f);
 	/* It goes back to the disk in the background, after a sync point. */
 	for (unsigned i = 0; i < 1000; i++) {
@@ -241,7 +241,7 @@ static void a_write_in_two_pieces_covers_what_was_there(void **state)
 	assert_int_equal(view_read(v, 0, sizeof(got), got, &s.acc), 10100);
 	for (unsigned i = 0; i < 10100; i++)
 		assert_int_equal(got[i], i < 100 ? 1 : 2);
-	view_close(v);
+	view_close(v, O_RDWR);
 	vnode_unref(s.vnodes, v);
 	stand_remove(&s);
 }

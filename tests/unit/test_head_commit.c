@@ -40,7 +40,7 @@ static void *write_lines(void *arg)
 		assert_ok(view_write(w->log, 0, span_of(line, LINE), true, false, &acc));
 		assert_ok(view_rename(w->dir, span_str(from), w->dir, span_str(to), 0, &acc));
 	}
-	view_close(w->log);
+	view_close(w->log, O_RDWR);
 	access_release(&acc);
 	return NULL;
 }
@@ -62,7 +62,7 @@ static void check_writer(struct headstand *s, struct vnode *root, unsigned i, un
 	assert_non_null(bytes);
 	assert_ok(view_open(log, O_RDONLY, &s->acc));
 	assert_int_equal(view_read(log, 0, (size_t)st.st_size, bytes, &s->acc), st.st_size);
-	view_close(log);
+	view_close(log, O_RDONLY);
 	assert_int_equal(st.st_size % LINE, 0);
 	lines = (unsigned)(st.st_size / LINE);
 	for (unsigned k = 0; k < lines; k++) {

@@ -126,7 +126,7 @@ static void a_file_with_many_xattrs_changes_while_a_commit_is_stuck(void **state
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_ok(view_open(v, O_WRONLY, &s.acc));
 	assert_ok(view_write(v, 0, span_str("x"), false, true, &s.acc));
-	view_close(v);
+	view_close(v, O_WRONLY);
 	vnode_unref(s.vnodes, v);
 	stand_remove(&s);
 }
@@ -147,7 +147,7 @@ static int fill(struct headstand *s, struct vnode *v, uint64_t *ret_written)
 		r = view_write(v, off, span_of(noise, sizeof(noise)), false, false, &s->acc);
 		off += r == 0 ? sizeof(noise) : 0;
 	} while (r == 0 && off < 4 * ROOM);
-	view_close(v);
+	view_close(v, O_WRONLY);
 	*ret_written = off;
 	return r;
 }
@@ -212,7 +212,7 @@ static void a_large_file_that_was_cut_short_leaves_nothing(void **state)
 		prng_fill(&p, bytes, sizeof(bytes));
 		assert_ok(view_open(a, O_WRONLY, &s.acc));
 		assert_ok(view_write(a, 1, span_of(bytes, sizeof(bytes)), false, false, &s.acc));
-		view_close(a);
+		view_close(a, O_WRONLY);
 		assert_ok(view_setattr(a, &cut, &s.acc, &st));
 		assert_ok(view_setattr(a, &(struct setattr){ .what = SETATTR_MODE, .mode = i + 1 },
 				       &s.acc, &st));
@@ -243,7 +243,7 @@ static void room_comes_back_at_the_last_close(void **state)
 	assert_ok(view_unlink(s.root, span_str("a"), &s.acc));
 	assert_int_equal(fill(&s, b, &more), -ENOSPC);
 	assert_true(more < ROOM / 4);
-	view_close(a);
+	view_close(a, O_RDWR);
 	vnode_unref(s.vnodes, a);
 	assert_int_equal(fill(&s, b, &more), -ENOSPC);
 	assert_true(more >= ROOM / 2);

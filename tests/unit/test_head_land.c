@@ -64,7 +64,7 @@ static void put_text(struct headstand *s, struct vnode *v, const char *text)
 {
 	assert_ok(view_open(v, O_RDWR, &s->acc));
 	assert_ok(view_write(v, 0, span_str(text), false, false, &s->acc));
-	view_close(v);
+	view_close(v, O_RDWR);
 }
 
 static void assert_text(struct headstand *s, const char *path, const char *want)
@@ -77,7 +77,7 @@ static void assert_text(struct headstand *s, const char *path, const char *want)
 	assert_int_equal(st.st_size, strlen(want));
 	assert_ok(view_open(v, O_RDONLY, &s->acc));
 	assert_int_equal(view_read(v, 0, sizeof(got) - 1, got, &s->acc), strlen(want));
-	view_close(v);
+	view_close(v, O_RDONLY);
 	vnode_unref(s->vnodes, v);
 	assert_string_equal(got, want);
 }

@@ -26,7 +26,7 @@ static void write_text(struct headstand *s, struct vnode *v, const char *text)
 {
 	assert_ok(view_open(v, O_WRONLY, &s->acc));
 	assert_ok(view_write(v, 0, span_str(text), false, false, &s->acc));
-	view_close(v);
+	view_close(v, O_WRONLY);
 }
 
 static void assert_text(struct headstand *s, struct vnode *v, const char *want)
@@ -35,7 +35,7 @@ static void assert_text(struct headstand *s, struct vnode *v, const char *want)
 
 	assert_ok(view_open(v, O_RDONLY, &s->acc));
 	assert_int_equal(view_read(v, 0, sizeof(got) - 1, got, &s->acc), strlen(want));
-	view_close(v);
+	view_close(v, O_RDONLY);
 	assert_string_equal(got, want);
 }
 

@@ -173,7 +173,7 @@ static void write_file(struct talk *t, const char *path, const char *text)
 	assert_ok(view_open(v, O_RDWR, &s->acc));
 	assert_ok(view_setattr(v, &none, &s->acc, &st));
 	assert_ok(view_write(v, 0, span_str(text), false, false, &s->acc));
-	view_close(v);
+	view_close(v, O_RDWR);
 	vnode_unref(s->vnodes, v);
 	vnode_unref(s->vnodes, dir);
 }
@@ -355,7 +355,7 @@ static void what_both_have_changed_is_said_and_settled(void **state)
 	assert_ok(view_walk(root, span_str("f"), &s->acc, &f, &st));
 	assert_ok(view_open(f, O_WRONLY, &s->acc));
 	assert_ok(view_write(f, 0, span_str("theirs"), false, false, &s->acc));
-	view_close(f);
+	view_close(f, O_WRONLY);
 	assert_ok(head_commit(other, &req, &s->acc, &theirs));
 	/* Their branch's commit becomes main's, as another machine's would. */
 	assert_ok(refs_move_branch(s->store->refs, &rec.id, "main", &first, &theirs.id, NULL, NULL,
