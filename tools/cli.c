@@ -7,6 +7,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static bool keeps_errors, has_kept;
+static char kept[2000];
+
 const struct command *command_find(const char *name)
 {
 	for (const struct command *const *c = commands; *c; c++)
@@ -28,8 +31,25 @@ void cli_error(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	message("pfs: ", fmt, ap);
+	if (keeps_errors)
+		vsnprintf(kept, sizeof(kept), fmt, ap);
+	else
+		message("pfs: ", fmt, ap);
+	has_kept = keeps_errors;
 	va_end(ap);
+}
+
+void cli_keep_errors(void)
+{
+	keeps_errors = true;
+}
+
+const char *cli_take_error(void)
+{
+	const char *text = has_kept ? kept : "";
+
+	has_kept = false;
+	return text;
 }
 
 void cli_note(const char *fmt, ...)

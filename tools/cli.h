@@ -85,6 +85,11 @@ int cli_arguments(const struct command *c, int argc, char **argv, int min, int m
 void cli_error(const char *fmt, ...) _printf_(1, 2);
 void cli_note(const char *fmt, ...) _printf_(1, 2);
 
+/* From here on errors are not printed, but kept: for who tells of them in another way. */
+void cli_keep_errors(void);
+/* The last one kept since this was last asked, or "". Valid until the next error. */
+const char *cli_take_error(void);
+
 /* The same with where help is; returns EXIT_USAGE. */
 int cli_usage(const struct command *c, const char *fmt, ...) _printf_(2, 3);
 

@@ -4,11 +4,9 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/statvfs.h>
 
 #include "base/log.h"
 #include "base/text.h"
-#include "client.h"
 #include "commands.h"
 #include "conf.h"
 #include "doctor.h"
@@ -47,128 +45,12 @@ void finding(struct doctor *d, enum verdict v, const char *what, const char *fmt
 
 void finding_of_error(struct doctor *d, enum verdict v, const char *what, int r, const char *advice)
 {
-	finding(d, v, what, "%s%s%s", complaint()[0] ? complaint() : errno_text(r),
-		advice ? "; " : "", advice ?: "");
+	const char *said = cli_take_error();
+
+	if (!said[0])
+		said = complaint()[0] ? complaint() : errno_text(r);
+	finding(d, v, what, "%s%s%s", said, advice ? "; " : "", advice ?: "");
 	complaint_clear();
-}
-
-/* Heads that wait for somebody to settle them. */
-struct heads_seen {
-	struct doctor *doctor;
-	struct client *client;
-	char **branches; /* owned: "R/B" */
-	size_t count;
-	unsigned dirty, behind;
-};
-
-static int take_branch(json_t *line, void *ctx)
-{
-	struct heads_seen *h = ctx;
-	char **more = reallocarray(h->branches, h->count + 1, sizeof(*more));
-
-	if (!more)
-		return -ENOMEM;
-	h->branches = more;
-	more[h->count] = strf("%s/%s", field_text(line, "repo"), field_text(line, "branch"));
-	return more[h->count] ? (h->count++, 0) : -ENOMEM;
-}
-
-static int take_repo(json_t *line, void *ctx)
-{
-	json_t *names = ctx;
-
-	return json_array_append(names, json_object_get(line, "repo")) < 0 ? -ENOMEM : 0;
-}
-
-static int take_status(json_t *line, void *ctx)
-{
-	struct heads_seen *h = ctx;
-	const char *repo = field_text(line, "repo"), *branch = field_text(line, "branch");
-
-	h->dirty += field_bool(line, "is_dirty");
-	h->behind += field_bool(line, "is_behind");
-	if (field_bool(line, "is_diverged"))
-		finding(h->doctor, VERDICT_WARN, "heads",
-			"%s/%s has diverged: somebody else has committed to it, and there are changes "
-			"here; `pfs status` names them, and the next commit is kept beside the branch",
-			repo, branch);
-	return 1; /* what has changed is not wanted */
-}
-
-static void check_heads(struct doctor *d, struct client *c)
-{
-	struct heads_seen h = { .doctor = d, .client = c };
-	json_t *repos = json_array();
-	int r = client_ask(c, request_new("repos"), take_repo, repos);
-
-	for (size_t i = 0; r == 0 && i < json_array_size(repos); i++) {
-		json_t *q = request_new("branches");
-
-		json_object_set(q, "repo", json_array_get(repos, i));
-		r = client_ask(c, q, take_branch, &h);
-	}
-	for (size_t i = 0; i < h.count; i++) {
-		json_t *q = request_new("status");
-
-		json_object_set_new(q, "path", json_string(h.branches[i]));
-		if (r == 0 && client_ask(c, q, take_status, &h) < 0)
-			r = -EIO;
-		free(h.branches[i]);
-	}
-	free(h.branches);
-	json_decref(repos);
-	if (r < 0)
-		finding_of_error(d, VERDICT_WARN, "heads", r, NULL);
-	else
-		finding(d, VERDICT_OK, "heads",
-			"%zu branches, %u with uncommitted changes, %u behind", h.count, h.dirty,
-			h.behind);
-}
-
-static int ask_mount(struct doctor *d, const char *point)
-{
-	_cleanup_target_ struct target t = { .mount = strdup(point) };
-	_cleanup_client_ struct client *c = NULL;
-	json_t *info = NULL;
-	int r = t.mount ? client_open(&t, CLIENT_READS, &c) : -ENOMEM;
-
-	if (r == 0)
-		r = client_ask_one(c, request_new("info"), &info);
-	if (r < 0) {
-		finding_of_error(d, VERDICT_FAIL, "mount", r, NULL);
-		return r;
-	}
-	finding(d, VERDICT_OK, "mount", "%s is served by process %llu%s", point,
-		(unsigned long long)field_number(info, "pid"),
-		field_bool(info, "is_read_only") ? ", read-only" : "");
-	if (*field_text(info, "state_dir"))
-		doctor_state(d, field_text(info, "state_dir"), true);
-	check_heads(d, c);
-	json_decref(info);
-	return 0;
-}
-
-int doctor_mount(struct doctor *d, const char *point, char **ret_store)
-{
-	_cleanup_mounts_ struct mounts m = { 0 };
-	const struct mounted *x;
-	struct statvfs st;
-	int r = mounts_load(&m);
-
-	x = r == 0 ? mounts_at(&m, point) : NULL;
-	if (!x || !mounted_is_pfs(x)) {
-		finding(d, VERDICT_FAIL, "mount", "no pfs is mounted at %s", point);
-		return -ENOENT;
-	}
-	*ret_store = strdup(x->source);
-	if (statvfs(point, &st) < 0) {
-		finding(d, VERDICT_FAIL, "mount", "%s: %s", point,
-			errno == ENOTCONN || errno == ECONNABORTED
-				? "the daemon has ended; mount it again, which takes what it left away"
-				: strerror(errno));
-		return -ENOTCONN;
-	}
-	return ask_mount(d, point);
 }
 
 /* Where a mount of the store would keep its state, if the configuration says where it goes. */
@@ -188,10 +70,13 @@ static void check_future_state(struct doctor *d, const struct store_conf *c)
 		doctor_state(d, state, false);
 }
 
-static void check_store(struct doctor *d, const char *url, bool read_only)
+/* @point: a mount of it that is alive; NULL: none. */
+static void check_store(struct doctor *d, const char *url, const char *point, bool read_only)
 {
 	if (strncmp(url, "s3://", strlen("s3://")) == 0 && !doctor_server(d, url))
 		return;
+	if (point)
+		doctor_heads(d, point);
 	doctor_store(d, url, read_only);
 }
 
@@ -208,17 +93,18 @@ static void check_named(struct doctor *d, const char *name, bool read_only)
 {
 	_cleanup_store_conf_ struct store_conf c = { 0 };
 	_cleanup_free_ char *source = NULL;
+	const char *alive = NULL;
 	int r = store_conf_find(name, false, &c);
 
 	if (r < 0) {
-		finding(d, VERDICT_FAIL, "configuration", "it does not say which store is meant");
+		finding_of_error(d, VERDICT_FAIL, "configuration", r, NULL);
 		return;
 	}
 	if (c.mount && is_mounted(c.mount))
-		doctor_mount(d, c.mount, &source);
+		alive = doctor_mount(d, c.mount, &source) == 0 ? c.mount : NULL;
 	else if (c.mount)
 		check_future_state(d, &c);
-	check_store(d, c.url, read_only);
+	check_store(d, c.url, alive, read_only);
 }
 
 /* The mount point an argument is, or is in: malloc'ed; NULL: it is none. A dead one is found too,
@@ -270,15 +156,16 @@ static char *point_meant(void)
 static void examine(struct doctor *d, const char *arg, bool read_only)
 {
 	_cleanup_free_ char *point = arg ? point_of(arg) : point_meant(), *source = NULL;
+	int r;
 
 	doctor_machine(d);
 	if (!point) {
 		check_named(d, arg, read_only);
 		return;
 	}
-	doctor_mount(d, point, &source);
+	r = doctor_mount(d, point, &source);
 	if (source)
-		check_store(d, source, read_only);
+		check_store(d, source, r == 0 ? point : NULL, read_only);
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -300,6 +187,7 @@ static int run(const struct command *self, int argc, char **argv)
 	n = cli_arguments(self, argc, argv, 0, 1, &args);
 	/* What the library would say is told as findings. */
 	log_set_quiet(true);
+	cli_keep_errors();
 	complaint_clear();
 	examine(&d, n ? args[0] : NULL, read_only);
 	if (d.json)

@@ -44,6 +44,9 @@ void doctor_state(struct doctor *d, const char *path, bool must_exist);
  * of a dead one. */
 int doctor_mount(struct doctor *d, const char *point, char **ret_store);
 
+/* The branches of a mount whose store answers: what is uncommitted, which have diverged. */
+void doctor_heads(struct doctor *d, const char *point);
+
 /* The way to a bucket: keys, name, connection, certificate, clock. Could it be asked at all? */
 bool doctor_server(struct doctor *d, const char *url);
 

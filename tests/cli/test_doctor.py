@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
 import time
+import urllib.parse
 import uuid
 
 import pytest
@@ -310,6 +312,63 @@ def test_wrong_keys_are_said(shell, bucket):
     shell.environment["AWS_SECRET_ACCESS_KEY"] = "another-one-entirely"
     found = doctor(shell, bucket)
     assert "403" in failures(found)["store"] and "another-one" not in str(found)
+
+
+class Link:
+    """A way to the server that can be cut."""
+
+    def __init__(self, to):
+        self.to = to
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.open = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self.listening.accept()
+                there = socket.create_connection(self.to)
+                self.open += here, there
+                for a, b in (here, there), (there, here):
+                    threading.Thread(target=self.pump, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def pump(a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    def cut(self):
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        for s in self.open:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+
+@needs_server
+@can_mount
+def test_a_mount_whose_server_has_gone_is_fine_but_for_that(shell, keys):
+    server = urllib.parse.urlsplit(SERVER)
+    link = Link((server.hostname, server.port))
+    url = f"s3://pfs-cli/{uuid.uuid4().hex}?endpoint={link.url}"
+    at = shell.home / "at"
+    at.mkdir()
+    shell.ok("init", url)
+    shell.ok("mount", "-o", f"state={shell.home}/state-of-it", url, at)
+    try:
+        (at / "R").mkdir()
+        found = doctor(shell, at)
+        assert not failures(found) and found["heads"][0][0] == "ok"
+        link.cut()
+        result = shell.run("doctor", at)
+        assert result.code == 1 and result.err == "" and "is it running" in result.out
+        found = doctor(shell, at)
+        assert found["mount"][0][0] == "ok" and set(failures(found)) == {"server"}
+    finally:
+        shell.ok("umount", at)
 
 
 READ, WRITE, REMOVE, LIST = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"
