@@ -410,6 +410,17 @@ static const char *words_of(const char *said, const char *method)
 	return colon ? colon + 2 : said;
 }
 
+/* What the user may do about what the server says, or "". */
+static const char *advice(const struct outcome *o)
+{
+	static const char *const regions[] = { "AuthorizationHeaderMalformed", "PermanentRedirect",
+					       "IllegalLocationConstraintException", NULL };
+
+	if (o->is_foreign)
+		return ", and not in S3's words: is the endpoint right?";
+	return is_code(o, regions) ? " (region=R in the store's URL says which)" : "";
+}
+
 /* The try's failure, for whoever asks in the end; nothing if its time was over. */
 static void note_why(struct errand *e, const struct outcome *o)
 {
@@ -417,8 +428,7 @@ static void note_why(struct errand *e, const struct outcome *o)
 
 	if (o->status)
 		snprintf(e->why, sizeof(e->why), "the server says %d: %s%s", o->status,
-			 what[0] ? what : errno_text(o->error),
-			 o->is_foreign ? ", and not in S3's words: is the endpoint right?" : "");
+			 what[0] ? what : errno_text(o->error), advice(o));
 	else if (complaint()[0])
 		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
 			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
