@@ -546,6 +546,17 @@ static void what_is_no_s3_server_is_said(void **state)
 	assert_said("is there an S3 server at this endpoint?");
 }
 
+static void a_wrong_region_is_said_with_what_to_do(void **state)
+{
+	struct stand *t = *state;
+
+	answer(t, 0,
+	       "HTTP/1.1 400 X\r\n\r\n<Error><Code>AuthorizationHeaderMalformed</Code>"
+	       "<Message>expecting 'eu-west-1'</Message></Error>");
+	assert_int_equal(get(t, ENOUGH_MS), -EIO);
+	assert_said("expecting 'eu-west-1' (region=R");
+}
+
 static void no_secret_is_said(void **state)
 {
 	struct stand *t = *state;
@@ -697,6 +708,7 @@ int main(void)
 		TEST(a_server_that_is_not_there_is_said),
 		TEST(a_name_that_is_none_is_said),
 		TEST(what_is_no_s3_server_is_said),
+		TEST(a_wrong_region_is_said_with_what_to_do),
 		TEST(no_secret_is_said),
 		TEST(who_waits_no_longer_is_let_go),
 		TEST(connections_of_a_burst_are_given_up_later),

@@ -257,6 +257,19 @@ static void hostile_documents_are_refused_by_all(void **state)
 	}
 }
 
+static void what_is_escaped_is_read_back(void **state)
+{
+	static const char hard[] = "\"a\"&b<c>'d]]>";
+	_cleanup_buf_ struct buf xml = { 0 };
+	struct s3_error e;
+
+	buf_printf(&xml, "<Error><Code>X</Code><Message>");
+	s3_xml_escape(&xml, hard);
+	buf_printf(&xml, "</Message></Error>");
+	assert_ok(s3_error_parse(buf_span(&xml), &e));
+	assert_string_equal(e.message, hard);
+}
+
 static void sixteen_elements_may_lie_in_one_another(void **state)
 {
 	for (int depth = 16; depth <= 17; depth++) {
@@ -292,6 +305,7 @@ int main(void)
 		cmocka_unit_test(an_uploads_id_is_one_word),
 		cmocka_unit_test(a_completion_may_be_an_error),
 		cmocka_unit_test(hostile_documents_are_refused_by_all),
+		cmocka_unit_test(what_is_escaped_is_read_back),
 		cmocka_unit_test(sixteen_elements_may_lie_in_one_another),
 		cmocka_unit_test(no_beginning_of_a_document_passes),
 	};
