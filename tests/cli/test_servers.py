@@ -4,6 +4,7 @@ is wrong with them, with the keys, the network or what lies in the bucket.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -107,8 +108,9 @@ def test_a_single_writer_commits_without_conditions_and_stops_when_not_alone(she
                 os.listdir(m / "R/main")
                 time.sleep(0.1)
             (m / "R/main/f").write_text("kept")
-            with pytest.raises(OSError):
+            with pytest.raises(OSError) as raised:
                 (m / "R/commits/never").mkdir()
+            assert raised.value.errno == errno.EROFS
             assert (m / "R/main/f").read_text() == "kept"
             assert client().get_object(Bucket=bucket, Key=prefix + heads[0])["Body"].read() == new
 
@@ -120,8 +122,9 @@ def test_a_machine_that_never_met_the_server_finds_out_before_it_changes_anythin
         url = store.replace(MINIO, endpoint)
         with mount_of(shell, url) as m:
             before = objects(store)
-            with pytest.raises(OSError):
+            with pytest.raises(OSError) as raised:
                 (m / "R").mkdir()
+            assert raised.value.errno == errno.EOPNOTSUPP
             assert "single_writer" in log_of(shell)
             assert objects(store) == before
             assert json.loads(shell.ok("stats", "--json", m))["conditions"] == "unproved"
