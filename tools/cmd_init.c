@@ -38,14 +38,16 @@ const struct command cmd_init = {
 	.summary = "make a store",
 	.help = "Usage: pfs init [--single-writer] STORE\n"
 		"\n"
-		"Makes an empty store: a directory, which is made if it is not there, or what the name\n"
-		"in a configuration file says. A second time it changes nothing and fails.\n"
+		"Makes an empty store: a directory, which is made if it is not there, a place in a\n"
+		"bucket, or what the name in a configuration file says. A server is probed first, as\n"
+		"some do not tell writers apart. A second time it changes nothing and fails.\n"
 		"\n"
 		"  --single-writer   for places where two writers cannot be kept apart, as on a\n"
-		"                    network filesystem: only one machine may then write at a time\n"
+		"                    network filesystem or such a server: only one machine may then\n"
+		"                    write at a time, and mounts it with -o single_writer\n"
 		"\n"
 		"Examples:\n"
 		"  pfs init /srv/pfs\n"
-		"  pfs init file:///srv/pfs\n",
+		"  pfs init 's3://lab/pfs?endpoint=http://minio:9000'\n",
 	.run = run,
 };

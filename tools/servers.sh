@@ -83,20 +83,23 @@ END
 }
 
 # Keys for all of them, in AWS's variables.
+pfs_access_key=pfs-tests
+pfs_secret_key=of-no-use-elsewhere
 pfs_server_keys() {
-	export AWS_ACCESS_KEY_ID=pfs-tests AWS_SECRET_ACCESS_KEY=of-no-use-elsewhere
+	export AWS_ACCESS_KEY_ID=$pfs_access_key AWS_SECRET_ACCESS_KEY=$pfs_secret_key
 }
 
-# Starts one in a directory of its own; sets pfs_minio_pid, pfs_minio_endpoint and AWS's variables.
+# Starts one in a directory of its own, at a port if one is said; it may outlive the caller's
+# terminal. Sets pfs_minio_pid, pfs_minio_endpoint and AWS's variables.
 pfs_minio_start() {
-	local dir=$1 port minio
+	local dir=$1 port=${2:-} minio
 
 	minio=$(pfs_minio) || return 1
-	port=${2:-$(pfs_free_port)}
+	[[ -n $port ]] || port=$(pfs_free_port)
 	pfs_server_keys
 	mkdir -p "$dir"
 	MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY MINIO_UPDATE=off \
-		"$minio" server --quiet --address "127.0.0.1:$port" --console-address 127.0.0.1:0 \
+		setsid "$minio" server --quiet --address "127.0.0.1:$port" --console-address 127.0.0.1:0 \
 		"$dir" >"$dir.log" 2>&1 &
 	pfs_minio_pid=$!
 	pfs_minio_endpoint=http://127.0.0.1:$port

@@ -47,6 +47,7 @@ static bool is_refusal(int r)
 	case -EINVAL:
 	case -ENOMEM:
 	case -EFBIG:
+	case -EOPNOTSUPP:
 		return true;
 	default:
 		return false;

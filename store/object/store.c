@@ -51,25 +51,50 @@ static int found_any(const char *key, uint64_t size, void *ctx)
 	return strncmp(key, PROBE_PREFIX, strlen(PROBE_PREFIX)) != 0;
 }
 
+/* An error of a call that was quiet: what the backend has said of it, or @sentence. */
+static int say(int r, const char *url, const char *sentence)
+{
+	_cleanup_free_ char *said = strdup(complaint());
+
+	return said && *said ? log_fail(r, "%s", said) : log_errno(r, "%s %s", url, sentence);
+}
+
+/* Reads `format`; errors are only remembered. */
+static int get_format(struct backend *b, const struct deadline *dl, struct buf *ret)
+{
+	bool was_quiet = log_set_quiet(true);
+	struct etag tag;
+	int r;
+
+	complaint_clear();
+	r = b->ops->get_all(b, FORMAT_KEY, FORMAT_OBJECT_MAX, NULL, dl, ret, &tag);
+	log_set_quiet(was_quiet);
+	return r;
+}
+
 /* Is the place free for a store? */
 static int check_free(struct backend *b, const struct deadline *dl)
 {
-	uint64_t size;
+	_cleanup_buf_ struct buf object = { 0 };
+	bool was_quiet;
 	int r;
 
-	r = b->ops->head(b, FORMAT_KEY, dl, &size);
-	if (r == 0)
+	r = get_format(b, dl, &object);
+	if (r == 0 || r == -EFBIG)
 		return log_fail(-EEXIST, "%s is a store already", b->url);
 	if (r != -ENOENT)
-		return log_errno(r, "%s cannot be read", b->url);
+		return say(r, b->url, "cannot be read");
+	was_quiet = log_set_quiet(true);
+	complaint_clear();
 	r = b->ops->list(b, "", NULL, found_any, NULL, dl);
+	log_set_quiet(was_quiet);
 	if (r == 0 && b->ops->has_others)
 		r = b->ops->has_others(b);
 	if (r > 0)
 		return log_fail(-ENOTEMPTY,
 				"%s has other things in it; a store needs a place of its own",
 				b->url);
-	return r < 0 ? log_errno(r, "%s cannot be listed", b->url) : 0;
+	return r < 0 ? say(r, b->url, "cannot be listed") : 0;
 }
 
 /* Writes `format` if there is none; a lost reply is looked into. */
@@ -230,7 +255,7 @@ static int format_from_copy(const char *url, int state_fd, int error, struct for
 
 	if (state_fd < 0 || read_file(state_fd, FORMAT_COPY, FORMAT_OBJECT_MAX, &b) < 0 ||
 	    format_read(buf_span(&b), ret) < 0)
-		return log_errno(error, "%s cannot be read", url);
+		return say(error, url, "cannot be read");
 	log_warning("%s does not answer (%s); what is known of it is shown", url,
 		    strerrordesc_np(-error));
 	return 0;
@@ -251,10 +276,9 @@ static int load_format(struct store *s, int state_fd, struct buf *ret_object)
 {
 	struct deadline dl = deadline_in_ms(METADATA_MS);
 	struct backend *b = s->backend;
-	struct etag tag;
 	int r;
 
-	r = b->ops->get_all(b, FORMAT_KEY, FORMAT_OBJECT_MAX, NULL, &dl, ret_object, &tag);
+	r = get_format(b, &dl, ret_object);
 	switch (r) {
 	case 0:
 		return parse_format(buf_span(ret_object), b->url, &s->format);
@@ -265,13 +289,11 @@ static int load_format(struct store *s, int state_fd, struct buf *ret_object)
 				b->url);
 	case -EFBIG:
 		return log_fail(-EBADMSG, "%s is not a store: its `format` is too large", b->url);
-	case -EACCES:
-		return log_fail(r, "%s: you may not read it", b->url);
 	case -EIO:
 	case -ETIME:
 		return format_from_copy(b->url, state_fd, r, &s->format);
 	default:
-		return log_errno(r, "%s cannot be read", b->url);
+		return say(r, b->url, "cannot be read");
 	}
 }
 

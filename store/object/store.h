@@ -32,7 +32,7 @@ struct store_options {
 /* Who keeps the conditions that refs rely on (object/trust.h). */
 enum trust {
 	TRUST_LOCAL, /* this machine */
-	TRUST_READ_ONLY, /* nobody needs to: nothing is written */
+	TRUST_READ_ONLY, /* a server that nobody has asked, since nothing is written */
 	TRUST_UNPROVED, /* a server, which is asked before the first change */
 	TRUST_PROVED, /* a server that was probed */
 	TRUST_SINGLE_WRITER, /* who writes alone */

@@ -62,14 +62,14 @@ int trust_guard(struct store *s, bool is_served, bool single_writer, bool noted)
 	struct backend *guard;
 	int r;
 
-	if (s->read_only)
-		s->trust = TRUST_READ_ONLY;
-	else if (single_writer && !s->backend->is_local)
+	if (single_writer && !s->backend->is_local && !s->read_only)
 		s->trust = TRUST_SINGLE_WRITER;
 	else if (!is_served)
 		s->trust = TRUST_LOCAL;
+	else if (noted)
+		s->trust = TRUST_PROVED;
 	else
-		s->trust = noted ? TRUST_PROVED : TRUST_UNPROVED;
+		s->trust = s->read_only ? TRUST_READ_ONLY : TRUST_UNPROVED;
 	if (s->trust != TRUST_SINGLE_WRITER && s->trust != TRUST_UNPROVED)
 		return 0;
 	r = guard_backend_new(s->backend, &o, &guard);
