@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/breaker.h"
 #include "backend/count.h"
 #include "base/fdio.h"
 #include "base/log.h"
@@ -351,7 +352,15 @@ static int open_backend(struct store *s, const char *url, const struct store_opt
 		backend_free(inner);
 		return r;
 	}
-	s->backend = o->layer ? o->layer(s->counted) : s->counted;
+	s->backend = s->counted;
+	if (!s->backend->is_local) {
+		r = breaker_backend_new(s->counted, FORMAT_KEY, &s->breaker);
+		if (r < 0)
+			return r;
+		s->backend = s->breaker;
+	}
+	if (o->layer)
+		s->backend = o->layer(s->backend);
 	return 0;
 }
 
