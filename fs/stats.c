@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 
+#include "backend/breaker.h"
 #include "backend/count.h"
 #include "channel.h"
 #include "control.h"
@@ -104,6 +105,9 @@ static void add_store(struct fs *fs, struct numbers *all)
 
 	count_backend_get(fs->store->counted, &b);
 	add(all, NUMBER_COUNTER, "store_read_bytes", b.read_bytes, "Bytes read from the store.");
+	if (fs->store->breaker)
+		add(all, NUMBER_GAUGE, "store_answers", breaker_is_closed(fs->store->breaker),
+		    "1, or 0 when the store does not answer.");
 	add(all, NUMBER_COUNTER, "store_written_bytes", b.written_bytes,
 	    "Bytes written to the store.");
 	reader_stats(fs->store->reader, &r);

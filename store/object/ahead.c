@@ -24,33 +24,10 @@ struct run {
 	uint64_t bytes;
 	unsigned count;
 	struct loc at[AHEAD_RUN_FRAMES]; /* one behind the other */
-};
-
-/* Those of a run that this thread fetches: from @first on, without a gap. */
-struct part {
-	unsigned first, count;
+	/* Those that nobody else is fetching when the run goes off: from @first on, without a gap. */
+	unsigned first, flight_count;
 	struct flight *flights[AHEAD_RUN_FRAMES];
 };
-
-static void begin_part(struct reader *r, const struct run *run, struct part *p)
-{
-	WITH_LOCK(&r->lock);
-
-	p->count = 0;
-	for (p->first = 0; p->first < run->count; p->first++) {
-		p->flights[0] = flight_begin(r, &run->at[p->first]);
-		if (p->flights[0])
-			break;
-	}
-	while (p->first + p->count < run->count) {
-		struct flight *f =
-			p->count ? flight_begin(r, &run->at[p->first + p->count]) : p->flights[0];
-
-		if (!f)
-			return;
-		p->flights[p->count++] = f;
-	}
-}
 
 static void fetch_run(struct job *j)
 {
@@ -59,21 +36,40 @@ static void fetch_run(struct job *j)
 	int results[AHEAD_RUN_FRAMES];
 	struct reader *r = run->reader;
 	struct deadline dl = deadline_in_ms(RUN_MS);
-	struct part p;
+	unsigned n = run->flight_count;
 
 	dl.cancelled = &r->is_ending;
-	begin_part(r, run, &p);
-	if (p.count > 0)
-		loader_read_run(r->loader, &run->at[p.first], p.count, &dl, loads, results);
-	for (unsigned i = 0; i < p.count; i++)
-		flight_end(r, p.flights[i], results[i], loads[i]);
-	reader_spill(r, loads, p.count);
-	for (unsigned i = 0; i < p.count; i++)
+	loader_read_run(r->loader, &run->at[run->first], n, &dl, loads, results);
+	for (unsigned i = 0; i < n; i++)
+		flight_end(r, run->flights[i], results[i], loads[i]);
+	reader_spill(r, loads, n);
+	for (unsigned i = 0; i < n; i++)
 		load_unref(loads[i]);
 	pthread_mutex_lock(&r->lock);
 	r->ahead_bytes -= run->bytes;
 	pthread_mutex_unlock(&r->lock);
 	free(run);
+}
+
+/* Whoever wants one of them waits for it from now on, be the run still queued. False: there is
+ * nothing to fetch. */
+static bool take_off(struct reader *r, struct run *run)
+{
+	struct flight *f = NULL;
+
+	WITH_LOCK(&r->lock);
+
+	while (run->first < run->count && !(f = flight_begin(r, &run->at[run->first])))
+		run->first++;
+	while (f) {
+		unsigned next = run->first + run->flight_count + 1;
+
+		run->flights[run->flight_count++] = f;
+		f = next < run->count ? flight_begin(r, &run->at[next]) : NULL;
+	}
+	if (run->flight_count > 0)
+		r->ahead_bytes += run->bytes;
+	return run->flight_count > 0;
 }
 
 static bool is_here(struct reader *r, const struct oid *id)
@@ -109,15 +105,12 @@ static struct run *run_new(struct reader *r)
 
 void ahead_end(struct ahead *a)
 {
-	struct reader *r = a->reader;
 	struct run *run = TAKE_PTR(a->run);
 
-	if (!run)
-		return;
-	pthread_mutex_lock(&r->lock);
-	r->ahead_bytes += run->bytes;
-	pthread_mutex_unlock(&r->lock);
-	pool_submit(r->pool, &run->job);
+	if (run && take_off(a->reader, run))
+		pool_submit(a->reader->runs, &run->job);
+	else
+		free(run);
 }
 
 bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint)

@@ -50,6 +50,8 @@ int reader_new(const struct reader_options *o, struct reader **ret)
 		e = loader_new(o->backend, MIN(windows, WINDOWS_MAX), &watch, &r->loader);
 	if (e == 0)
 		e = pool_new("fetch", o->fetch_threads, &r->pool);
+	if (e == 0)
+		e = pool_new("ahead", o->fetch_threads, &r->runs);
 	if (e < 0)
 		return e;
 	*ret = TAKE_PTR(r);
@@ -61,6 +63,7 @@ void reader_free(struct reader *r)
 	if (!r)
 		return;
 	r->is_ending = true;
+	pool_free(r->runs); /* they leave work to the other */
 	pool_free(r->pool);
 	loader_free(r->loader);
 	memory_free(r->memory);
@@ -271,11 +274,12 @@ static void prefetch(struct job *j)
 	struct reader *r = p->reader;
 	struct wanted w = { .kind = OID_CHUNK, .id = &p->id, .hint = &p->hint };
 	struct deadline dl = deadline_in_ms(PREFETCH_MS);
+	_cleanup_(blob_unrefp) struct blob *b = memory_chunk(r->memory, &p->id);
 	const struct load_item *item;
 	struct load *l;
 
 	dl.cancelled = &r->is_ending;
-	if (!r->is_ending && reader_fetch(r, &w, false, true, &dl, &l, &item) == 0)
+	if (!b && !r->is_ending && reader_fetch(r, &w, false, true, &dl, &l, &item) == 0)
 		load_unref(l);
 	pthread_mutex_lock(&r->lock);
 	r->prefetches--;

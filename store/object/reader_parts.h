@@ -22,6 +22,7 @@ struct reader {
 	struct memory *memory;
 	struct loader *loader;
 	struct pool *pool; /* prefetches, and what goes to the disk */
+	struct pool *runs; /* runs (ahead.h), for which jobs of the other may wait */
 	atomic_bool is_ending;
 	struct reader_counts counts;
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/breaker.h"
 #include "backend/count.h"
 #include "backend/guard.h"
 #include "backend/probe.h"
@@ -431,7 +432,15 @@ static int open_backend(struct store *s, const char *url, const struct store_opt
 		return r;
 	}
 	*ret_is_served = inner->is_served;
-	s->backend = o->layer ? o->layer(s->counted) : s->counted;
+	s->backend = s->counted;
+	if (!s->backend->is_local) {
+		r = breaker_backend_new(s->counted, FORMAT_KEY, &s->breaker);
+		if (r < 0)
+			return r;
+		s->backend = s->breaker;
+	}
+	if (o->layer)
+		s->backend = o->layer(s->backend);
 	return 0;
 }
 

@@ -41,6 +41,8 @@ enum trust {
 struct store {
 	struct backend *backend; /* owned, as all below */
 	struct backend *counted; /* borrowed: the layer of it that counts (backend/count.h) */
+	struct backend
+		*breaker; /* borrowed: of one behind a network (backend/breaker.h); or NULL */
 	struct format_rec format;
 	struct index *index;
 	struct cache *cache; /* NULL: none */

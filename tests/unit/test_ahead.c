@@ -125,6 +125,22 @@ static void what_somebody_fetches_already_is_left_to_him(void **state)
 	assert_int_equal(counts_of(w).calls[FAULT_GET], 1);
 }
 
+static void prefetches_of_what_is_queued_do_not_block_it(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ struct row *r = row_make(w);
+	struct deadline dl = deadline_in_ms(20000);
+
+	/* More runs than threads, so that some are queued; and then each chunk once more, alone. */
+	fault_add(w, (struct fault){ .op = FAULT_GET, .kind = FAULT_DELAY, .delay_ms = 50 });
+	for (unsigned i = 0; i < CHUNKS; i++)
+		assert_int_equal(ask(w, r, i, i + 1), 1);
+	for (unsigned i = CHUNKS; i-- > 0;)
+		reader_prefetch(w->reader, &r->id[i], &r->loc[i]);
+	wait_for_all(w, r, CHUNKS);
+	assert_ok(deadline_check(&dl));
+}
+
 static void no_more_is_on_its_way_than_there_is_room_for(void **state)
 {
 	enum {
@@ -274,6 +290,7 @@ int main(void)
 		TEST(what_is_here_is_not_fetched_again),
 		TEST(who_wants_what_is_on_its_way_waits_for_it),
 		TEST(what_somebody_fetches_already_is_left_to_him),
+		TEST(prefetches_of_what_is_queued_do_not_block_it),
 		TEST(no_more_is_on_its_way_than_there_is_room_for),
 		TEST(hints_that_are_wrong_only_cost_time),
 		TEST(a_run_that_is_damaged_in_one_place_gives_the_rest),

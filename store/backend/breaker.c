@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The layer of backend/breaker.h.
+ *
+ *	closed --a call waited in vain, and none was answered meanwhile--> open
+ *	   ^------------------------- the probe is answered ----------------'
+ *
+ * The probe goes out at once: a backend that was only slow with a large object is back in a moment.
+ * Any answer will do, "no such object" and "you may not" too.
+ *
+ * Invariants
+ *  - a call that fails because it is open has not reached the inner backend
+ *  - while it is open there is one thread that probes
+ *
+ * Threads: the lock is never held across a call to the inner backend.
+ */
+#include "backend/breaker.h"
+
+#include "base/log.h"
+#include "base/thread.h"
+
+enum {
+	IN_VAIN_MS = 1000, /* a call that fails sooner was answered, or refused */
+	SILENCE_MS = 4000, /* nobody was answered for so long */
+	PROBE_MS = 5000, /* deadline of a probe */
+	PAUSE_MS = 500, /* between probes */
+};
+
+struct breaker {
+	struct backend base; /* first */
+	struct backend *inner; /* owned */
+	char *probe_key; /* owned */
+	atomic_bool is_open;
+	atomic_bool is_ending;
+	atomic_int_fast64_t answered_ns; /* the last answer */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_t prober; /* guarded by lock, as the next */
+	bool has_prober;
+};
+
+struct breaker_put {
+	struct backend_put base; /* first */
+	struct backend_put *inner; /* owned */
+};
+
+static struct breaker *breaker_of(struct backend *b)
+{
+	return container_of(b, struct breaker, base);
+}
+
+/* 0, or how a call fails that must not be tried. Nothing is logged: it was when it opened. */
+static int enter(struct breaker *k)
+{
+	bool was_quiet;
+
+	if (!k->is_open)
+		return 0;
+	was_quiet = log_set_quiet(true);
+	log_fail(-EIO, "%s does not answer", k->base.url);
+	log_set_quiet(was_quiet);
+	return -EIO;
+}
+
+static bool is_answer(int r)
+{
+	switch (r) {
+	case -EIO:
+	case -ETIME:
+	case -ECANCELED:
+	case -EINPROGRESS:
+	case -ENOMEM:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void *probe(void *arg)
+{
+	struct breaker *k = arg;
+
+	while (!k->is_ending) {
+		struct deadline dl = deadline_in_ms(PROBE_MS), pause;
+		bool was_quiet = log_set_quiet(true);
+		uint64_t size;
+		int r;
+
+		dl.cancelled = &k->is_ending;
+		r = k->inner->ops->head(k->inner, k->probe_key, &dl, &size);
+		log_set_quiet(was_quiet);
+		if (is_answer(r)) {
+			log_info("%s answers again", k->base.url);
+			k->answered_ns = now_ns();
+			k->is_open = false;
+			return NULL;
+		}
+		pause = deadline_in_ms(PAUSE_MS);
+		pthread_mutex_lock(&k->lock);
+		while (!k->is_ending && deadline_check(&pause) == 0)
+			cond_wait_until(&k->wake, &k->lock, &pause, PAUSE_MS);
+		pthread_mutex_unlock(&k->lock);
+	}
+	return NULL;
+}
+
+static void open_it(struct breaker *k)
+{
+	WITH_LOCK(&k->lock);
+
+	if (k->is_open || k->is_ending)
+		return;
+	/* The last prober has ended, or is about to. */
+	if (k->has_prober)
+		pthread_join(k->prober, NULL);
+	k->is_open = true;
+	k->has_prober = thread_start(&k->prober, "probe", probe, k) == 0;
+	if (!k->has_prober)
+		k->is_open = false;
+	else
+		log_warning("%s does not answer; what is cached can be read", k->base.url);
+}
+
+/* A call that began then ends with @r. */
+static int leave(struct breaker *k, int64_t began, int r)
+{
+	int64_t now = now_ns();
+
+	if (is_answer(r))
+		k->answered_ns = now;
+	else if ((r == -ETIME || r == -EIO || r == -EINPROGRESS) &&
+		 now - began >= IN_VAIN_MS * 1000000ll &&
+		 now - k->answered_ns >= SILENCE_MS * 1000000ll)
+		open_it(k);
+	return r;
+}
+
+static int breaker_get(struct backend *b, const char *key, uint64_t off, size_t len, void *buf,
+		       const struct deadline *dl, size_t *ret_len)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r
+		     : leave(k, began,
+			     k->inner->ops->get(k->inner, key, off, len, buf, dl, ret_len));
+}
+
+static int breaker_get_all(struct backend *b, const char *key, size_t max, const struct etag *known,
+			   const struct deadline *dl, struct buf *ret, struct etag *ret_tag)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r
+		     : leave(k, began,
+			     k->inner->ops->get_all(k->inner, key, max, known, dl, ret, ret_tag));
+}
+
+static int breaker_head(struct backend *b, const char *key, const struct deadline *dl,
+			uint64_t *ret_size)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r : leave(k, began, k->inner->ops->head(k->inner, key, dl, ret_size));
+}
+
+static int breaker_put_whole(struct backend *b, const char *key, struct span data,
+			     const struct deadline *dl)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r : leave(k, began, k->inner->ops->put(k->inner, key, data, dl));
+}
+
+static int breaker_put_begin(struct backend *b, const char *key, struct backend_put **ret)
+{
+	struct breaker *k = breaker_of(b);
+	struct breaker_put *p;
+	int r = enter(k);
+
+	if (r < 0)
+		return r;
+	p = new0(struct breaker_put, 1);
+	if (!p)
+		return -ENOMEM;
+	p->base.backend = b;
+	r = k->inner->ops->put_begin(k->inner, key, &p->inner);
+	if (r < 0) {
+		free(p);
+		return r;
+	}
+	*ret = &p->base;
+	return 0;
+}
+
+static int breaker_put_write(struct backend_put *put, struct span data, const struct deadline *dl)
+{
+	struct breaker_put *p = container_of(put, struct breaker_put, base);
+	struct breaker *k = breaker_of(put->backend);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r : leave(k, began, k->inner->ops->put_write(p->inner, data, dl));
+}
+
+static void breaker_put_abort(struct backend_put *put)
+{
+	struct breaker_put *p = container_of(put, struct breaker_put, base);
+
+	p->inner->backend->ops->put_abort(p->inner);
+	free(p);
+}
+
+static int breaker_put_end(struct backend_put *put, const struct deadline *dl)
+{
+	struct breaker_put *p = container_of(put, struct breaker_put, base);
+	struct breaker *k = breaker_of(put->backend);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	if (r < 0) {
+		breaker_put_abort(put);
+		return r;
+	}
+	r = leave(k, began, k->inner->ops->put_end(p->inner, dl));
+	free(p);
+	return r;
+}
+
+static int breaker_swap(struct backend *b, const char *key, const struct etag *tag,
+			struct span data, const struct deadline *dl, struct etag *ret_tag)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r
+		     : leave(k, began, k->inner->ops->swap(k->inner, key, tag, data, dl, ret_tag));
+}
+
+static int breaker_list(struct backend *b, const char *prefix, const char *after,
+			backend_list_fn fn, void *ctx, const struct deadline *dl)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r
+		     : leave(k, began, k->inner->ops->list(k->inner, prefix, after, fn, ctx, dl));
+}
+
+static int breaker_remove(struct backend *b, const char *key, const struct deadline *dl)
+{
+	struct breaker *k = breaker_of(b);
+	int64_t began = now_ns();
+	int r = enter(k);
+
+	return r < 0 ? r : leave(k, began, k->inner->ops->remove(k->inner, key, dl));
+}
+
+static uint64_t breaker_space(struct backend *b)
+{
+	struct breaker *k = breaker_of(b);
+
+	return k->inner->ops->space(k->inner);
+}
+
+static void breaker_free(struct backend *b)
+{
+	struct breaker *k = breaker_of(b);
+
+	pthread_mutex_lock(&k->lock);
+	k->is_ending = true;
+	pthread_cond_broadcast(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+	if (k->has_prober)
+		pthread_join(k->prober, NULL);
+	backend_free(k->inner);
+	pthread_cond_destroy(&k->wake);
+	pthread_mutex_destroy(&k->lock);
+	free(k->probe_key);
+	free(k->base.url);
+	free(k);
+}
+
+static const struct backend_ops breaker_ops = {
+	.get = breaker_get,
+	.get_all = breaker_get_all,
+	.head = breaker_head,
+	.put = breaker_put_whole,
+	.put_begin = breaker_put_begin,
+	.put_write = breaker_put_write,
+	.put_end = breaker_put_end,
+	.put_abort = breaker_put_abort,
+	.swap = breaker_swap,
+	.list = breaker_list,
+	.remove = breaker_remove,
+	.space = breaker_space,
+	.free = breaker_free,
+};
+
+int breaker_backend_new(struct backend *inner, const char *probe_key, struct backend **ret)
+{
+	struct breaker *k = new0(struct breaker, 1);
+
+	if (!k)
+		return -ENOMEM;
+	k->base = (struct backend){
+		.ops = &breaker_ops,
+		.url = strdup(inner->url),
+		.is_local = inner->is_local,
+	};
+	k->probe_key = strdup(probe_key);
+	if (!k->base.url || !k->probe_key) {
+		free(k->base.url);
+		free(k->probe_key);
+		free(k);
+		return -ENOMEM;
+	}
+	k->answered_ns = INT64_MIN / 2;
+	pthread_mutex_init(&k->lock, NULL);
+	cond_init(&k->wake);
+	k->inner = inner;
+	*ret = &k->base;
+	return 0;
+}
+
+bool breaker_is_closed(struct backend *b)
+{
+	return !breaker_of(b)->is_open;
+}

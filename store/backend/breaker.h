@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A layer for a backend behind a network: when it does not answer any more, one deadline is enough.
+ *
+ * After a call that waited in vain, all others fail at once, with -EIO, while a thread asks now and
+ * then whether the backend answers again. What is cached can be had meanwhile, and nobody waits
+ * twice: the kernel, for one, repeats a read-ahead that failed as a read.
+ *
+ * Threads: all functions from any thread.
+ */
+#pragma once
+
+#include "backend/backend.h"
+
+/* Takes @inner. @probe_key: an object that is there, to be asked for; copied. */
+int breaker_backend_new(struct backend *inner, const char *probe_key, struct backend **ret);
+
+/* Is @b, as breaker_backend_new() made it, believed to answer? */
+bool breaker_is_closed(struct backend *b);
