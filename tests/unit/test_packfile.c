@@ -11,19 +11,20 @@ enum {
 	FRAME = 1 << 20,
 };
 
-/* A memory backend that notes how long whoever ends a put would wait. */
+/* A memory backend that notes how long a put would wait. */
 struct witness {
-	struct backend_ops ops; /* the backend's, but for put_end */
-	int (*put_end)(struct backend_put *p, const struct deadline *dl);
+	struct backend_ops ops; /* the backend's, but for put */
+	int (*put)(struct backend *b, const char *key, struct span data, const struct deadline *dl);
 	int64_t patience_ns;
 };
 
-static int note_patience(struct backend_put *p, const struct deadline *dl)
+static int note_patience(struct backend *b, const char *key, struct span data,
+			 const struct deadline *dl)
 {
-	struct witness *w = container_of(p->backend->ops, struct witness, ops);
+	struct witness *w = container_of(b->ops, struct witness, ops);
 
 	w->patience_ns = dl->at_ns - now_ns();
-	return w->put_end(p, dl);
+	return w->put(b, key, data, dl);
 }
 
 /* Stores a pack of @frames MiB; how many seconds it might have taken. */
@@ -32,19 +33,22 @@ static int64_t patience_for(size_t frames)
 	_cleanup_(backend_freep) struct backend *b = NULL;
 	_cleanup_free_ uint8_t *frame = calloc(1, FRAME);
 	struct prng random = { 1 };
+	const struct span none = span_of(NULL, 0);
+	_cleanup_buf_ struct buf spare = { 0 };
 	struct packfile p;
 	struct witness w;
 	uint32_t at;
 
 	assert_ok(memory_backend_new(&b));
-	w = (struct witness){ .ops = *b->ops, .put_end = b->ops->put_end };
-	w.ops.put_end = note_patience;
+	w = (struct witness){ .ops = *b->ops, .put = b->ops->put };
+	w.ops.put = note_patience;
 	b->ops = &w.ops;
-	assert_ok(packfile_open(b, &p));
+	b->is_local = false;
+	assert_ok(packfile_open(b, &spare, &p));
 	for (size_t i = 0; i < frames; i++) {
 		struct frame_item item = { .id = sample_oid(&random), .len = FRAME };
 
-		assert_ok(packfile_add(&p, &item, 1, span_of(frame, FRAME), &at));
+		assert_ok(packfile_add(&p, &item, 1, span_of(frame, FRAME), none, &at));
 	}
 	assert_ok(packfile_close(&p));
 	packfile_release(&p);
