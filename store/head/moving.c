@@ -176,7 +176,9 @@ static int find_named(struct moving *m, const struct vnode *dir, const struct di
 
 	WITH_LOCK(&v->lock);
 
-	r = base_ino(v, dir->ino, was, &ino);
+	r = seen_ino(v, dir->ino, was, &ino);
+	if (r == -ENOENT)
+		return 0;
 	if (r == 0 && !stays && !was->has_link && ino != derive_ino(v, dir->ino, was->name))
 		r = drop_exception(m, &k, ino);
 	if (r == 0)
@@ -195,7 +197,9 @@ static int find_linked(struct moving *m, const struct id128 *link, bool stays, s
 
 	WITH_LOCK(&v->lock);
 
-	r = base_ino(v, 0, &e, &ino);
+	r = seen_ino(v, 0, &e, &ino);
+	if (r == -ENOENT)
+		return 0;
 	if (r == 0 && !stays && ino != derive_link_ino(v, link))
 		r = drop_exception(m, &k, ino);
 	if (r == 0)

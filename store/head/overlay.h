@@ -228,6 +228,8 @@ static inline uint64_t random_ino(void)
 
 /* The number of a name in the base, which may be an exception. */
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret);
+/* The same, but -ENOENT if nobody can have seen it: then it may yet get another one. */
+int seen_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret);
 
 /* All layers of a head. */
 struct layers head_layers(const struct head *h);
