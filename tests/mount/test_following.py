@@ -398,8 +398,11 @@ class Listing(threading.Thread):
             self.memory = mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE)
         self.dir = os.open(path, os.O_RDONLY)
         mount.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, mount.process.pid, os.WSTOPPED | os.WNOWAIT)
         self.start()
-        assert becomes(lambda: state_of(self), "D")
+        if not becomes(lambda: state_of(self), "D"):
+            self.end()
+            pytest.fail("the listing waits for nothing")
 
     def run(self):
         into = (ctypes.c_char * len(self.memory)).from_buffer(self.memory)
@@ -407,12 +410,11 @@ class Listing(threading.Thread):
         del into
 
     def end(self):
-        if not self.is_alive():
-            return
         self.mount.process.send_signal(signal.SIGCONT)
         self.join()
-        os.close(self.dir)
-        self.memory.close()
+        if not self.memory.closed:
+            os.close(self.dir)
+            self.memory.close()
 
 
 @pytest.fixture
