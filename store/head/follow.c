@@ -120,13 +120,15 @@ static int follow_to(struct head *h, struct base *base, struct access *acc)
 	return r;
 }
 
-static int follow_locked(struct head *h, const struct oid *target, struct access *acc)
+int follow_locked(struct head *h, const struct oid *target, struct access *acc)
 {
 	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
 	_cleanup_base_ struct base base = { 0 };
 	_cleanup_buf_ struct buf object = { 0 };
 	int r;
 
+	if (!may_move(h, target))
+		return 0;
 	r = refs_commit(h->view.store->refs, &h->view.repo, target, &w, &object);
 	if (r == 0)
 		r = base_load(target, buf_span(&object), &base);
@@ -140,7 +142,7 @@ int head_follow(struct view *head, const struct oid *target, struct access *acc)
 
 	if (oid_is_null(target) || pthread_mutex_trylock(&h->commit_lock) != 0)
 		return 0;
-	r = may_move(h, target) ? follow_locked(h, target, acc) : 0;
+	r = follow_locked(h, target, acc);
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

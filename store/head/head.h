@@ -32,7 +32,7 @@ enum outdated_kind {
 	OUTDATED_NAME,
 	/* @name in @dir was @vnode, and means something else or nothing. @vnode has no name. */
 	OUTDATED_GONE,
-	/* The same, but @vnode has other names. */
+	/* The same, but @vnode, if it is known, may have other names. */
 	OUTDATED_LINK,
 	/* All was said. */
 	OUTDATED_END,

@@ -159,37 +159,68 @@ static int is_orphans(struct head *h, uint64_t ino)
 	return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
-int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
+/* 1: the number is another's, so @k, a place or a link id, is to get one of its own. */
+static int must_give_way(struct head *h, const struct dirent_rec *e, bool is_exception,
+			 uint64_t ino)
+{
+	int r = 0;
+
+	if (h->has_exceptions && !is_exception && !e->has_link)
+		r = is_moved_ones(h, ino);
+	if (r == 0)
+		r = vnode_is_nameless(h->view.vnodes, &h->view, ino);
+	/* One that is about to be reaped has no vnode any more. */
+	if (r == 0 && h->moved_with_orphans)
+		r = is_orphans(h, ino);
+	return r;
+}
+
+/* The number of a name as far as it has one: 0; 1: it is to give way (base_ino()). */
+static int find_ino(struct view *v, uint64_t dir, const struct dirent_rec *e,
+		    struct record_key *ret_key, bool *ret_is_exception, uint64_t *ret)
 {
 	_cleanup_buf_ struct buf raw = { 0 };
-	bool is_exception = false;
-	struct record_key k;
 	struct head *h;
-	int r = -ENOENT;
+	int r;
 
+	*ret_is_exception = false;
 	*ret = e->has_link ? derive_link_ino(v, &e->link) : derive_ino(v, dir, e->name);
 	if (!v->is_head)
 		return 0;
 	h = head_of(v);
 	if (!h->has_exceptions && !h->left && !h->top)
 		return 0;
-	k = e->has_link ? key_link_exception(h->id, &e->link) : key_exception(h->id, dir, e->name);
-	if (h->has_exceptions)
-		r = table_get(h->heads->table, key_span(&k), &raw);
-	if (r == 0) {
-		if (raw.len != sizeof(uint64_t))
+	*ret_key = e->has_link ? key_link_exception(h->id, &e->link)
+			       : key_exception(h->id, dir, e->name);
+	if (h->has_exceptions) {
+		r = table_get(h->heads->table, key_span(ret_key), &raw);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == 0 && raw.len != sizeof(uint64_t))
 			return -EIO;
-		*ret = key_u64_at(buf_span(&raw), 0);
-		is_exception = true;
-	} else if (r == -ENOENT) {
-		r = h->has_exceptions && !e->has_link ? is_moved_ones(h, *ret) : 0;
+		if (r == 0)
+			*ret = key_u64_at(buf_span(&raw), 0);
+		*ret_is_exception = r == 0;
 	}
-	if (r == 0)
-		r = vnode_is_nameless(v->vnodes, v, *ret);
-	/* One that is about to be reaped has no vnode any more. */
-	if (r == 0 && h->moved_with_orphans)
-		r = is_orphans(h, *ret);
-	return r > 0 ? give_way(h, &k, is_exception, ret) : r;
+	return must_give_way(h, e, *ret_is_exception, *ret);
+}
+
+int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
+{
+	bool is_exception;
+	struct record_key k;
+	int r = find_ino(v, dir, e, &k, &is_exception, ret);
+
+	return r > 0 ? give_way(head_of(v), &k, is_exception, ret) : r;
+}
+
+int seen_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret)
+{
+	bool is_exception;
+	struct record_key k;
+	int r = find_ino(v, dir, e, &k, &is_exception, ret);
+
+	return r > 0 ? -ENOENT : r;
 }
 
 int find_in(struct view *v, uint64_t dir, const struct tree_root *root, struct span name,

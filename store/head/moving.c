@@ -128,15 +128,16 @@ static int visit(struct moving *m, struct vnode *dir, const struct dirent_rec *w
 
 	if (!was)
 		return note(m, OUTDATED_NAME, id, is->name, 0);
+	/* It may get known by this name while it is known by another. What else it is called,
+	 * visit_link() knows. */
+	if (was->has_link && !is_same_entry(was, is))
+		return note(m, OUTDATED_LINK, id, was->name, n ? vnode_id(n) : 0);
 	if (!n)
 		return 0;
 	if (is_same_entry(was, is)) {
 		r = note(m, OUTDATED_NAME, id, was->name, vnode_id(n));
 		return r == 0 && is_dir ? note_dir(m, n, &was->inode.dir, &is->inode.dir) : r;
 	}
-	/* What else it is called, visit_link() knows. */
-	if (was->has_link)
-		return note(m, OUTDATED_LINK, id, was->name, vnode_id(n));
 	r = leave(m, n, &was->inode);
 	if (r == 0)
 		r = note(m, OUTDATED_GONE, id, was->name, vnode_id(n));
@@ -176,7 +177,9 @@ static int find_named(struct moving *m, const struct vnode *dir, const struct di
 
 	WITH_LOCK(&v->lock);
 
-	r = base_ino(v, dir->ino, was, &ino);
+	r = seen_ino(v, dir->ino, was, &ino);
+	if (r == -ENOENT)
+		return 0;
 	if (r == 0 && !stays && !was->has_link && ino != derive_ino(v, dir->ino, was->name))
 		r = drop_exception(m, &k, ino);
 	if (r == 0)
@@ -195,7 +198,9 @@ static int find_linked(struct moving *m, const struct id128 *link, bool stays, s
 
 	WITH_LOCK(&v->lock);
 
-	r = base_ino(v, 0, &e, &ino);
+	r = seen_ino(v, 0, &e, &ino);
+	if (r == -ENOENT)
+		return 0;
 	if (r == 0 && !stays && ino != derive_link_ino(v, link))
 		r = drop_exception(m, &k, ino);
 	if (r == 0)

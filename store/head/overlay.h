@@ -241,6 +241,8 @@ static inline uint64_t random_ino(void)
 
 /* The number of a name in the base, which may be an exception. */
 int base_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret);
+/* The same, but -ENOENT if nobody can have seen it: then it may yet get another one. */
+int seen_ino(struct view *v, uint64_t dir, const struct dirent_rec *e, uint64_t *ret);
 
 /* All layers of a head. */
 struct layers head_layers(const struct head *h);
@@ -429,6 +431,9 @@ int orphan_remove(struct head *h, uint64_t ino);
 
 /* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
 struct head *next_head(struct heads *hs, const struct head *h);
+
+/* As head_follow(), with commit_lock held. */
+int follow_locked(struct head *h, const struct oid *target, struct access *acc);
 
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
 void follow_name(struct head *h, const char *name);

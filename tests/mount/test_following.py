@@ -85,6 +85,32 @@ def test_an_open_file_reads_on_and_a_name_leads_to_the_new_one(heads, move):
         assert becomes(lambda: os.fstat(f.fileno()).st_nlink, 0)
 
 
+def test_no_two_files_have_one_number(heads, move):
+    here, there = heads
+    (here / "d").mkdir()
+    for name in ("changed", "same", "moved", "d/written"):
+        (here / name).write_text("old")
+    move()
+    names = ("changed", "same", "d", "d/written")
+    was = {name: os.stat(there / name).st_ino for name in (*names, "moved")}
+    held = [os.open(there / name, os.O_PATH) for name in was]
+    (here / "changed").write_text("new")
+    os.rename(here / "moved", here / "d/moved")
+    (here / "d/written").write_text("new")
+    move()
+    assert becomes((there / "changed").read_text, "new")
+    assert becomes((there / "d/moved").read_text, "old")
+    assert becomes((there / "d/written").read_text, "new")
+    now = {name: os.stat(there / name).st_ino for name in names}
+    assert {name for name in names if now[name] == was[name]} == {"same", "d"}
+    assert os.stat(there / "d/moved").st_ino not in was.values()
+    listed = {x.name: x.inode() for x in os.scandir(there)}
+    assert listed == {name: now[name] for name in ("changed", "same", "d")}
+    assert [os.fstat(fd).st_ino for fd in held] == list(was.values())
+    for fd in held:
+        os.close(fd)
+
+
 def test_a_mapping_goes_on_showing_what_it_showed(heads, move):
     here, there = heads
     (here / "f").write_bytes(b"a" * (1 << 20))
@@ -352,7 +378,7 @@ def test_a_git_repository_is_seen_as_the_other_mount_left_it(heads, move):
         move()
         assert becomes(lambda: git(there / "g", "log", "--format=%s", "-1"),
                        "version %d\n" % version)
-        assert becomes(lambda: git(there / "g", "diff", "HEAD", "--stat"), "")
+        assert becomes(lambda: git(there / "g", "status", "--porcelain"), "")
     git(there / "g", "fsck", "--strict")
 
 
@@ -372,8 +398,11 @@ class Listing(threading.Thread):
             self.memory = mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE)
         self.dir = os.open(path, os.O_RDONLY)
         mount.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, mount.process.pid, os.WSTOPPED | os.WNOWAIT)
         self.start()
-        assert becomes(lambda: state_of(self), "D")
+        if not becomes(lambda: state_of(self), "D"):
+            self.end()
+            pytest.fail("the listing waits for nothing")
 
     def run(self):
         into = (ctypes.c_char * len(self.memory)).from_buffer(self.memory)
@@ -381,12 +410,11 @@ class Listing(threading.Thread):
         del into
 
     def end(self):
-        if not self.is_alive():
-            return
         self.mount.process.send_signal(signal.SIGCONT)
         self.join()
-        os.close(self.dir)
-        self.memory.close()
+        if not self.memory.closed:
+            os.close(self.dir)
+            self.memory.close()
 
 
 @pytest.fixture

@@ -100,6 +100,19 @@ def test_a_branch_with_changes_is_not_removed(repo, mount):
     assert (mount / "R/kept/f").read_text() == "x"
 
 
+def test_a_file_without_a_name_keeps_no_branch_from_being_removed(repo, mount):
+    os.mkdir(mount / "R/b")
+    (mount / "R/b/f").write_text("x")
+    os.mkdir(mount / "R/commits/b@one")
+    with open(mount / "R/b/f") as f:
+        os.unlink(mount / "R/b/f")
+        fails(errno.ENOTEMPTY, os.rmdir, mount / "R/b")
+        os.mkdir(mount / "R/commits/b@two")
+        os.rmdir(mount / "R/b")
+        assert f.read() == "x"
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "one", "two"]
+
+
 def test_the_default_branch_can_be_neither_removed_nor_renamed(repo, mount):
     fails(errno.EBUSY, os.rmdir, repo)
     fails(errno.EBUSY, os.rename, repo, mount / "R/b")

@@ -191,6 +191,7 @@ static void a_file_open_for_writing_keeps_it_on_its_base(void **state)
 static void a_file_without_a_name_keeps_it_nowhere(void **state)
 {
 	struct headstand s = stand_make(), o;
+	struct head_status status;
 	struct vnode *v, *w;
 	struct oid id, again;
 
@@ -204,6 +205,10 @@ static void a_file_without_a_name_keeps_it_nowhere(void **state)
 	/* There is nothing to commit, whoever has it open. */
 	again = stand_commit(&s, NULL);
 	assert_true(oid_equal(&id, &again));
+	assert_ok(head_status(s.head, &status));
+	assert_false(status.is_dirty);
+	assert_int_equal(status.changed, 0);
+	head_status_release(&status);
 	o = other_mount(&s);
 	make_text(&o, o.root, "f", "the second");
 	id = stand_commit(&o, NULL);
