@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "s3/http_line.h"
+#include "s3/http_trust.h"
 
 enum {
 	STEP_MS = 100, /* how late a cancelled caller may be let go */
@@ -41,7 +42,7 @@ enum {
 };
 
 struct http {
-	char *ca_file; /* owned; NULL: the system's */
+	struct trust trust;
 	struct lines lines;
 };
 
@@ -90,11 +91,8 @@ int http_new(const char *ca_file, struct http **ret)
 	if (!h)
 		return -ENOMEM;
 	lines_init(&h->lines);
-	if (ca_file) {
-		h->ca_file = strdup(ca_file);
-		if (!h->ca_file)
-			return -ENOMEM;
-	}
+	if (trust_init(&h->trust, ca_file) < 0)
+		return -ENOMEM;
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -104,7 +102,7 @@ void http_free(struct http *h)
 	if (!h)
 		return;
 	lines_release(&h->lines);
-	free(h->ca_file);
+	trust_release(&h->trust);
 	free(h);
 }
 
@@ -266,7 +264,7 @@ static int make_headers(const struct http_request *q, struct curl_slist **ret)
 			c = curl_easy_setopt(x->easy, CURLOPT_##option, value); \
 	} while (0)
 
-static CURLcode set_rules(struct exchange *x, const char *ca_file)
+static CURLcode set_rules(struct exchange *x)
 {
 	CURLcode c = CURLE_OK;
 
@@ -282,8 +280,6 @@ static CURLcode set_rules(struct exchange *x, const char *ca_file)
 	SET(MAXAGE_CONN, (long)LINE_IDLE_S);
 	SET(BUFFERSIZE, (long)BUFFER);
 	SET(UPLOAD_BUFFERSIZE, (long)BUFFER);
-	if (ca_file)
-		SET(CAINFO, ca_file);
 	return c;
 }
 
@@ -528,15 +524,14 @@ static int complain(const struct exchange *x, int r)
 }
 
 /* 0: a reply is in @x; *@ret_is_clean: and the line can be used again. */
-static int exchange_on(struct exchange *x, const char *ca_file, struct curl_slist *headers,
-		       const struct deadline *dl, bool *ret_is_clean)
+static int exchange_on(struct exchange *x, struct curl_slist *headers, const struct deadline *dl,
+		       bool *ret_is_clean)
 {
 	struct line *l = x->line;
 	CURLcode c;
 	int r;
 
-	curl_easy_reset(l->easy);
-	c = set_rules(x, ca_file);
+	c = set_rules(x);
 	if (c == CURLE_OK)
 		c = set_request(x, headers);
 	if (c != CURLE_OK)
@@ -554,6 +549,15 @@ static int exchange_on(struct exchange *x, const char *ca_file, struct curl_slis
 	return r;
 }
 
+/* Takes the last exchange's settings off the line, and says whom this one may believe. */
+static int prepare(struct http *h, struct exchange *x, void **ret_trusted)
+{
+	curl_easy_reset(x->easy);
+	if (strncasecmp(x->q->url, "https:", strlen("https:")) != 0)
+		return 0;
+	return trust_use(&h->trust, x->easy, x->text, ret_trusted);
+}
+
 int http_exchange(struct http *h, const struct http_request *q, const struct deadline *dl,
 		  struct http_reply *ret, bool *ret_sent)
 {
@@ -562,6 +566,7 @@ int http_exchange(struct http *h, const struct http_request *q, const struct dea
 	size_t out_len = q->out ? q->out->len : 0;
 	struct curl_slist *headers = NULL;
 	bool is_clean = false;
+	void *trusted = NULL;
 	int r;
 
 	*ret_sent = false;
@@ -577,7 +582,9 @@ int http_exchange(struct http *h, const struct http_request *q, const struct dea
 	l = lines_take(&h->lines);
 	x.line = l;
 	x.easy = l ? l->easy : NULL;
-	r = l ? exchange_on(&x, h->ca_file, headers, dl, &is_clean) : -ENOMEM;
+	r = l ? prepare(h, &x, &trusted) : -ENOMEM;
+	if (r == 0)
+		r = exchange_on(&x, headers, dl, &is_clean);
 	if (is_clean) {
 		curl_easy_reset(l->easy); /* it points to what ends here */
 		lines_give_back(&h->lines, TAKE_PTR(l));
@@ -585,6 +592,9 @@ int http_exchange(struct http *h, const struct http_request *q, const struct dea
 		line_free(TAKE_PTR(l));
 	}
 	curl_slist_free_all(headers);
+	trust_done(trusted);
+	if (r == -EKEYREJECTED)
+		trust_doubt(&h->trust);
 	*ret_sent = x.is_sent_whole;
 	if (r == 0) {
 		*ret = x.reply;

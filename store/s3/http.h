@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One HTTP/1.1 exchange at a time over libcurl, which only this and http_line.h know. Nothing is
+ * One HTTP/1.1 exchange at a time over libcurl, which only the files http* know. Nothing is
  * retried, no redirect followed, no proxy or cookie taken from anywhere but what curl's own
  * environment variables say of proxies.
  *

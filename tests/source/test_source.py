@@ -44,6 +44,7 @@ FOREIGN = {
     "zstd.h": ("store/format/frame.c", "tests/"),
     "xxhash.h": ("store/base/hash.c",),
     "openssl/evp.h": ("store/base/oid.c", "store/s3/sign.c"),
+    "openssl/ssl.h": ("store/s3/http_trust.c", "tests/"),
     "archive.h": ("store/transfer/tar_",),
     "jansson.h": ("store/service/", "fs/stats", "tools/", "tests/"),
     "ini.h": ("tools/conf.c",),

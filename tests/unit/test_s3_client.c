@@ -22,6 +22,7 @@ enum {
 	LARGE = 50000000, /* no socket takes as much at once */
 	ENOUGH_MS = 60000, /* for whatever goes well in the end */
 	SOON_MS = 300, /* for what cannot */
+	TRIES_MS = 1500, /* the same, for at least one try to have failed */
 };
 
 static atomic_llong skipped_ns;
@@ -326,12 +327,17 @@ static void every_wait_ends_with_the_deadline_and_says_why(void **state)
 
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
 		struct stand *t;
-		int r;
+		bool is_silence;
+		int ms, r;
 
 		begin_anew(state);
 		t = *state;
 		proxy_add(&t->proxy, cases[i / 2].rule);
-		r = i % 2 ? put(t, false, SOON_MS) : get(t, SOON_MS);
+		is_silence = strcmp(cases[i / 2].said, "no answer in time") == 0;
+		if (i % 2 && !is_silence) /* once is enough of those that take their time */
+			continue;
+		ms = is_silence ? SOON_MS : TRIES_MS;
+		r = i % 2 ? put(t, false, ms) : get(t, ms);
 		if (r != -ETIME)
 			fail_msg("case %zu: %d: %s", i / 2, r, complaint());
 		assert_said(cases[i / 2].said);
@@ -513,7 +519,7 @@ static void a_server_that_is_not_there_is_said(void **state)
 	struct stand *t = *state;
 
 	proxy_refuse(&t->proxy, true);
-	assert_int_equal(get(t, SOON_MS), -ETIME);
+	assert_int_equal(get(t, TRIES_MS), -ETIME);
 	assert_said("onnect");
 	/* nothing can have been done */
 	assert_int_equal(put(t, true, SOON_MS), -ETIME);
@@ -542,7 +548,7 @@ static void what_is_no_s3_server_is_said(void **state)
 	assert_said("is the endpoint right?");
 	proxy_clear(&t->proxy);
 	answer(t, 0, "SSH-2.0-OpenSSH_9.2\r\n\r\n");
-	assert_int_equal(get(t, SOON_MS), -ETIME);
+	assert_int_equal(get(t, TRIES_MS), -ETIME);
 	assert_said("is there an S3 server at this endpoint?");
 }
 

@@ -27,6 +27,7 @@ struct server {
 	SSL_CTX *tls;
 	int listener, port;
 	pthread_t thread;
+	pthread_mutex_t lock; /* held for as long as a connection is served */
 	atomic_uint replies;
 };
 
@@ -79,6 +80,7 @@ static void *serve_all(void *arg)
 	int fd;
 
 	while ((fd = accept(s->listener, NULL, NULL)) >= 0) {
+		WITH_LOCK(&s->lock);
 		serve(s, fd);
 		close(fd);
 	}
@@ -107,6 +109,7 @@ static int server_start(void **state)
 	struct server *s = new0(struct server, 1);
 	socklen_t len = sizeof(a);
 
+	pthread_mutex_init(&s->lock, NULL);
 	s->dir = scratch_make();
 	use_certificate(s);
 	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -132,25 +135,38 @@ static int server_stop(void **state)
 	return 0;
 }
 
-/* Reads an object of the server at @endpoint; what comes of it. */
-static int ask(const struct server *s, const char *endpoint, bool with_ca, int64_t ms)
+static struct s3_client *client_of(const struct server *s, const char *endpoint, bool with_ca)
 {
-	_cleanup_(s3_client_freep) struct s3_client *c = NULL;
-	_cleanup_http_reply_ struct http_reply reply = { 0 };
+	struct s3_client *c;
 	_cleanup_free_ char *url =
 		strf("s3://bucket?endpoint=%s:%d%s%s%s", endpoint, s->port, with_ca ? "&ca=" : "",
 		     with_ca ? s->dir.path : "", with_ca ? "/ca.pem" : "");
+
+	assert_ok(s3_client_new(url, &c));
+	return c;
+}
+
+/* Reads an object; what comes of it. */
+static int ask_by(struct s3_client *c, int64_t ms)
+{
+	_cleanup_http_reply_ struct http_reply reply = { 0 };
 	uint8_t into[2] = { 0 };
 	struct s3_request q = { .method = "GET", .key = "k", .into = into, .max = 2 };
 	struct deadline dl = deadline_in_ms(ms);
 	int r;
 
-	assert_ok(s3_client_new(url, &c));
 	complaint_clear();
 	r = s3_request(c, &q, &dl, &reply);
 	if (r == 0)
 		assert_memory_equal(into, "hi", 2);
 	return r;
+}
+
+static int ask(const struct server *s, const char *endpoint, bool with_ca, int64_t ms)
+{
+	_cleanup_(s3_client_freep) struct s3_client *c = client_of(s, endpoint, with_ca);
+
+	return ask_by(c, ms);
 }
 
 static void an_authority_that_is_named_is_trusted(void **state)
@@ -169,6 +185,33 @@ static void one_that_is_not_known_is_refused_at_once(void **state)
 	assert_non_null(strstr(complaint(), "certificate"));
 	assert_non_null(strstr(complaint(), "ca=FILE"));
 	assert_int_equal(s->replies, 0);
+}
+
+/* Another certificate, which the file has or not. */
+static void change_certificate(struct server *s, bool file_has_it)
+{
+	_cleanup_free_ char *path = strf("%s/ca.pem", s->dir.path);
+	_cleanup_free_ char *aside = strf("%s/aside.pem", s->dir.path);
+
+	WITH_LOCK(&s->lock);
+	SSL_CTX_free(s->tls);
+	if (!file_has_it)
+		assert_ok(rename(path, aside));
+	use_certificate(s);
+	if (!file_has_it)
+		assert_ok(rename(aside, path));
+}
+
+static void a_file_that_changes_is_read_anew(void **state)
+{
+	struct server *s = *state;
+	_cleanup_(s3_client_freep) struct s3_client *c = client_of(s, "https://127.0.0.1", true);
+
+	assert_ok(ask_by(c, ENOUGH_MS));
+	change_certificate(s, false);
+	assert_int_equal(ask_by(c, ENOUGH_MS), -EIO);
+	change_certificate(s, true);
+	assert_ok(ask_by(c, ENOUGH_MS));
 }
 
 static void a_certificate_of_another_name_is_refused(void **state)
@@ -195,6 +238,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_authority_that_is_named_is_trusted),
 		TEST(one_that_is_not_known_is_refused_at_once),
+		TEST(a_file_that_changes_is_read_anew),
 		TEST(a_certificate_of_another_name_is_refused),
 		TEST(http_is_not_spoken_to_a_server_of_https),
 	};
