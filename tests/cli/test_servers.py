@@ -94,6 +94,7 @@ def test_a_single_writer_commits_without_conditions_and_stops_when_not_alone(she
                 (m / f"R/commits/c{i}").mkdir()
             assert (m / "R/c1/f").read_text() == "1"
             assert "single writer" in shell.ok("stats", m)
+            assert "\npfs_single_writer 1\n" in (m / ".pfs/stats").read_text()
             heads = [key for key in objects(url) if key.startswith("heads/")]
             bucket, prefix = place(url)
             old = client().get_object(Bucket=bucket, Key=prefix + heads[0])["Body"].read()
@@ -148,6 +149,18 @@ def test_the_second_server_keeps_conditions_too(shell):
     url = new_url(GATEWAY)
     shell.ok("init", url)
     assert json.loads(shell.ok("stats", "--json", "--store", url))["conditions"] == "proved"
+
+
+@needs_gateway
+def test_a_server_that_loses_changes_now_and_then_is_refused(shell, tmp_path):
+    """The gateway keeps ETags apart from bytes if it is told to, and then a GET may give those of
+    different moments. It takes writers who meet to see that."""
+    (tmp_path / "tags").mkdir()
+    with s3servers.gateway(tmp_path / "data", "--sidecar", tmp_path / "tags") as endpoint:
+        results = [shell.run("init", new_url(endpoint)) for _ in range(5)]
+    refused = [result.err for result in results if result.code == 1]
+    assert refused
+    assert all("does not tell writers apart" in said for said in refused)
 
 
 # --- how a server is reached
