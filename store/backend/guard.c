@@ -296,6 +296,23 @@ static int put_plainly(struct guard *g, const char *key, struct span data,
 	return r == 0 && span_equal(buf_span(&now), data) ? 0 : -EINPROGRESS;
 }
 
+/* With conditions, as if they were kept; that they are not taken is nothing to tell of. */
+static int try_conditions(struct guard *g, const char *key, const struct etag *tag,
+			  struct span data, const struct deadline *dl, struct etag *ret_tag)
+{
+	_cleanup_free_ char *said = NULL;
+	bool was_quiet = log_set_quiet(true);
+	int r;
+
+	complaint_clear();
+	r = g->inner->ops->swap(g->inner, key, tag, data, dl, ret_tag);
+	log_set_quiet(was_quiet);
+	if (r == 0 || r == -EIO || complaint()[0] == '\0')
+		return r;
+	said = strdup(complaint());
+	return said ? log_fail(r, "%s", said) : r;
+}
+
 static int swap_alone(struct guard *g, const char *key, const struct etag *tag, struct span data,
 		      const struct deadline *dl, struct etag *ret_tag)
 {
@@ -311,7 +328,7 @@ static int swap_alone(struct guard *g, const char *key, const struct etag *tag, 
 		return r;
 	note_own(g, key, data, false);
 	/* Who does keep conditions, or some, is not asked to do without. */
-	r = g->inner->ops->swap(g->inner, key, tag, data, dl, ret_tag);
+	r = try_conditions(g, key, tag, data, dl, ret_tag);
 	if (r == -EIO || (r == -ESTALE && is_expected(g, key, tag, dl) == 1))
 		r = put_plainly(g, key, data, dl, ret_tag);
 	if (r == 0)

@@ -17,6 +17,8 @@ enum {
 	RACERS = 8, /* each over a connection of its own */
 	ROUNDS = 12, /* the first creates the object, each next one changes it */
 	LOST_MAX = 6, /* rounds in which a reply did not come */
+	COUNTERS = 6,
+	COUNT_EACH = 8, /* how often each of them adds one */
 	CONTENT_MAX = 256,
 	PROBE_KEY_MAX = 64,
 	CLEAN_MS = 10000,
@@ -390,10 +392,89 @@ static int try_races(struct probe *p)
 		       : failed(p, -EIO, "writing from several connections", "s3:PutObject");
 }
 
+/* Who adds one to what is there, again and again: what a GET returns must belong together, or a
+ * condition is held against another state than the one that was read. */
+struct counter {
+	struct probe *probe;
+	const char *key;
+	pthread_t thread;
+	int result;
+};
+
+static int add_one(const struct counter *it)
+{
+	const struct probe *p = it->probe;
+	struct backend *b = p->backend;
+	int r;
+
+	do {
+		_cleanup_buf_ struct buf now = { 0 };
+		struct content next;
+		struct etag tag, ignored;
+
+		r = b->ops->get_all(b, it->key, CONTENT_MAX, NULL, p->deadline, &now, &tag);
+		if (r < 0)
+			return r == -ENOENT ? -EOPNOTSUPP : r;
+		buf_put_u8(&now, 0);
+		if (buf_failed(&now))
+			return -ENOMEM;
+		snprintf(next.s, sizeof(next.s), "%lu, %016llx\n",
+			 strtoul((const char *)now.data, NULL, 10) + 1,
+			 (unsigned long long)random_u64());
+		r = b->ops->swap(b, it->key, &tag, span_of_content(&next), p->deadline, &ignored);
+	} while (r == -ESTALE);
+	return r;
+}
+
+static void *counter_run(void *arg)
+{
+	struct counter *it = arg;
+
+	log_set_quiet(true);
+	for (unsigned i = 0; i < COUNT_EACH && it->result == 0; i++)
+		it->result = add_one(it);
+	return NULL;
+}
+
+static int try_counting(struct probe *p)
+{
+	struct probe_key key = key_of(p, "count");
+	struct counter counters[COUNTERS] = { 0 };
+	_cleanup_buf_ struct buf now = { 0 };
+	struct content zero = { "0\n" };
+	unsigned started = 0;
+	struct etag tag;
+	int r = put(p, key.s, &zero);
+
+	for (; started < COUNTERS && r == 0; started += r == 0) {
+		counters[started] = (struct counter){ .probe = p, .key = key.s };
+		r = thread_start(&counters[started].thread, "probe", counter_run,
+				 &counters[started]);
+	}
+	for (unsigned i = 0; i < started; i++) {
+		pthread_join(counters[i].thread, NULL);
+		r = r ?: counters[i].result;
+	}
+	/* What came of a lost reply nobody knows, and that no harm is done was seen in the races. */
+	if (r == -EINPROGRESS)
+		return 0;
+	if (r == 0)
+		r = p->backend->ops->get_all(p->backend, key.s, CONTENT_MAX, NULL, p->deadline,
+					     &now, &tag);
+	if (r == 0)
+		buf_put_u8(&now, 0);
+	if (r < 0 && r != -EOPNOTSUPP)
+		return failed(p, r, "writing from several connections", "s3:PutObject");
+	if (r < 0 || buf_failed(&now) ||
+	    strtoul((const char *)now.data, NULL, 10) != COUNTERS * COUNT_EACH)
+		lacks(p, "changes by PUTs with If-Match are lost when several are made at once");
+	return 0;
+}
+
 /* One's own keys, as far as they can be removed. */
 static void clean(const struct probe *p)
 {
-	static const char *const names[] = { "one", "absent", "race" };
+	static const char *const names[] = { "one", "absent", "race", "count" };
 	struct deadline dl = deadline_in_ms(CLEAN_MS);
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -419,6 +500,8 @@ static int run(struct probe *p)
 		r = try_listing(p, key.s, &now);
 	if (r == 0 && !p->lack)
 		r = try_races(p);
+	if (r == 0 && !p->lack)
+		r = try_counting(p);
 	return r;
 }
 

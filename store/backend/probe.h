@@ -16,7 +16,7 @@
 #define PROBE_PREFIX "probe/"
 
 /*
- * The whole probe, a hundred small requests: made when a store is made. @single_writer: a writer
+ * The whole probe, a few hundred small requests: made when a store is made. @single_writer: a writer
  * who has the place for himself needs no conditions, and is not refused for want of them;
  * *@ret_kept says whether they are kept.
  *

@@ -41,7 +41,10 @@ int s3_check_key(const char *key)
 
 int s3_nonsense(struct backend *b, const char *key)
 {
-	return log_fail(-EIO, "%s: the answer for %s makes no sense", b->url, key);
+	return log_fail(-EIO,
+			"%s: the answer for %s makes no sense: is there an S3 server at this "
+			"endpoint?",
+			b->url, key);
 }
 
 int s3_check_writable(struct backend *b)

@@ -411,15 +411,35 @@ static const char *words_of(const char *said, const char *method)
 	return colon ? colon + 2 : said;
 }
 
+/* What the server says, without its full stop, and what can be done about it. */
+static void note_words(struct errand *e, const struct outcome *o)
+{
+	const char *what = o->said.message[0] ? o->said.message : o->said.code;
+	const char *advice = s3_advice(&o->said);
+	size_t len = strlen(what);
+
+	if (o->is_foreign) {
+		snprintf(e->why, sizeof(e->why),
+			 "the server says %d, and not in S3's words: is the endpoint right? Is it "
+			 "http or https?",
+			 o->status);
+		return;
+	}
+	if (len == 0) {
+		what = errno_text(o->error);
+		len = strlen(what);
+	}
+	if (advice[0] && what[len - 1] == '.')
+		len--;
+	snprintf(e->why, sizeof(e->why), "the server says %d: %.*s%s", o->status, (int)len, what,
+		 advice);
+}
+
 /* The try's failure, for whoever asks in the end; nothing if its time was over. */
 static void note_why(struct errand *e, const struct outcome *o)
 {
-	const char *what = o->said.message[0] ? o->said.message : o->said.code;
-
 	if (o->status)
-		snprintf(e->why, sizeof(e->why), "the server says %d: %s%s%s", o->status,
-			 what[0] ? what : errno_text(o->error), s3_advice(&o->said),
-			 o->is_foreign ? ", and not in S3's words: is the endpoint right?" : "");
+		note_words(e, o);
 	else if (complaint()[0])
 		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
 			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"

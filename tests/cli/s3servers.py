@@ -99,34 +99,56 @@ def free_port(host="127.0.0.1"):
         return s.getsockname()[1]
 
 
+def program(function):
+    """Where a server's program is, by a function of tools/servers.sh."""
+    return subprocess.run(["bash", "-c", f". tools/servers.sh && {function}"], cwd=TOP, check=True,
+                          stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 @contextlib.contextmanager
-def minio(directory, host="127.0.0.1", certificates=None, **environment):
-    """A MinIO of the test's own; its endpoint."""
-    program = subprocess.run(["bash", "-c", ". tools/servers.sh && pfs_minio"], cwd=TOP, check=True,
-                             stdout=subprocess.PIPE, text=True).stdout.strip()
-    name = f"[{host}]" if ":" in host else host
-    address = f"{name}:{free_port(host)}"
-    words = [program, "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0"]
-    if certificates:
-        words += ["--certs-dir", str(certificates)]
-    log = pathlib.Path(f"{directory}.log")
+def running(words, log, address, environment):
+    """A server, once it takes connections at its address."""
+    host, _, port = address.rpartition(":")
     with open(log, "wb") as out:
-        server = subprocess.Popen([*words, str(directory)], stdout=out, stderr=out,
-                                  env=dict(os.environ, MINIO_ROOT_USER=KEYS[0],
-                                           MINIO_ROOT_PASSWORD=KEYS[1], MINIO_UPDATE="off",
-                                           **environment))
+        server = subprocess.Popen(words, stdout=out, stderr=out, env=dict(os.environ, **environment))
     try:
         for _ in range(600):
             with contextlib.suppress(OSError), socket.create_connection(
-                    (host, int(address.rsplit(":", 1)[1])), timeout=5):
+                    (host.strip("[]"), int(port)), timeout=5):
                 break
             assert server.poll() is None, log.read_text()
             time.sleep(0.1)
-        yield f"{'https' if certificates else 'http'}://{address}"
+        yield
     finally:
         server.terminate()
         server.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def minio(directory, host="127.0.0.1", certificates=None, **environment):
+    """A MinIO of the test's own; its endpoint."""
+    name = f"[{host}]" if ":" in host else host
+    address = f"{name}:{free_port(host)}"
+    words = [program("pfs_minio"), "server", "--quiet", "--address", address, "--console-address",
+             "127.0.0.1:0"]
+    if certificates:
+        words += ["--certs-dir", str(certificates)]
+    environment.update(MINIO_ROOT_USER=KEYS[0], MINIO_ROOT_PASSWORD=KEYS[1], MINIO_UPDATE="off")
+    with running([*words, str(directory)], pathlib.Path(f"{directory}.log"), address, environment):
+        yield f"{'https' if certificates else 'http'}://{address}"
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def gateway(directory, *options):
+    """A gateway of the test's own, with options of its directory; its endpoint."""
+    address = f"127.0.0.1:{free_port()}"
+    words = [program('pfs_built versitygw "$pfs_gateway_module"'), "--port", address, "--quiet",
+             "--keep-alive", "posix", *map(str, options), str(directory)]
+    directory.mkdir()
+    with running(words, pathlib.Path(f"{directory}.log"), address,
+                 {"ROOT_ACCESS_KEY": KEYS[0], "ROOT_SECRET_KEY": KEYS[1]}):
+        yield f"http://{address}"
 
 
 Request = collections.namedtuple("Request", "method path signature")

@@ -77,7 +77,8 @@ def test_a_server_without_conditions_is_for_a_single_writer_only(shell, conditio
         wrong = shell.fails(1, "init", url)
         assert said in wrong and "--single-writer" in wrong
         assert objects(url) == {}
-        shell.ok("init", "--single-writer", url)
+        result = shell.run("init", "--single-writer", url)
+        assert result.code == 0 and result.err == ""
         assert list(objects(url)) == ["format"]
 
 
@@ -93,6 +94,7 @@ def test_a_single_writer_commits_without_conditions_and_stops_when_not_alone(she
                 (m / f"R/commits/c{i}").mkdir()
             assert (m / "R/c1/f").read_text() == "1"
             assert "single writer" in shell.ok("stats", m)
+            assert "\npfs_single_writer 1\n" in (m / ".pfs/stats").read_text()
             heads = [key for key in objects(url) if key.startswith("heads/")]
             bucket, prefix = place(url)
             old = client().get_object(Bucket=bucket, Key=prefix + heads[0])["Body"].read()
@@ -149,6 +151,18 @@ def test_the_second_server_keeps_conditions_too(shell):
     assert json.loads(shell.ok("stats", "--json", "--store", url))["conditions"] == "proved"
 
 
+@needs_gateway
+def test_a_server_that_loses_changes_now_and_then_is_refused(shell, tmp_path):
+    """The gateway keeps ETags apart from bytes if it is told to, and then a GET may give those of
+    different moments. It takes writers who meet to see that."""
+    (tmp_path / "tags").mkdir()
+    with s3servers.gateway(tmp_path / "data", "--sidecar", tmp_path / "tags") as endpoint:
+        results = [shell.run("init", new_url(endpoint)) for _ in range(5)]
+    refused = [result.err for result in results if result.code == 1]
+    assert refused
+    assert all("does not tell writers apart" in said for said in refused)
+
+
 # --- how a server is reached
 
 
@@ -167,23 +181,25 @@ def roundtrip(shell, url):
 
 def test_https_wants_a_certificate_that_it_can_trust(shell, tmp_path):
     certificates = tmp_path / "certificates"
-    ca = s3servers.make_certificate(certificates, "IP:127.0.0.1", "DNS:localhost")
-    with s3servers.minio(tmp_path / "tls", certificates=certificates) as endpoint:
-        url = new_url(endpoint)
-        said = shell.fails(1, "init", url)
+    ca = s3servers.make_certificate(certificates, "DNS:localhost")
+    with s3servers.minio(tmp_path / "tls", certificates=certificates) as address:
+        endpoint = address.replace("127.0.0.1", "localhost")
+        said = shell.fails(1, "init", new_url(endpoint))
         assert "certificate" in said and "ca=FILE" in said
         roundtrip(shell, new_url(endpoint, ca=ca))
-        roundtrip(shell, new_url(endpoint.replace("127.0.0.1", "localhost"), ca=ca))
-        # Its name is not one that the certificate has.
-        wrong = endpoint.replace("127.0.0.1", "127.0.0.2")
-        shell.fails(1, "init", new_url(wrong, ca=ca))
-        said = shell.fails(1, "init", new_url(endpoint, ca=tmp_path / "missing.crt"))
-        assert "missing.crt" in said
-        (tmp_path / "nonsense.crt").write_text("no certificate")
-        assert "nonsense.crt" in shell.fails(1, "init",
-                                             new_url(endpoint, ca=tmp_path / "nonsense.crt"))
+        # Trusted, but it is another server's.
+        said = shell.fails(1, "init", new_url(address, ca=ca))
+        assert "certificate" in said and "127.0.0.1" in said
         # http spoken to it.
-        assert "400" in shell.fails(1, "init", new_url(endpoint.replace("https", "http")))
+        said = shell.fails(1, "init", new_url(endpoint.replace("https", "http")))
+        assert "400" in said and "http or https" in said
+
+
+def test_a_ca_file_that_is_none_is_named(shell, tmp_path):
+    endpoint = MINIO.replace("http://", "https://")
+    assert "missing.crt" in shell.fails(1, "init", new_url(endpoint, ca=tmp_path / "missing.crt"))
+    (tmp_path / "nonsense.crt").write_text("no certificate")
+    assert "nonsense.crt" in shell.fails(1, "init", new_url(endpoint, ca=tmp_path / "nonsense.crt"))
 
 
 def test_https_spoken_to_a_http_server_is_seen(shell):
@@ -220,7 +236,7 @@ def test_a_website_is_no_s3_server(shell, tmp_path):
     (tmp_path / "pages").mkdir()
     with s3servers.website(tmp_path / "pages") as endpoint:
         said = shell.fails(1, "init", new_url(endpoint))
-        assert "not in S3's words" in said or "is there an S3 server" in said
+        assert "not in S3's words" in said and "endpoint" in said
         assert "bucket" in shell.fails(1, "repo", "--store", new_url(endpoint))
 
 
@@ -228,10 +244,8 @@ def test_a_website_is_no_s3_server(shell, tmp_path):
                                   b"\x15\x03\x01\x00\x02\x02\x16", b"HTTP/1.1 200 OK\r\n\r\n"])
 def test_what_answers_with_something_else_is_no_s3_server(shell, text):
     with s3servers.banner(text) as endpoint:
-        begin = time.monotonic()
         said = shell.fails(1, "init", new_url(endpoint))
-        assert time.monotonic() - begin < 40
-        assert endpoint in said and "sense" in said or "S3 server" in said
+        assert endpoint in said and "is there an S3 server" in said
         assert len(said.strip().splitlines()) == 1
 
 
@@ -352,6 +366,7 @@ def test_keys_that_are_changed_while_mounted_are_taken_over(shell):
 
 
 @pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime")
+@pytest.mark.skipif(int(os.environ.get("PFS_PATIENCE", "1")) > 1, reason="sanitizers are loaded first")
 @pytest.mark.parametrize("endpoint", [e for e in (MINIO, GATEWAY) if e])
 @pytest.mark.parametrize("off", ["-1h", "+1h"])
 def test_a_clock_an_hour_off_is_made_good(shell, endpoint, off):

@@ -76,6 +76,7 @@ static void a_server_that_ignores_a_condition_is_for_a_single_writer_only(void *
 		{ CARELESS_UNKNOWN, "does not take a PUT with If-None-Match" },
 		{ CARELESS_LIAR, "does it all the same" },
 		{ CARELESS_RACE, "at once" },
+		{ CARELESS_TORN, "are lost" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
