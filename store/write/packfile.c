@@ -11,16 +11,16 @@ enum {
 	PUT_TIMEOUT_MS = 30000
 };
 
-/* So large, memory for the whole pack is taken at once: growing bit by bit would be dearer. */
+/* A pack that gets so large has memory for all of it at once: growing bit by bit would be dearer. */
 #define GATHERED_SMALL (1 * MiB)
+#define GATHERED_MAX   (PACK_GATHERED_TARGET + 3 * MiB) /* with the last frame, mostly */
 
 static int gather(struct packfile *p, struct span data)
 {
 	struct buf *b = &p->bytes;
 
-	if (b->len + data.len > GATHERED_SMALL && b->len + data.len > b->cap &&
-	    b->cap < PACK_FRAMES_MAX && b->len <= PACK_FRAMES_MAX)
-		buf_reserve(b, PACK_FRAMES_MAX - b->len);
+	if (b->len + data.len > MAX(b->cap, (size_t)GATHERED_SMALL) && b->len < GATHERED_MAX)
+		buf_reserve(b, GATHERED_MAX - b->len);
 	buf_put(b, data.data, data.len);
 	return buf_failed(b) ? -ENOMEM : 0;
 }
