@@ -11,7 +11,7 @@
 
 enum {
 	WINDOW_MIN = 1 << 20,
-	WINDOW_MAX = 32 << 20,
+	WINDOW_MAX = 16 << 20,
 	SLACK = 2 << 20, /* how far reads of one reader overtake each other */
 };
 

@@ -38,7 +38,8 @@
 enum {
 	THREADS_MIN = 2,
 	THREADS_MAX = 8,
-	ARENAS_MAX = 4, /* of malloc: each keeps its own free memory */
+	ARENAS_MAX = 4, /* of malloc: each keeps its own free memory, */
+	LARGE = 2 << 20, /* up to so much; what is larger goes back at once */
 	MAPPED_SHARE = 4, /* of the memory budget */
 };
 
@@ -351,6 +352,8 @@ static int serve(const struct mount_options *o, int ready_fd)
 	int r;
 
 	mallopt(M_ARENA_MAX, ARENAS_MAX);
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_TRIM_THRESHOLD, LARGE);
 	if (!log_path)
 		return log_fail(-ENOENT, "no state directory: neither HOME nor -o state=DIR is "
 					 "given");

@@ -16,7 +16,7 @@ enum {
 };
 
 /* Frames on their way or about to be. */
-#define RUNS_BYTES_MAX (32 * MiB)
+#define RUNS_BYTES_MAX (16 * MiB)
 
 struct run {
 	struct job job;

@@ -16,7 +16,7 @@ enum {
 	FRAMES_MAX = 64, /* of a stretch; more than there are mostly */
 };
 
-#define WAITING_MAX (16 * MiB)
+#define WAITING_MAX (8 * MiB)
 
 struct arrival {
 	struct job job;

@@ -357,7 +357,8 @@ static int open_objects(struct store *s, const struct store_options *o)
 	struct reader_options reader = {
 		.backend = s->backend,
 		.node_bytes = memory * 3 / 8,
-		.chunk_bytes = memory / 2,
+		/* Transfers to and from elsewhere take memory too. */
+		.chunk_bytes = s->backend->is_local ? memory / 2 : memory * 3 / 8,
 		.fetch_threads = s->backend->is_local ? FETCHERS_LOCAL : FETCHERS_REMOTE,
 	};
 	struct refs_options refs = {

@@ -102,8 +102,7 @@ void packer_free(struct packer *p)
 	list_for_each_safe (x, &p->spare, struct parcel, link)
 		parcel_free(x);
 	packfile_release(&p->data);
-	for (unsigned i = 0; i < p->pack_spare_count; i++)
-		buf_release(&p->pack_spare[i]);
+	buf_release(&p->pack_spare);
 	nodes_release(p);
 	known_release(&p->known);
 	codec_free(p->codec);
@@ -124,8 +123,8 @@ static void close_run(struct job *j)
 	c->error = r;
 	c->is_done = true;
 	p->closing_count--;
-	if (memory.cap > 0 && p->pack_spare_count < ARRAY_SIZE(p->pack_spare)) {
-		p->pack_spare[p->pack_spare_count++] = memory;
+	if (p->pack_spare.cap == 0) {
+		p->pack_spare = memory;
 		memory = (struct buf){ 0 };
 	}
 	/* With the lock given up the packer and this job may go. */
@@ -145,7 +144,7 @@ static void tell(struct packer *p, struct closing *c)
 	c->file.count = c->file.cap = 0;
 }
 
-/* Closings that are done: errors come out, and with @is_full the index is told. */
+/* Closings that are done: errors come out, and of full packs the index is told. */
 static int harvest(struct packer *p)
 {
 	list_for_each (c, &p->closings, struct closing, link) {
@@ -159,7 +158,7 @@ static int harvest(struct packer *p)
 		if (c->error < 0 && !p->error)
 			p->error = log_errno(c->error, "%s: a pack cannot be stored",
 					     p->store->backend->url);
-		if (c->error == 0 && c->file.size >= PACK_TARGET)
+		if (c->error == 0 && c->is_full)
 			tell(p, c);
 	}
 	return p->error;
@@ -181,7 +180,12 @@ int packer_close(struct packer *p, struct packfile *file)
 	c = new0(struct closing, 1);
 	if (!c)
 		return -ENOMEM;
-	*c = (struct closing){ .job.run = close_run, .packer = p, .file = *file };
+	*c = (struct closing){
+		.job.run = close_run,
+		.packer = p,
+		.file = *file,
+		.is_full = packfile_is_full(file),
+	};
 	*file = (struct packfile){ 0 };
 	list_append(&p->closings, &c->link);
 	p->stats.packs++;
@@ -197,8 +201,8 @@ int packer_open(struct packer *p, struct packfile *file)
 	_cleanup_buf_ struct buf spare = { 0 };
 
 	pthread_mutex_lock(&p->lock);
-	if (p->pack_spare_count > 0)
-		spare = p->pack_spare[--p->pack_spare_count];
+	spare = p->pack_spare;
+	p->pack_spare = (struct buf){ 0 };
 	pthread_mutex_unlock(&p->lock);
 	return packfile_open(p->store->backend, &spare, file);
 }

@@ -12,8 +12,8 @@
 #include "write/packfile.h"
 
 enum {
-	IN_FLIGHT_MAX = 24 << 20, /* bytes of batches handed over and not yet placed */
-	SPARE_MAX = 16 << 20, /* bytes of memory kept for batches to come */
+	IN_FLIGHT_MAX = 16 << 20, /* bytes of batches handed over and not yet placed */
+	SPARE_MAX = 8 << 20, /* bytes of memory kept for batches to come */
 	NODES_WAITING_MAX = 4 << 20, /* bytes of nodes that wait for the end of a small commit */
 	CLOSING_MAX = 3, /* packs being made durable at a time */
 	PACK_LEVEL = 3, /* of zstd; HACKING.md says why */
@@ -43,6 +43,7 @@ struct closing {
 	struct list link; /* in packer->closings */
 	struct packfile file; /* owned */
 	bool is_done; /* guarded by packer->lock */
+	bool is_full;
 	bool is_told; /* the index knows */
 	int error;
 };
@@ -85,8 +86,7 @@ struct packer {
 	struct list spare; /* parcels to use again, their memory warm */
 	size_t spare_bytes;
 	struct packfile data;
-	struct buf pack_spare[CLOSING_MAX]; /* memory of packs to come; guarded by lock */
-	unsigned pack_spare_count; /* guarded by lock */
+	struct buf pack_spare; /* memory of a pack to come; guarded by lock */
 	struct node_packer nodes;
 	atomic_uint_fast64_t adopted; /* bytes that went to the disk cache, or would have */
 	struct packer_stats stats;

@@ -18,16 +18,16 @@ static struct deadline put_deadline(uint64_t bytes)
 	return deadline_in_ms(PUT_TIMEOUT_MS + (int64_t)(bytes / PUT_BYTES_PER_MS));
 }
 
-/* So large, memory for the whole pack is taken at once: growing bit by bit would be dearer. */
+/* A pack that gets so large has memory for all of it at once: growing bit by bit is dearer. */
 #define GATHERED_SMALL (1 * MiB)
+#define GATHERED_MAX   (PACK_GATHERED_TARGET + 3 * MiB) /* with the last frame, mostly */
 
 static int gather(struct packfile *p, struct span data)
 {
 	struct buf *b = &p->bytes;
 
-	if (b->len + data.len > GATHERED_SMALL && b->len + data.len > b->cap &&
-	    b->cap < PACK_FRAMES_MAX && b->len <= PACK_FRAMES_MAX)
-		buf_reserve(b, PACK_FRAMES_MAX - b->len);
+	if (b->len + data.len > MAX(b->cap, (size_t)GATHERED_SMALL) && b->len < GATHERED_MAX)
+		buf_reserve(b, GATHERED_MAX - b->len);
 	buf_put(b, data.data, data.len);
 	return buf_failed(b) ? -ENOMEM : 0;
 }

@@ -27,10 +27,13 @@ static inline bool packfile_is_open(const struct packfile *p)
 	return p->backend;
 }
 
+/* Of a pack that is gathered in memory, where several are at a time. */
+#define PACK_GATHERED_TARGET (PACK_TARGET / 2)
+
 /* Room for a frame of any size is left as long as the pack is smaller than PACK_TARGET. */
 static inline bool packfile_is_full(const struct packfile *p)
 {
-	return p->size >= PACK_TARGET;
+	return p->size >= (p->put ? PACK_TARGET : PACK_GATHERED_TARGET);
 }
 
 /* @spare: memory to gather it in, taken, if it is needed. */

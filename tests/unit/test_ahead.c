@@ -160,7 +160,7 @@ static void no_more_is_on_its_way_than_there_is_room_for(void **state)
 			break;
 	}
 	ahead_end(&a);
-	assert_in_range((uint64_t)taken * LEN, 28 * MiB, 40 * MiB);
+	assert_in_range((uint64_t)taken * LEN, 14 * MiB, 21 * MiB);
 	fault_backend_clear(w->backend);
 	log_set_quiet(false);
 }

@@ -383,8 +383,8 @@ static void a_pack_for_a_store_elsewhere_is_one_request(void **state)
 		b[i] = submit_one(p, i, 400000);
 	assert_ok(packer_finish(p));
 	c = storestand_counts(s);
-	assert_int_equal(storestand_packs(s), 3); /* of 32 MiB and more */
-	assert_int_equal(c.calls[FAULT_PUT], 3);
+	assert_int_equal(storestand_packs(s), 5); /* of 16 MiB and more */
+	assert_int_equal(c.calls[FAULT_PUT], 5);
 	assert_int_equal(c.calls[FAULT_PUT_BEGIN], 0);
 	storestand_move(s);
 	for (unsigned i = 0; i < BATCHES; i++) {
