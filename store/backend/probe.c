@@ -455,7 +455,7 @@ static int try_counting(struct probe *p)
 		pthread_join(counters[i].thread, NULL);
 		r = r ?: counters[i].result;
 	}
-	/* What came of a lost reply nobody knows, and that no harm is done was seen in the races. */
+	/* What came of a lost reply nobody knows; that it does no harm was seen in the races. */
 	if (r == -EINPROGRESS)
 		return 0;
 	if (r == 0)

@@ -16,8 +16,8 @@
 #define PROBE_PREFIX "probe/"
 
 /*
- * The whole probe, a few hundred small requests: made when a store is made. @single_writer: a writer
- * who has the place for himself needs no conditions, and is not refused for want of them;
+ * The whole probe, a few hundred small requests: made when a store is made. @single_writer: a
+ * writer who has the place for himself needs no conditions, and is not refused for want of them;
  * *@ret_kept says whether they are kept.
  *
  * 0; -EOPNOTSUPP (the server is not to be used so, the sentence says what it does wrong and what to
