@@ -57,6 +57,7 @@ void follow_again(struct fs *fs)
 void follow_start(struct fs *fs)
 {
 	refs_watch(fs->store->refs, on_moved, fs);
+	refs_get_ready(fs->store->refs);
 }
 
 void follow_stop(struct fs *fs)

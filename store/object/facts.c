@@ -295,6 +295,8 @@ static int ask(struct facts *k, enum finding_kind kind, const char *key, struct 
 
 	if (finding_is_list(kind)) {
 		r = finding_of_list(kind, b, key, dl, &f);
+		if (r == 0 && former)
+			r = finding_check_list(b, key, former, dl, &f);
 		if (r == 0 && former && finding_lists_are_equal(former, f))
 			return -EALREADY;
 	} else {

@@ -4,8 +4,15 @@
  */
 #include "object/finding.h"
 
+#include <stdio.h>
+
+#include "base/log.h"
 #include "format/key.h"
 #include "format/name.h"
+
+enum {
+	LACKING_MAX = 16, /* that a listing may lack and each is asked for */
+};
 
 static struct finding *finding_new(enum finding_kind kind)
 {
@@ -314,4 +321,104 @@ size_t finding_cost(const struct finding *f)
 		return cost + f->commits.cap * sizeof(struct oid);
 	}
 	return cost;
+}
+
+/* What a listing lacks, one after another. */
+struct lack {
+	const struct finding *former, *list;
+	size_t i, j; /* of commits; of names, where they are in the text */
+	char name[OBJECT_NAME_MAX + OID_HEX];
+};
+
+static bool next_lacking_commit(struct lack *l)
+{
+	const struct oid *a = l->former->commits.ids, *b = l->list->commits.ids;
+
+	for (; l->i < l->former->commits.count; l->i++) {
+		while (l->j < l->list->commits.count && oid_cmp(&b[l->j], &a[l->i]) < 0)
+			l->j++;
+		if (l->j == l->list->commits.count || !oid_equal(&b[l->j], &a[l->i])) {
+			oid_hex(&a[l->i++], l->name);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool next_lacking_name(struct lack *l)
+{
+	const struct buf *a = &l->former->names.text, *b = &l->list->names.text;
+
+	while (l->i < a->len) {
+		const char *name = (const char *)a->data + l->i;
+		int c = 1;
+
+		while (l->j < b->len && (c = strcmp((const char *)b->data + l->j, name)) < 0)
+			l->j += strlen((const char *)b->data + l->j) + 1;
+		l->i += strlen(name) + 1;
+		if (c != 0 || l->j >= b->len) {
+			snprintf(l->name, sizeof(l->name), "%s", name);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool next_lacking(struct lack *l)
+{
+	return l->former->kind == FINDING_COMMITS ? next_lacking_commit(l) : next_lacking_name(l);
+}
+
+/* Is there a commit, or a live ref or record, all the same? 1, 0, or the backend's errors. */
+static int is_there(struct backend *b, const char *prefix, const struct lack *l,
+		    const struct deadline *dl)
+{
+	const char *slash = strrchr(prefix, '/');
+	char key[KEY_MAX + 1];
+	uint64_t size;
+	int n, r;
+
+	n = snprintf(key, sizeof(key), "%.*s%s", slash ? (int)(slash - prefix) + 1 : 0, prefix,
+		     l->name);
+	if (n < 0 || (size_t)n >= sizeof(key))
+		return 0;
+	r = b->ops->head(b, key, dl, &size);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	return l->former->kind == FINDING_COMMITS || ref_size_is_live(size);
+}
+
+int finding_check_list(struct backend *b, const char *prefix, const struct finding *former,
+		       const struct deadline *dl, struct finding **list)
+{
+	struct lack l = { .former = former, .list = *list };
+	size_t count = 0, found = 0;
+
+	while (count < LACKING_MAX && next_lacking(&l))
+		count++;
+	l = (struct lack){ .former = former, .list = *list };
+	for (size_t i = 0; i < count && next_lacking(&l); i++) {
+		struct finding *more;
+		int r = is_there(b, prefix, &l, dl);
+
+		if (r <= 0) {
+			if (r < 0)
+				return r;
+			continue;
+		}
+		found++;
+		if (count == LACKING_MAX)
+			return log_fail(-EIO, "%s: the listing of %s lacks what is there", b->url,
+					prefix);
+		r = finding_with(*list, l.name, true, &more);
+		if (r < 0)
+			return r;
+		finding_unref(*list);
+		l.list = *list = more;
+	}
+	if (found > 0)
+		log_warning("%s: the listing of %s lacks what is there", b->url, prefix);
+	return 0;
 }

@@ -175,6 +175,11 @@ static int list_names(struct refs *r, const char *prefix, const struct refs_wait
 	return 0;
 }
 
+void refs_get_ready(struct refs *r)
+{
+	facts_refresh(r->facts, FINDING_NAMES, REPO_PREFIX, r->options.refresh_ms);
+}
+
 int refs_list_repos(struct refs *r, const struct refs_wait *w, refs_name_fn fn, void *ctx)
 {
 	return list_names(r, REPO_PREFIX, w, fn, ctx);

@@ -49,6 +49,9 @@ int refs_repo(struct refs *r, const char *name, const struct refs_wait *w, struc
 int refs_get(struct refs *r, const struct id128 *repo, enum ref_kind kind, const char *name,
 	     const struct refs_wait *w, struct ref *ret, struct etag *ret_tag);
 
+/* Sees to it that the repos are known soon, for who asks when the store cannot be. */
+void refs_get_ready(struct refs *r);
+
 /* Every live repo's, branch's or name's name, ascending; every commit's id as 64 digits. A
  * positive result of @fn ends it. */
 typedef int (*refs_name_fn)(const char *name, void *ctx);

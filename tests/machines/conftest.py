@@ -19,7 +19,8 @@ import urllib.request
 import pytest
 
 PFS = os.environ.get("PFS", "pfs")
-MINIO = os.environ.get("PFS_MINIO") or shutil.which("minio")
+MINIO = os.environ.get("PFS_MINIO") or shutil.which("minio") or \
+    os.path.expanduser("~/.cache/pfs/bin/minio")
 PATIENCE = int(os.environ.get("PFS_PATIENCE", "1"))
 SECONDS = 180 * PATIENCE
 WRONG = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "Assertion")

@@ -371,6 +371,7 @@ static void a_listing_that_drops_names_forgets_none(void **state)
 	proxy_add(&b->s3.proxy,
 		  (struct proxy_rule){ .path = "list-type=2", .fault = PROXY_REPLAY });
 	assert_true(is_live(r, &b->w.repo, REF_BRANCH, "b"));
+	assert_listed(r, &b->w.repo, REF_BRANCH, &FRESH, "b main ");
 	proxy_clear(&b->s3.proxy);
 	assert_listed(r, &b->w.repo, REF_BRANCH, &FRESH, "b main ");
 }
