@@ -11,7 +11,7 @@ enum {
 	PUT_TIMEOUT_MS = 30000
 };
 
-/* A pack that gets so large has memory for all of it at once: growing bit by bit would be dearer. */
+/* A pack that gets so large has memory for all of it at once: growing bit by bit is dearer. */
 #define GATHERED_SMALL (1 * MiB)
 #define GATHERED_MAX   (PACK_GATHERED_TARGET + 3 * MiB) /* with the last frame, mostly */
 
