@@ -35,7 +35,7 @@ struct number {
 };
 
 enum {
-	NUMBERS_MAX = 64
+	NUMBERS_MAX = 128
 };
 
 struct numbers {
@@ -170,10 +170,10 @@ static void put_store_ops(struct buf *b, const struct backend_counts *c)
 	for (size_t i = 0; i < COUNT_OP_COUNT; i++)
 		buf_printf(b, "pfs_store_request_errors_total{op=\"%s\"} %" PRIu64 "\n",
 			   count_op_names[i], c->ops[i].errors);
-	put_head(b, "store_request_seconds_total", "Time that requests to the store took.");
+	put_head(b, "store_request_microseconds_total", "Time that requests to the store took.");
 	for (size_t i = 0; i < COUNT_OP_COUNT; i++)
-		buf_printf(b, "pfs_store_request_seconds_total{op=\"%s\"} %.6f\n",
-			   count_op_names[i], (double)c->ops[i].time_us / 1e6);
+		buf_printf(b, "pfs_store_request_microseconds_total{op=\"%s\"} %" PRIu64 "\n",
+			   count_op_names[i], c->ops[i].time_us);
 }
 
 int stats_text(struct fs *fs, struct buf *ret)

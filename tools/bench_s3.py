@@ -21,7 +21,7 @@ class Server:
     """A MinIO, started as the tests start theirs, that tells how many requests it has had."""
 
     def __init__(self, where):
-        script = (f". {TOP}/tools/minio.sh; pfs_minio_start '{where}' >&2 || exit 1; "
+        script = (f". {TOP}/tools/servers.sh; pfs_minio_start '{where}' >&2 || exit 1; "
                   "echo $pfs_minio_pid $pfs_minio_endpoint $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY")
         env = dict(os.environ, MINIO_PROMETHEUS_AUTH_TYPE="public")
         # The server outlives the shell and would keep a pipe open.

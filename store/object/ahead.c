@@ -24,7 +24,7 @@ struct run {
 	uint64_t bytes;
 	unsigned count;
 	struct loc at[AHEAD_RUN_FRAMES]; /* one behind the other */
-	/* Those that nobody else is fetching when the run goes off: from @first on, without a gap. */
+	/* Those nobody else is fetching when the run goes off: from @first on, without a gap. */
 	unsigned first, flight_count;
 	struct flight *flights[AHEAD_RUN_FRAMES];
 };

@@ -171,6 +171,13 @@ def test_the_statistics_are_prometheus_text(mount, repo):
     assert numbers["pfs_written_bytes_total"] == 1000
     assert numbers['pfs_requests_total{op="create"}'] == 1
     assert numbers["pfs_dirty_heads"] == 1
+    assert numbers['pfs_store_requests_total{op="put"}'] == 0
+    (repo.parent / "commits/c").mkdir()
+    numbers = mount.stats()
+    # A pack and the commit's object.
+    assert numbers['pfs_store_requests_total{op="put"}'] == 2
+    assert numbers['pfs_store_request_errors_total{op="put"}'] == 0
+    assert numbers["pfs_store_written_bytes_total"] > 1000
     fails(errno.EACCES, lambda: as_user_write(mount))
 
 
