@@ -51,7 +51,7 @@ static void aftermath(struct heads *hs, struct session *session)
 	pthread_mutex_lock(&hs->lock);
 	hs->aftermaths++;
 	pthread_mutex_unlock(&hs->lock);
-	pool_submit(hs->store->pool, &a->job);
+	pool_submit(hs->store->uploads, &a->job);
 }
 
 static struct refs_wait patient(const struct access *acc)
@@ -185,8 +185,7 @@ static int try_name(const char *name, void *ctx)
 	return r < 0 ? r : 1;
 }
 
-/* The branch as it is now, under another name if another mount has renamed it. */
-static int find_branch(struct head *h, struct refs_wait *w, struct ref *ret)
+int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret)
 {
 	struct search s = { .head = h, .wait = w };
 	struct refs *refs = h->view.store->refs;
@@ -219,7 +218,7 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	struct etag tag;
 	int r;
 
-	r = find_branch(h, &w, &tip);
+	r = head_find_branch(h, &w, &tip);
 	if (r < 0 || !req->name)
 		return r;
 	if (!object_name_is_valid(req->name))

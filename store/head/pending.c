@@ -208,6 +208,19 @@ int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 	return r;
 }
 
+/* The same, some time after the commit: the branch may have been renamed or removed. */
+static int join_later(struct head *h, enum merge_prefer prefer, struct access *acc,
+		      struct commit_result *ret)
+{
+	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = acc->deadline };
+	_cleanup_ref_ struct ref ref = { 0 };
+	int r = 0;
+
+	if (h->pending.state == PENDING_LANDED)
+		r = head_find_branch(h, &w, &ref);
+	return r < 0 ? r : pending_join(h, prefer, acc, ret);
+}
+
 static void say(struct head *h, struct commit_result *ret)
 {
 	ret->id = h->view.base.id;
@@ -226,7 +239,7 @@ int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
 	pthread_mutex_lock(&h->commit_lock);
 	r = pending_settle(h, acc);
 	if (r == 0)
-		r = pending_join(h, prefer, acc, ret);
+		r = join_later(h, prefer, acc, ret);
 	say(h, ret);
 	pthread_mutex_unlock(&h->commit_lock);
 	if (r == 0)
@@ -338,7 +351,7 @@ static bool rejoin(struct head *h, struct access *acc)
 	if (state == PENDING_STORED)
 		r = pending_settle(h, acc);
 	if (r == 0 && h->pending.state == PENDING_LANDED && is_worth_a_try(h))
-		r = pending_join(h, MERGE_PREFER_NEITHER, acc, &res);
+		r = join_later(h, MERGE_PREFER_NEITHER, acc, &res);
 	is_pending = h->pending.state == PENDING_STORED || head_standing(h) == HEAD_PENDING;
 	pthread_mutex_unlock(&h->commit_lock);
 	if (r == 0 && !oid_is_null(&res.tip))

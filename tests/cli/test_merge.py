@@ -263,3 +263,22 @@ def test_a_diverged_head_joins_by_itself_when_the_other_side_gives_way(shell, tw
         assert time.monotonic() < until
         time.sleep(0.1)
     assert shell.json("status", "--json", b.head)["standing"] == "on-branch"
+
+
+def test_a_branch_made_anew_under_an_old_name_gets_nothing_of_the_old_one(shell, two):
+    a, b = two
+    (a.head / "f").write_text("base")
+    a.commit()
+    os.mkdir(a / "R/side")
+    b.sync()
+    (a / "R/side/f").write_text("a's")
+    (b / "R/side/f").write_text("b's")
+    (b / "R/side/g").write_text("b's")
+    shell.ok("commit", a / "R/side")
+    assert shell.run("commit", "-n", "kept", b / "R/side").code == 3
+    os.rmdir(a / "R/side")
+    os.mkdir(a / "R/side")
+    shell.run("merge", "--ours", "--into", b / "R/side")
+    time.sleep(2)
+    assert sorted(os.listdir(a / "R/side")) == ["f"] and (a / "R/side/f").read_text() == "base"
+    assert (b / "R/kept/g").read_text() == "b's"
