@@ -57,14 +57,14 @@ static bool is_clean(struct bypass *b)
 	return !is_dirty;
 }
 
-/* Returns when the mount shows the commit. */
-static void wait_for_mount(struct bypass *b, const char *id)
+/* Returns when the mount shows what is on the branch now. */
+static void wait_for_mount(struct bypass *b)
 {
 	struct deadline dl = deadline_in_ms(FOLLOW_MS);
 
 	while (b->mount && deadline_check(&dl) == 0) {
 		json_t *status = bypass_status(b);
-		bool is_there = strcmp(field_text(status, "base"), id) == 0;
+		bool is_there = status && !field_bool(status, "is_behind");
 
 		json_decref(status);
 		if (is_there)
@@ -91,8 +91,8 @@ static int end(struct import_args *a, struct bypass *b, const struct progress *p
 	}
 	if (r == -EBUSY) {
 		cli_error(
-			"%s/%s was moved by somebody else meanwhile; what was imported is kept as "
-			"a commit, but not on the branch",
+			"%s/%s: somebody else has changed the same names meanwhile; what was imported "
+			"is kept as a commit, but not on the branch",
 			b->repo, b->rev);
 		return EXIT_DIVERGED;
 	}
@@ -106,7 +106,7 @@ static int end(struct import_args *a, struct bypass *b, const struct progress *p
 		return EXIT_FAILED;
 	if (!is_new)
 		cli_note("Nothing has changed since that commit; no new one was made.");
-	wait_for_mount(b, hex);
+	wait_for_mount(b);
 	return EXIT_DONE;
 }
 

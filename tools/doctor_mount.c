@@ -46,11 +46,15 @@ static int take_status(json_t *line, void *ctx)
 
 	h->dirty += field_bool(line, "is_dirty");
 	h->behind += field_bool(line, "is_behind");
-	if (field_bool(line, "is_diverged"))
+	if (strcmp(field_text(line, "standing"), "diverged") == 0)
 		finding(h->doctor, VERDICT_WARN, "heads",
-			"%s/%s has diverged: somebody else has committed to it, and there are changes "
-			"here; `pfs status` names them, and the next commit is kept beside the branch",
+			"%s/%s has diverged: somebody else has changed the same; `pfs status` says "
+			"what, and `pfs merge --ours` or `--theirs` settles it",
 			repo, branch);
+	else if (strcmp(field_text(line, "standing"), "pending") == 0)
+		finding(h->doctor, VERDICT_WARN, "heads",
+			"%s/%s has a commit that is not on the branch yet; it is tried again", repo,
+			branch);
 	return 1; /* what has changed is not wanted */
 }
 

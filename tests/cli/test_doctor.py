@@ -136,6 +136,7 @@ def test_a_head_that_has_diverged_is_said(shell, mount, repo):
     (shell.home / "theirs").mkdir()
     (shell.home / "theirs/f").write_text("theirs")
     shell.ok("import", "-q", shell.home / "theirs", "R/main", "--store", mount.store)
+    assert shell.run("commit", repo).code == 3
     end = time.monotonic() + 20
     while verdicts(found := doctor(shell, mount.path), "heads") != {"ok", "warn"}:
         assert time.monotonic() < end

@@ -129,7 +129,8 @@ def test_an_export_does_not_overwrite_what_is_of_another_type(shell, at):
     assert (shell.home / "file").read_text() == "mine"
 
 
-def test_who_is_overtaken_is_told_and_keeps_a_commit(shell, at):
+@pytest.mark.parametrize("same", [False, True])
+def test_who_is_overtaken_is_merged_or_told_and_keeps_a_commit(shell, at, same):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for i in range(100):
@@ -143,12 +144,16 @@ def test_who_is_overtaken_is_told_and_keeps_a_commit(shell, at):
     p.stdin.write(data[:500000])
     p.stdin.flush()
     time.sleep(0.3)
-    (shell.home / "a/meanwhile").write_text("x")
+    (shell.home / ("a/slow0" if same else "a/meanwhile")).write_text("x")
     winner = shell.ok("import", shell.home / "a", "R/main", *at)
     out, err = p.communicate(data[500000:], timeout=60)
-    assert p.returncode == 3 and b"somebody else" in err
     loser = out.decode().strip()
-    assert shell.json("log", "--json", "R/main", *at)[0]["id"] == winner
+    if same:
+        assert p.returncode == 3 and b"somebody else" in err
+        assert shell.json("log", "--json", "R/main", *at)[0]["id"] == winner
+    else:
+        assert p.returncode == 0
+        assert shell.json("log", "--json", "R/main", *at)[0]["parents"] == [winner, loser]
     shell.ok("export", "-q", f"R/{loser}", shell.home / "loser", *at)
     assert len(os.listdir(shell.home / "loser")) == 100
 
