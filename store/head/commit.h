@@ -52,8 +52,8 @@ int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 
 enum head_standing head_standing(const struct head *h);
 
-/* The branch as it is now, under another name if another mount has renamed it; another branch of that
- * name is none of ours. 0, -ENOENT (said), or the errors of refs_get(). */
+/* The branch as it is now, under another name if another mount has renamed it; another branch of
+ * that name is none of ours. 0, -ENOENT (said), or the errors of refs_get(). */
 int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret);
 
 /* The branch has another name now; with commit_lock held. */

@@ -390,9 +390,11 @@ static bool mend(struct errand *e, const struct outcome *o, const struct http_re
 	struct s3_client *c = e->c;
 
 	if (o->is_skewed && reply->date && !e->is_clock_mended) {
-		c->skew_s = reply->date - now_wall().tv_sec;
+		int64_t skew = reply->date - now_wall().tv_sec;
+
+		c->skew_s = skew;
 		log_warning("%s: this machine's clock is %lld s %s the server's", c->name,
-			    (long long)llabs(c->skew_s), c->skew_s > 0 ? "behind" : "before");
+			    llabs((long long)skew), skew > 0 ? "behind" : "before");
 		e->is_clock_mended = true;
 		return true;
 	}
