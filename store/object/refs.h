@@ -112,8 +112,9 @@ int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
  * Moves a branch from @from (null: unborn) to the commit @to, whose object is written. What the
  * swap is about to be is told to @note before it is tried, for a journal that outlives us.
  *
- * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere, @ret_now says where. -EINPROGRESS:
- * not known, the deadline passed before it could be read back.
+ * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere and has never been at @to, @ret_now
+ * says where it is. -EINPROGRESS: not known, the deadline passed before it could be read back, or
+ * there is another branch by that name now.
  */
 struct refs_move {
 	char key[KEY_MAX + 1];

@@ -453,6 +453,48 @@ static void a_name_withdraws_when_a_branch_has_come(void **state)
 	refs_free(r);
 }
 
+static void somebody_makes_the_branch_anew(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_remove_branch(i->by->refs, &i->world->repo, i->branch, NULL);
+	if (i->result == 0)
+		i->result =
+			refs_create_branch(i->by->refs, &i->world->repo, i->branch, &i->to, NULL);
+}
+
+static void where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL), now;
+	struct key key = head_key(&w->repo, "x");
+
+	for (int k = 0; k < 2; k++) {
+		struct intrusion i = { .world = w, .by = &w->here, .branch = "x" };
+		struct refs *r = meddled_refs(w, &m);
+
+		i.to = k ? a : commit_make(w, &a, NULL);
+		assert_ok(refs_create_branch(w->here.refs, &w->repo, "x", &a, NULL));
+		fault_add(w, (struct fault){ .op = FAULT_SWAP,
+					     .kind = FAULT_LOSE_REPLY,
+					     .prefix = key.s,
+					     .times = 1,
+					     .error = -EINPROGRESS });
+		m.after = somebody_makes_the_branch_anew;
+		m.prefix = key.s;
+		m.ctx = &i;
+		m.left = 1;
+		/* It was on the one that is gone, where others may have seen it. */
+		assert_int_equal(refs_move_branch(r, &w->repo, "x", &a, &b, NULL, NULL, NULL, &now),
+				 k ? 0 : -EINPROGRESS);
+		assert_ok(i.result);
+		fault_backend_clear(w->backend);
+		assert_ok(refs_remove_branch(w->here.refs, &w->repo, "x", NULL));
+		refs_free(r);
+	}
+}
+
 static void a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there(void **state)
 {
 	struct world *w = *state;
@@ -689,6 +731,7 @@ int main(void)
 		BOTH(of_two_renames_to_two_names_one_holds),
 		BOTH(a_name_withdraws_when_a_branch_has_come),
 		BOTH(a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there),
+		BOTH(where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one),
 		BOTH(the_swap_is_told_before_it_is_tried),
 		BOTH(no_trouble_with_a_swap_makes_a_change_fail_or_happen_twice),
 		BOTH(nor_do_failing_looks),
