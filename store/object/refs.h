@@ -102,9 +102,13 @@ int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *nam
  * branches now. */
 int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *from, const char *to,
 		       const struct deadline *dl);
-/* Nothing happens, and 0, when the name says that already. */
+/* 0 also when the name says that already. */
 int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct oid *target, const struct deadline *dl);
+/* The same; -EEXIST: *@ret_may_be_known says whether the name may have led to @target for a moment,
+ * by this call, so that somebody may have found it. */
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known);
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct deadline *dl);
 
