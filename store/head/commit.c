@@ -100,7 +100,15 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 
 	if (r == 0)
 		r = pending_begin(h, &id, req->name);
-	return r < 0 ? r : pending_finish(h, buf_span(&object), acc);
+	return r < 0 ? r : pending_finish(h, true, buf_span(&object), acc);
+}
+
+static int name_commit(struct head *h, const struct oid *id, const struct commit_request *req,
+		       struct access *acc)
+{
+	return req->name ? refs_create_name(h->view.store->refs, &h->view.repo, req->name, id,
+					    &acc->deadline)
+			 : 0;
 }
 
 /* Nothing that counts has changed: the frozen layers go, the base stays. */
@@ -110,10 +118,8 @@ static int land_on_base(struct head *h, const struct commit_request *req, struct
 	_cleanup_buf_ struct buf object = { 0 };
 	struct refs_wait w = patient(acc);
 	struct refs *refs = h->view.store->refs;
-	int r = 0;
+	int r = name_commit(h, &id, req, acc);
 
-	if (req->name)
-		r = refs_create_name(refs, &h->view.repo, req->name, &id, &acc->deadline);
 	if (r == 0)
 		r = refs_commit(refs, &h->view.repo, &id, &w, &object);
 	return r < 0 ? r : head_land(h, &id, buf_span(&object), acc);
@@ -232,22 +238,15 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	return r == -ENOENT ? 0 : r;
 }
 
-static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
-{
-	return req->name ? refs_create_name(h->view.store->refs, &h->view.repo, req->name,
-					    &h->view.base.id, &acc->deadline)
-			 : 0;
-}
-
-/* Is that name the last commit's, whose maker was never told? */
+/* Is that name the last commit's, whose maker was never told? The head may have followed its branch
+ * since. */
 static bool is_asked_again(struct head *h, const struct commit_request *req)
 {
 	const struct pending *p = &h->pending;
 	WITH_LOCK(&h->view.lock);
 
 	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
-	       strcmp(p->name, req->name) == 0 && oid_equal(&p->commit, &h->view.base.id) &&
-	       !is_uncommitted(h);
+	       strcmp(p->name, req->name) == 0 && !is_uncommitted(h);
 }
 
 /* The snapshot, as far as the head's base. */
@@ -269,7 +268,7 @@ static int snapshot(struct head *h, const struct commit_request *req, struct acc
 		return r;
 	if (!h->frozen.count && !oid_is_null(&h->view.base.id)) {
 		*ret_is_new = false;
-		return name_base(h, req, acc);
+		return name_commit(h, &h->view.base.id, req, acc);
 	}
 	return commit_frozen(h, req, acc, ret_is_new);
 }
@@ -278,18 +277,22 @@ static int commit_locked(struct head *h, const struct commit_request *req, struc
 			 struct commit_result *ret)
 {
 	int r = pending_settle(h, acc);
+	bool again;
 
 	if (r < 0)
 		return r;
-	ret->is_new = is_asked_again(h, req);
-	r = ret->is_new ? name_base(h, req, acc) : snapshot(h, req, acc, &ret->is_new);
+	again = is_asked_again(h, req);
+	ret->id = h->pending.commit;
+	ret->is_new = again;
+	r = again ? name_commit(h, &ret->id, req, acc) : snapshot(h, req, acc, &ret->is_new);
 	if (r < 0)
 		return r;
 	/* It stands, whatever comes of it now. */
 	pending_join(h, MERGE_PREFER_NEITHER, acc, ret);
 	WITH_LOCK(&h->view.lock);
 
-	ret->id = h->view.base.id;
+	if (!again)
+		ret->id = h->view.base.id;
 	ret->standing = head_standing(h);
 	h->pending.is_answered = true;
 	return 0;
@@ -319,7 +322,9 @@ int head_commit(struct view *head, const struct commit_request *req, struct acce
 	set_committing(h, false);
 	pthread_mutex_unlock(&h->commit_lock);
 	/* What others have added meanwhile is seen at once, if nothing has been changed since. */
-	if (r == 0)
+	if (r == 0) {
 		head_follow(head, &ret->tip, acc);
+		pending_answered(h);
+	}
 	return r;
 }

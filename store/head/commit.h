@@ -43,12 +43,15 @@ void pending_put(const struct head *h, const struct pending *p, struct table_bat
 int pending_settle(struct head *h, struct access *acc);
 
 /* Names and lands a stored commit. -EEXIST: the name is taken, and the commit withdrawn. */
-int pending_finish(struct head *h, struct span object, struct access *acc);
+int pending_finish(struct head *h, bool is_first_try, struct span object, struct access *acc);
 
 /* Brings what has landed onto the branch. 0 or an error; what came of it is in h->pending and, of
  * the branch, in @ret. */
 int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 		 struct commit_result *ret);
+
+/* Whoever made the last commit is about to be told: its name is no longer kept for him. */
+void pending_answered(struct head *h);
 
 enum head_standing head_standing(const struct head *h);
 

@@ -93,10 +93,30 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 	return r < 0 ? r : table_sync(h->heads->table);
 }
 
-/* The commit got no name, and nobody knows of it. What was before it is back. */
-static int withdraw(struct head *h, const struct deadline *dl)
+void pending_answered(struct head *h)
+{
+	struct pending p;
+
+	/* Where the next commit is under way already, it has taken the place of this one. */
+	if (pthread_mutex_trylock(&h->commit_lock) != 0)
+		return;
+	p = h->pending;
+	if (p.is_answered && p.name[0]) {
+		p.name[0] = '\0';
+		p.state = p.state == PENDING_JOINED ? 0 : p.state;
+		set(h, &p);
+	}
+	pthread_mutex_unlock(&h->commit_lock);
+}
+
+/*
+ * The commit got no name. What was before it is back; and if nobody can have found it by the name
+ * meanwhile, its object goes, once it is certain that nothing asks for it any more.
+ */
+static int withdraw(struct head *h, bool may_be_known, const struct deadline *dl)
 {
 	struct backend *b = h->view.store->backend;
+	const struct oid id = h->pending.commit;
 	struct pending p = { 0 };
 	int r;
 
@@ -107,22 +127,27 @@ static int withdraw(struct head *h, const struct deadline *dl)
 		p.commit = h->view.base.id;
 		p.name[0] = '\0';
 	}
-	r = b->ops->remove(b, commit_key(&h->view.repo, &h->pending.commit).s, dl);
-	if (r == 0)
-		refs_forget_commit(h->view.store->refs, &h->view.repo, &h->pending.commit);
-	return set(h, &p);
+	r = set(h, &p);
+	if (r < 0 || may_be_known)
+		return r;
+	r = table_sync(h->heads->table);
+	if (r == 0 && b->ops->remove(b, commit_key(&h->view.repo, &id).s, dl) == 0)
+		refs_forget_commit(h->view.store->refs, &h->view.repo, &id);
+	return r;
 }
 
-int pending_finish(struct head *h, struct span object, struct access *acc)
+int pending_finish(struct head *h, bool is_first_try, struct span object, struct access *acc)
 {
 	struct refs *refs = h->view.store->refs;
 	struct pending *p = &h->pending;
+	bool may_be_known = false;
 	int r = 0;
 
 	if (p->name[0])
-		r = refs_create_name(refs, &h->view.repo, p->name, &p->commit, &acc->deadline);
+		r = refs_claim_name(refs, &h->view.repo, p->name, &p->commit, &acc->deadline,
+				    &may_be_known);
 	if (r == -EEXIST)
-		return withdraw(h, &acc->deadline) ?: -EEXIST;
+		return withdraw(h, may_be_known || !is_first_try, &acc->deadline) ?: -EEXIST;
 	return r < 0 ? r : head_land(h, &p->commit, object, acc);
 }
 
@@ -138,7 +163,7 @@ int pending_settle(struct head *h, struct access *acc)
 	if (r == 0)
 		r = note_all_lifted(h);
 	if (r == 0)
-		r = pending_finish(h, buf_span(&object), acc);
+		r = pending_finish(h, false, buf_span(&object), acc);
 	/* Its maker was not told that it is there. */
 	return r == -EEXIST ? 0 : r;
 }

@@ -109,9 +109,13 @@ int refs_remove_branch(struct refs *r, const struct id128 *repo, const char *nam
  * branches now. */
 int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *from, const char *to,
 		       const struct deadline *dl);
-/* Nothing happens, and 0, when the name says that already. */
+/* 0 also when the name says that already. */
 int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct oid *target, const struct deadline *dl);
+/* The same; -EEXIST: *@ret_may_be_known says whether the name may have led to @target for a moment,
+ * by this call, so that somebody may have found it. */
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known);
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct deadline *dl);
 
@@ -119,8 +123,9 @@ int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
  * Moves a branch from @from (null: unborn) to the commit @to, whose object is written. What the
  * swap is about to be is told to @note before it is tried, for a journal that outlives us.
  *
- * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere, @ret_now says where. -EINPROGRESS:
- * not known, the deadline passed before it could be read back.
+ * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere and has never been at @to, @ret_now
+ * says where it is. -EINPROGRESS: not known, the deadline passed before it could be read back, or
+ * there is another branch by that name now.
  */
 struct refs_move {
 	char key[KEY_MAX + 1];

@@ -27,12 +27,13 @@ static int place(struct refs *r, const struct id128 *repo, const char *name, str
 		 const struct deadline *dl, bool *ret_is_ours)
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	bool may_have_stood;
 	int e;
 
 	e = refs_is_taken(r, REF_NAME, repo, name, dl);
 	if (e != 0)
 		return e < 0 ? e : -EEXIST;
-	e = refs_place(r, repo, name, next, dl, &now);
+	e = refs_place(r, repo, name, next, dl, &now, &may_have_stood);
 	*ret_is_ours = e == 0;
 	return e == -EEXIST && is_branch(now, &next->branch) ? 0 : e;
 }

@@ -21,7 +21,7 @@ struct move {
 	void *ctx;
 	const struct deadline *dl;
 	unsigned renames;
-	struct id128 identity; /* null: not known yet */
+	struct id128 identity; /* of the branch that was tried first */
 	struct finding *now; /* owned */
 	bool is_fresh; /* @now comes from the store, not from memory */
 	bool was_tried; /* something was sent */
@@ -45,19 +45,21 @@ static int look(struct move *m)
 /* Goes on with the branch's new name. 0, -ENOENT: it was removed. */
 static int follow_rename(struct move *m)
 {
+	struct id128 identity;
 	int e;
 
 	if (m->now->is_absent || m->now->ref.renamed_to[0] == '\0' || m->renames++ == RENAMES_MAX)
 		return -ENOENT;
-	m->identity = m->now->ref.branch;
+	identity = m->now->ref.branch;
 	snprintf(m->name, sizeof(m->name), "%s", m->now->ref.renamed_to);
 	e = look(m);
 	if (e < 0)
 		return e;
-	return !m->now->is_absent && id128_equal(&m->now->ref.branch, &m->identity) ? 0 : -ENOENT;
+	return !m->now->is_absent && id128_equal(&m->now->ref.branch, &identity) ? 0 : -ENOENT;
 }
 
-/* The branch is not where we believed it: are we there, or somebody else? 0, -ESTALE, an error. */
+/* The branch is not where we believed it: are we there, or somebody else? 0, -ESTALE, an error. Of
+ * another branch by the same name nobody can tell what has been on the one that was removed. */
 static int judge(struct move *m)
 {
 	struct refs_wait w = { .may_wait = true, .deadline = m->dl ? *m->dl : DEADLINE_NEVER };
@@ -65,7 +67,10 @@ static int judge(struct move *m)
 
 	if (e < 0)
 		return e == -ENOENT ? -EBADMSG : e; /* a head without its commit */
-	return e == 1 ? 0 : -ESTALE;
+	if (e == 1)
+		return 0;
+	return m->was_tried && !id128_equal(&m->now->ref.branch, &m->identity) ? -EINPROGRESS
+									       : -ESTALE;
 }
 
 /* Swaps @m->now for a ref that points to the commit in @next. */
@@ -86,6 +91,8 @@ static int try_swap(struct move *m, struct ref *next)
 	e = m->note ? m->note(&told, m->ctx) : 0;
 	if (e < 0)
 		return e;
+	if (!m->was_tried)
+		m->identity = m->now->ref.branch;
 	m->was_tried = true;
 	e = refs_swap_ref(m->refs, key.s, m->now, next, m->dl, &other);
 	if (other) {

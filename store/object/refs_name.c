@@ -8,13 +8,76 @@
  */
 #include "object/refs_parts.h"
 
-int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
-		     const struct oid *target, const struct deadline *dl)
+/*
+ * The name stands already, by a try whose outcome was not known, or by somebody who meant the same.
+ * A withdrawal of that try may still be under way: what is written anew is out of its reach. 0;
+ * -EEXIST: it is another's by now; -ESTALE: nobody's.
+ */
+static int renew(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
+		 struct finding **now, const struct deadline *dl)
 {
-	_cleanup_ref_ struct ref next = { .kind = REF_NAME, .state = REF_LIVE };
+	struct key key = name_key(repo, name);
+	int e;
+
+	do {
+		struct finding *other = NULL;
+
+		if (!oid_equal(&(*now)->ref.target, &next->target))
+			return -EEXIST;
+		refs_stamp(r, *now, next);
+		e = refs_swap_ref(r, key.s, *now, next, dl, &other);
+		if (other) {
+			finding_unref(*now);
+			*now = other;
+		}
+	} while (e == -ESTALE && finding_is_live(*now));
+	return e;
+}
+
+/* There is a branch by that name. */
+static int claim_beside_branch(struct refs *r, const struct id128 *repo, const char *name,
+			       struct ref *next, const struct deadline *dl)
+{
+	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	int e = facts_look(r->facts, FINDING_REF, name_key(repo, name).s, dl, &now);
+
+	if (e < 0)
+		return e;
+	e = finding_is_live(now) ? renew(r, repo, name, next, &now, dl) : -EEXIST;
+	return e == -ESTALE ? -EEXIST : e;
+}
+
+static int claim_once(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
+		      const struct deadline *dl, bool *ret_may_be_known)
+{
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
 	int e;
 
+	/* A look of a moment ago will do: there is one after as well. */
+	e = refs_was_taken(r, REF_BRANCH, repo, name, dl);
+	if (e == 1)
+		return claim_beside_branch(r, repo, name, next, dl);
+	if (e < 0)
+		return e;
+	e = refs_place(r, repo, name, next, dl, &now, ret_may_be_known);
+	if (e == -EEXIST)
+		return renew(r, repo, name, next, &now, dl);
+	if (e < 0)
+		return e;
+	e = refs_is_taken(r, REF_BRANCH, repo, name, dl);
+	if (e <= 0)
+		return e;
+	*ret_may_be_known = true;
+	return refs_withdraw(r, repo, name, next, dl) ?: -EEXIST;
+}
+
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known)
+{
+	_cleanup_ref_ struct ref next = { .kind = REF_NAME, .state = REF_LIVE };
+	int e;
+
+	*ret_may_be_known = false;
 	e = refs_check_change(r, name);
 	if (e < 0)
 		return e;
@@ -23,19 +86,18 @@ int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 	e = refs_point(r, repo, target, dl, &next);
 	if (e < 0)
 		return e;
-	/* A look of a moment ago will do: there is one after as well. */
-	e = refs_was_taken(r, REF_BRANCH, repo, name, dl);
-	if (e != 0)
-		return e < 0 ? e : -EEXIST;
-	e = refs_place(r, repo, name, &next, dl, &now);
-	if (e == -EEXIST && oid_equal(&now->ref.target, target))
-		return 0;
-	if (e < 0)
-		return e;
-	e = refs_is_taken(r, REF_BRANCH, repo, name, dl);
-	if (e <= 0)
-		return e;
-	return refs_withdraw(r, repo, name, &next, dl) ?: -EEXIST;
+	do
+		e = claim_once(r, repo, name, &next, dl, ret_may_be_known);
+	while (e == -ESTALE);
+	return e;
+}
+
+int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
+		     const struct oid *target, const struct deadline *dl)
+{
+	bool may_be_known;
+
+	return refs_claim_name(r, repo, name, target, dl, &may_be_known);
 }
 
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,

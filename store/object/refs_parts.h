@@ -80,10 +80,10 @@ void refs_stamp(struct refs *r, const struct finding *now, struct ref *next);
 int refs_swap_ref(struct refs *r, const char *key, const struct finding *now,
 		  const struct ref *next, const struct deadline *dl, struct finding **ret_now);
 
-/* Makes @next live as @name, where nothing of its kind is. -EEXIST: *@ret_live is. Else as
- * refs_swap(). */
+/* Makes @next live as @name, where nothing of its kind is. -EEXIST: *@ret_live is, and
+ * *@ret_may_have_stood says whether ours may have been before it. Else as refs_swap(). */
 int refs_place(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
-	       const struct deadline *dl, struct finding **ret_live);
+	       const struct deadline *dl, struct finding **ret_live, bool *ret_may_have_stood);
 
 /* Turns the live ref *@now into a tombstone; when that is lost, *@now is what is there. As
  * refs_swap(). */

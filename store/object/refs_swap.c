@@ -143,10 +143,11 @@ int refs_swap_ref(struct refs *r, const char *key, const struct finding *now,
 }
 
 int refs_place(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
-	       const struct deadline *dl, struct finding **ret_live)
+	       const struct deadline *dl, struct finding **ret_live, bool *ret_may_have_stood)
 {
 	struct key key = refs_key(next->kind, repo, name);
 	_cleanup_(finding_unrefp) struct finding *now = facts_peek(r->facts, FINDING_REF, key.s);
+	unsigned tries = 0;
 	int e = 0;
 
 	/* What was known as free may have been taken since: then the swap says so. */
@@ -156,7 +157,7 @@ int refs_place(struct refs *r, const struct id128 *repo, const char *name, struc
 	}
 	if (e < 0)
 		return e;
-	while (!finding_is_live(now)) {
+	for (; !finding_is_live(now); tries++) {
 		struct finding *other = NULL;
 
 		refs_stamp(r, now, next);
@@ -168,6 +169,8 @@ int refs_place(struct refs *r, const struct id128 *repo, const char *name, struc
 		finding_unref(now);
 		now = other;
 	}
+	/* What has the number that ours was to have is where ours would have been. */
+	*ret_may_have_stood = tries > 1 || (tries == 1 && now->ref.seq != next->seq);
 	*ret_live = TAKE_PTR(now);
 	return -EEXIST;
 }

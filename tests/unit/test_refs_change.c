@@ -475,6 +475,157 @@ static void a_name_withdraws_when_a_branch_has_come(void **state)
 	refs_free(r);
 }
 
+/* A name that stands beside a branch that has come meanwhile, and is still to be withdrawn. */
+static void leave_a_name_unwithdrawn(struct world *w, const struct oid *a)
+{
+	struct meddler m = meddler_over(w->backend);
+	struct intrusion i = { .world = w, .by = &w->here, .branch = "x" };
+	struct refs *r = meddled_refs(w, &m);
+	struct deadline dl = deadline_in_ms(5000);
+	struct key key = name_key(&w->repo, "x");
+
+	fault_add(w, (struct fault){ .op = FAULT_SWAP,
+				     .kind = FAULT_FAIL,
+				     .prefix = key.s,
+				     .nth = 2,
+				     .error = -EINPROGRESS });
+	m.before = somebody_makes_a_branch;
+	m.prefix = key.s;
+	m.ctx = &i;
+	m.left = 1;
+	is_hurried = true;
+	assert_int_equal(refs_create_name(r, &w->repo, "x", a, &dl), -EINPROGRESS);
+	is_hurried = false;
+	assert_ok(i.result);
+	fault_backend_clear(w->backend);
+	refs_free(r);
+}
+
+static void a_name_that_was_to_be_withdrawn_is_out_of_reach_once_it_is_acknowledged(void **state)
+{
+	struct world *w = *state;
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, NULL, NULL);
+	struct key key = name_key(&w->repo, "x");
+	_cleanup_buf_ struct buf then = { 0 };
+	struct etag tag, fresh;
+
+	leave_a_name_unwithdrawn(w, &a);
+	assert_ok(w->inner->ops->get_all(w->inner, key.s, REF_MAX, NULL, NULL, &then, &tag));
+	assert_int_equal(refs_create_name(w->here.refs, &w->repo, "x", &b, NULL), -EEXIST);
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "x", &a, NULL));
+	/* The withdrawal arrives at last. */
+	assert_int_equal(w->inner->ops->swap(w->inner, key.s, &tag, buf_span(&then), NULL, &fresh),
+			 -ESTALE);
+	assert_true(is_live(w->here.refs, &w->repo, REF_NAME, "x"));
+}
+
+static void somebody_takes_the_name(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_create_name(i->by->refs, &i->world->repo, "x", &i->to, NULL);
+}
+
+static void somebody_removes_the_name_and_takes_it(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_remove_name(i->by->refs, &i->world->repo, "x", NULL);
+	if (i->result == 0)
+		somebody_takes_the_name(key, ctx);
+}
+
+static void who_is_refused_a_name_learns_whether_it_may_have_been_his(void **state)
+{
+	static const struct {
+		void (*before)(const char *key, void *ctx);
+		void (*after)(const char *key, void *ctx);
+		bool may_be_known;
+	} cases[] = {
+		{ .before = somebody_takes_the_name },
+		{ .before = somebody_makes_a_branch, .may_be_known = true },
+		{ .after = somebody_removes_the_name_and_takes_it, .may_be_known = true },
+	};
+	struct world *w = *state;
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, NULL, NULL);
+	struct key key = name_key(&w->repo, "x");
+	bool may_be_known;
+
+	for (size_t c = 0; c < ARRAY_SIZE(cases); c++) {
+		struct meddler m = meddler_over(w->backend);
+		struct intrusion i = { .world = w, .by = &w->here, .branch = "x", .to = b };
+		struct refs *r = meddled_refs(w, &m);
+
+		m.before = cases[c].before;
+		m.after = cases[c].after;
+		m.prefix = key.s;
+		m.ctx = &i;
+		m.left = 1;
+		fault_add(w, (struct fault){ .op = FAULT_SWAP,
+					     .kind = FAULT_LOSE_REPLY,
+					     .prefix = key.s,
+					     .nth = cases[c].before ? 2 : 1,
+					     .times = 1,
+					     .error = -EINPROGRESS });
+		assert_int_equal(refs_claim_name(r, &w->repo, "x", &a, NULL, &may_be_known),
+				 -EEXIST);
+		assert_ok(i.result);
+		assert_int_equal(may_be_known, cases[c].may_be_known);
+		fault_backend_clear(w->backend);
+		if (is_live(w->here.refs, &w->repo, REF_BRANCH, "x"))
+			assert_ok(refs_remove_branch(w->here.refs, &w->repo, "x", NULL));
+		else
+			assert_ok(refs_remove_name(w->here.refs, &w->repo, "x", NULL));
+		refs_free(r);
+	}
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "x", &b, NULL));
+	assert_int_equal(refs_claim_name(w->here.refs, &w->repo, "x", &a, NULL, &may_be_known),
+			 -EEXIST);
+	assert_false(may_be_known);
+}
+
+static void somebody_makes_the_branch_anew(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_remove_branch(i->by->refs, &i->world->repo, i->branch, NULL);
+	if (i->result == 0)
+		i->result =
+			refs_create_branch(i->by->refs, &i->world->repo, i->branch, &i->to, NULL);
+}
+
+static void where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL), now;
+	struct key key = head_key(&w->repo, "x");
+
+	for (int k = 0; k < 2; k++) {
+		struct intrusion i = { .world = w, .by = &w->here, .branch = "x" };
+		struct refs *r = meddled_refs(w, &m);
+
+		i.to = k ? a : commit_make(w, &a, NULL);
+		assert_ok(refs_create_branch(w->here.refs, &w->repo, "x", &a, NULL));
+		fault_add(w, (struct fault){ .op = FAULT_SWAP,
+					     .kind = FAULT_LOSE_REPLY,
+					     .prefix = key.s,
+					     .times = 1,
+					     .error = -EINPROGRESS });
+		m.after = somebody_makes_the_branch_anew;
+		m.prefix = key.s;
+		m.ctx = &i;
+		m.left = 1;
+		/* It was on the one that is gone, where others may have seen it. */
+		assert_int_equal(refs_move_branch(r, &w->repo, "x", &a, &b, NULL, NULL, NULL, &now),
+				 k ? 0 : -EINPROGRESS);
+		assert_ok(i.result);
+		fault_backend_clear(w->backend);
+		assert_ok(refs_remove_branch(w->here.refs, &w->repo, "x", NULL));
+		refs_free(r);
+	}
+}
+
 static void a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there(void **state)
 {
 	struct world *w = *state;
@@ -757,7 +908,10 @@ int main(void)
 		BOTH(a_commit_that_comes_in_the_middle_of_a_rename_is_kept),
 		BOTH(of_two_renames_to_two_names_one_holds),
 		BOTH(a_name_withdraws_when_a_branch_has_come),
+		BOTH(a_name_that_was_to_be_withdrawn_is_out_of_reach_once_it_is_acknowledged),
+		BOTH(who_is_refused_a_name_learns_whether_it_may_have_been_his),
 		BOTH(a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there),
+		BOTH(where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one),
 		BOTH(the_swap_is_told_before_it_is_tried),
 		BOTH(no_trouble_with_a_swap_makes_a_change_fail_or_happen_twice),
 		BOTH(nor_do_failing_looks),
