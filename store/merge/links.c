@@ -340,17 +340,40 @@ int links_tell(struct merging *m)
 	return r;
 }
 
-int links_set(struct merging *m, const struct id128 *link, const struct inode *inode)
+/* Was a link made on one side since they parted? Then the other, @side, cannot have it. */
+static int is_fresh(struct merging *m, const struct merge_side *side, const struct id128 *link,
+		    bool *ret)
+{
+	bool is_known = false;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && !is_known && i <= m->o->base_count; i++) {
+		_cleanup_record_ struct record rec = { 0 };
+
+		r = look_up(m, i < m->o->base_count ? &m->o->bases[i] : side, link, &rec);
+		is_known = rec.entry.is_there;
+	}
+	*ret = !is_known;
+	return r;
+}
+
+int links_set(struct merging *m, const struct merge_side *side, const struct id128 *link,
+	      const struct inode *inode)
 {
 	bool has_content = inode->type == FT_REG || inode->type == FT_LNK;
 	struct span list = inode->xattrs.list;
 	struct span inlined = has_content ? inode->content.inlined : span_of(NULL, 0);
 	struct link_note *l;
-	int r = note(m, link, &l);
+	bool may_be;
+	int r = is_fresh(m, side, link, &may_be);
 
+	if (r < 0 || !may_be)
+		return r;
+	r = note(m, link, &l);
 	if (r < 0)
 		return r;
-	buf_clear(&l->bytes);
+	if (l->has_inode)
+		return inode_equal_but_times(&l->inode, inode);
 	buf_put(&l->bytes, list.data, list.len);
 	buf_put(&l->bytes, inlined.data, inlined.len);
 	if (buf_failed(&l->bytes))
@@ -360,7 +383,7 @@ int links_set(struct merging *m, const struct id128 *link, const struct inode *i
 	if (has_content)
 		l->inode.content.inlined = span_of(l->bytes.data + list.len, inlined.len);
 	l->has_inode = true;
-	return 0;
+	return 1;
 }
 
 /* A record as it shall be: @inode and so many names; @their: of what they have. */

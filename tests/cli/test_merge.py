@@ -263,3 +263,46 @@ def test_a_diverged_head_joins_by_itself_when_the_other_side_gives_way(shell, tw
         assert time.monotonic() < until
         time.sleep(0.1)
     assert shell.json("status", "--json", b.head)["standing"] == "on-branch"
+
+
+def parted(shell, machine, files):
+    """The repo's branches main and side, parted at a commit of these files."""
+    for name, text in files.items():
+        (machine.head / name).write_text(text)
+    machine.commit()
+    os.mkdir(machine / "R/side")
+    return machine.head, machine / "R/side"
+
+
+def test_two_files_changed_here_and_made_one_there_conflict(shell, two):
+    main, side = parted(shell, two[0], {"f": "same", "g": "same"})
+    os.unlink(main / "g")
+    os.link(main / "f", main / "g")
+    (side / "f").write_text("f's")
+    (side / "g").write_text("g's")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "both-changed", "path": "g"}]
+    shell.ok("merge", "--ours", "side", "--into", main)
+    assert (main / "f").read_text() == "f's" and (main / "g").read_text() == "g's"
+    assert os.stat(main / "f").st_nlink == os.stat(main / "g").st_nlink == 1
+
+
+def test_a_file_changed_here_and_replaced_by_a_link_there_changes_nothing_else(shell, two):
+    main, side = parted(shell, two[0], {"f": "same", "p": "same"})
+    os.link(main / "p", main / "q")
+    shell.ok("commit", main)
+    shell.ok("merge", "main", "--into", side)
+    os.unlink(main / "f")
+    os.link(main / "p", main / "f")
+    (side / "f").write_text("f's")
+    (side / "p").write_text("p's")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "both-changed", "path": "f"}]
+    shell.ok("merge", "--ours", "side", "--into", main)
+    assert [(main / n).read_text() for n in "fpq"] == ["f's", "p's", "p's"]
