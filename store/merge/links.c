@@ -87,12 +87,15 @@ static int look_up(struct merging *m, const struct merge_side *side, const struc
 	return r == -ENOENT ? 0 : r;
 }
 
-/* What all bases say of a link. */
+/* What all bases say of a link. Where they do not agree, its names or its content conflict. */
 static int judge(struct merging *m, const struct id128 *link, const struct merge_entry *a,
 		 const struct merge_entry *b, enum merge_verdict *ret)
 {
 	const struct merge_entry none = { 0 };
-	enum merge_verdict v = 0;
+	enum merge_verdict v = 0, otherwise = MERGE_BOTH_CHANGED;
+
+	if (!a->is_there || !b->is_there)
+		otherwise = a->is_there ? MERGE_THEY_DELETED : MERGE_WE_DELETED;
 
 	for (unsigned i = 0; i < m->o->base_count; i++) {
 		_cleanup_record_ struct record base = { 0 };
@@ -100,7 +103,7 @@ static int judge(struct merging *m, const struct id128 *link, const struct merge
 
 		if (r < 0)
 			return r;
-		v = merging_agree(v, merge_link(&base.entry, a, b), MERGE_BOTH_CHANGED);
+		v = merging_agree(v, merge_link(&base.entry, a, b), otherwise);
 	}
 	*ret = v ? v : merge_link(&none, a, b);
 	return 0;

@@ -306,3 +306,24 @@ def test_a_file_changed_here_and_replaced_by_a_link_there_changes_nothing_else(s
     assert said.json()["names"] == [{"conflict": "both-changed", "path": "f"}]
     shell.ok("merge", "--ours", "side", "--into", main)
     assert [(main / n).read_text() for n in "fpq"] == ["f's", "p's", "p's"]
+
+
+def test_a_linked_file_removed_here_conflicts_if_bases_do_not_agree_on_what_it_was(shell, two):
+    main, side = parted(shell, two[0], {"p": "0"})
+    os.link(main / "p", main / "q")
+    shell.ok("commit", main)
+    shell.ok("merge", "main", "--into", side)
+    (main / "p").write_text("1")
+    (side / "p").write_text("2")
+    m, s = shell.ok("commit", main), shell.ok("commit", side)
+    shell.ok("merge", "--ours", s, "--into", main)
+    shell.ok("merge", "--theirs", m, "--into", side)
+    assert (main / "p").read_text() == (side / "p").read_text() == "2"
+    os.unlink(side / "p")
+    os.unlink(side / "q")
+    (main / "x").write_text("x")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "we-deleted", "path": n} for n in "pq"]
