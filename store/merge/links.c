@@ -240,6 +240,9 @@ int links_replace(struct merging *m, const struct dirent_rec *theirs, const stru
 		while (r == 0 && (r = tree_diff_next(d, &pa, &pb)) > 0) {
 			struct dirent_rec a, b;
 
+			r = deadline_check(&m->o->access->deadline);
+			if (r < 0)
+				return r;
 			if (pa.leaf)
 				node_dirent(pa.leaf, pa.i, &a);
 			if (pb.leaf)
@@ -271,7 +274,9 @@ static int search_names(struct search *s, int (*fn)(struct search *s, const stru
 			struct dirent_rec e;
 
 			node_dirent(tree_leaf(&c), tree_index(&c), &e);
-			r = fn(s, &e);
+			r = deadline_check(&s->m->o->access->deadline);
+			if (r == 0)
+				r = fn(s, &e);
 			if (r == 0)
 				r = tree_next(&c);
 		}
