@@ -84,9 +84,10 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 	};
 	int r;
 
+	/* Somebody may have brought that one onto the branch, or will. */
 	if (h->pending.state == PENDING_LANDED) {
 		p.fork = h->pending.fork;
-		p.is_fork_sure = h->pending.is_fork_sure;
+		p.is_fork_sure = false;
 	}
 	snprintf(p.name, sizeof(p.name), "%s", name ? name : "");
 	r = set(h, &p);
