@@ -9,6 +9,7 @@
 #include "head/commit.h"
 
 #include "base/log.h"
+#include "format/key.h"
 #include "index/index.h"
 #include "write/publish.h"
 
@@ -76,6 +77,15 @@ static bool is_same_tree(struct head *h, const struct snapshot *s)
 	       oid_equal(&b->commit.links.id, &s->links.id);
 }
 
+/* A commit of a moment ago, which no ref and no record of ours points to. */
+static void remove_commit(struct head *h, const struct oid *id, const struct deadline *dl)
+{
+	struct backend *b = h->view.store->backend;
+
+	if (b->ops->remove(b, commit_key(&h->view.repo, id).s, dl) == 0)
+		refs_forget_commit(h->view.store->refs, &h->view.repo, id);
+}
+
 /* Stores the commit of what the session wrote, and takes it as far as the head's base. */
 static int publish_snapshot(struct head *h, struct session *s, const struct snapshot *snap,
 			    const struct commit_request *req, struct access *acc)
@@ -100,7 +110,12 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 
 	if (r == 0)
 		r = pending_begin(h, &id, req->name);
-	return r < 0 ? r : pending_finish(h, buf_span(&object), acc);
+	if (r < 0)
+		return r;
+	r = pending_finish(h, buf_span(&object), acc);
+	if (r == -EEXIST)
+		remove_commit(h, &id, &acc->deadline);
+	return r;
 }
 
 /* Nothing that counts has changed: the frozen layers go, the base stays. */

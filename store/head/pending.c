@@ -18,7 +18,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "format/key.h"
 #include "head/commit.h"
 #include "merge/join.h"
 
@@ -94,10 +93,10 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 	return r < 0 ? r : table_sync(h->heads->table);
 }
 
-/* The commit got no name, and nobody knows of it. What was before it is back. */
-static int withdraw(struct head *h, const struct deadline *dl)
+/* The commit got no name: it is none of this head's. What was before it is back, even after power
+ * loss, so that its object can go. */
+static int withdraw(struct head *h)
 {
-	struct backend *b = h->view.store->backend;
 	struct pending p = { 0 };
 	int r;
 
@@ -108,10 +107,8 @@ static int withdraw(struct head *h, const struct deadline *dl)
 		p.commit = h->view.base.id;
 		p.name[0] = '\0';
 	}
-	r = b->ops->remove(b, commit_key(&h->view.repo, &h->pending.commit).s, dl);
-	if (r == 0)
-		refs_forget_commit(h->view.store->refs, &h->view.repo, &h->pending.commit);
-	return set(h, &p);
+	r = set(h, &p);
+	return r < 0 ? r : table_sync(h->heads->table);
 }
 
 int pending_finish(struct head *h, struct span object, struct access *acc)
@@ -123,7 +120,7 @@ int pending_finish(struct head *h, struct span object, struct access *acc)
 	if (p->name[0])
 		r = refs_create_name(refs, &h->view.repo, p->name, &p->commit, &acc->deadline);
 	if (r == -EEXIST)
-		return withdraw(h, &acc->deadline) ?: -EEXIST;
+		return withdraw(h) ?: -EEXIST;
 	return r < 0 ? r : head_land(h, &p->commit, object, acc);
 }
 
