@@ -236,17 +236,27 @@ int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct ac
 		   struct commit_result *ret)
 {
 	struct head *h = head_of(head);
+	_cleanup_free_ char *branch = NULL;
 	struct joined x = { 0 };
 	struct joining j;
-	int r = 0;
+	struct oid fork;
+	int r;
 
 	*ret = (struct commit_result){ 0 };
-	WITH_LOCK(&h->commit_lock);
-
+	pthread_mutex_lock(&h->commit_lock);
 	say(h, ret);
-	if (h->pending.state != PENDING_LANDED)
-		return 0;
 	j = joining_of(h, MERGE_PREFER_NEITHER, acc);
+	fork = h->pending.fork;
+	branch = strdup(h->branch_name);
+	r = h->pending.state == PENDING_LANDED;
+	pthread_mutex_unlock(&h->commit_lock);
+	if (!r)
+		return 0;
+	if (!branch)
+		return -ENOMEM;
+	/* Whoever is told may take his time. */
+	j.branch = branch;
+	j.base = j.base ? &fork : NULL;
 	r = join_conflicts(&j, fn, ctx, &x);
 	ret->tip = x.tip;
 	ret->conflicts = x.conflicts;
