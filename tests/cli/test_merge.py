@@ -327,3 +327,29 @@ def test_a_linked_file_removed_here_conflicts_if_bases_do_not_agree_on_what_it_w
     said = shell.run("merge", "--json", "side", "--into", main)
     assert said.code == 3
     assert said.json()["names"] == [{"conflict": "we-deleted", "path": n} for n in "pq"]
+
+
+def test_sync_goes_on_where_another_machine_has_removed_a_branch(shell, two):
+    a, b = two
+    (a.head / "f").write_text("1")
+    a.commit()
+    os.mkdir(a / "R/try")
+    os.listdir(b / "R/try")
+    os.listdir(b.head)
+    os.rmdir(a / "R/try")
+    (a.head / "f").write_text("2")
+    tip = a.commit()
+    lines = shell.json("sync", "--json", b.path)
+    assert [(x["branch"], x["base"]) for x in lines] == [("main", tip)]
+
+
+def test_sync_finds_a_branch_that_another_machine_has_renamed(shell, two):
+    a, b = two
+    (a.head / "f").write_text("1")
+    a.commit()
+    os.mkdir(a / "R/try")
+    (b / "R/try/g").write_text("b's")
+    os.rename(a / "R/try", a / "R/tried")
+    lines = shell.json("sync", "--json", b.path)
+    assert "tried" in [x["branch"] for x in lines]
+    assert (b / "R/tried/g").read_text() == "b's"
