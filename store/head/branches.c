@@ -48,6 +48,52 @@ int head_use_name(struct head *h, const char *name)
 	return r;
 }
 
+/* Looking for a branch by its identity. */
+struct search {
+	struct head *head;
+	struct refs_wait *wait;
+	bool found;
+};
+
+static int try_name(const char *name, void *ctx)
+{
+	struct search *s = ctx;
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct etag tag;
+	int r = refs_get(s->head->view.store->refs, &s->head->view.repo, REF_BRANCH, name, s->wait,
+			 &ref, &tag);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!id128_equal(&ref.branch, &s->head->branch))
+		return 0;
+	s->found = true;
+	r = head_use_name(s->head, name);
+	return r < 0 ? r : 1;
+}
+
+int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret)
+{
+	struct search s = { .head = h, .wait = w };
+	struct refs *refs = h->view.store->refs;
+	struct etag tag;
+	int r;
+
+	r = refs_get(refs, &h->view.repo, REF_BRANCH, h->branch_name, w, ret, &tag);
+	if (r == 0 && id128_equal(&ret->branch, &h->branch))
+		return 0;
+	if (r == 0)
+		ref_release(ret);
+	else if (r != -ENOENT)
+		return r;
+	r = refs_list(refs, &h->view.repo, REF_BRANCH, w, try_name, &s);
+	if (r < 0)
+		return r;
+	if (!s.found)
+		return -ENOENT;
+	return refs_get(refs, &h->view.repo, REF_BRANCH, h->branch_name, w, ret, &tag);
+}
+
 static bool has_name(struct head *h, const char *name)
 {
 	WITH_LOCK(&h->view.lock);

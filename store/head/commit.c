@@ -167,54 +167,6 @@ static int commit_frozen(struct head *h, const struct commit_request *req, struc
 				h->view.repo_name, h->branch_name);
 }
 
-/* Looking for a branch by its identity. */
-struct search {
-	struct head *head;
-	struct refs_wait *wait;
-	bool found;
-};
-
-static int try_name(const char *name, void *ctx)
-{
-	struct search *s = ctx;
-	_cleanup_ref_ struct ref ref = { 0 };
-	struct etag tag;
-	int r = refs_get(s->head->view.store->refs, &s->head->view.repo, REF_BRANCH, name, s->wait,
-			 &ref, &tag);
-
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	if (!id128_equal(&ref.branch, &s->head->branch))
-		return 0;
-	s->found = true;
-	r = head_use_name(s->head, name);
-	return r < 0 ? r : 1;
-}
-
-int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret)
-{
-	struct search s = { .head = h, .wait = w };
-	struct refs *refs = h->view.store->refs;
-	struct etag tag;
-	int r;
-
-	r = refs_get(refs, &h->view.repo, REF_BRANCH, h->branch_name, w, ret, &tag);
-	if (r == 0 && id128_equal(&ret->branch, &h->branch))
-		return 0;
-	if (r < 0 && r != -ENOENT)
-		return r;
-	r = refs_list(refs, &h->view.repo, REF_BRANCH, w, try_name, &s);
-	if (r < 0)
-		return r;
-	if (!s.found)
-		return log_fail(-ENOENT,
-				"%s/%s: the branch was removed; what is uncommitted stays here, to "
-				"be copied elsewhere",
-				h->view.repo_name, h->branch_name);
-	ref_release(ret);
-	return refs_get(refs, &h->view.repo, REF_BRANCH, h->branch_name, w, ret, &tag);
-}
-
 /* Is the name free, and the branch still there? */
 static int check_refs(struct head *h, const struct commit_request *req, struct access *acc)
 {
@@ -225,6 +177,11 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	int r;
 
 	r = head_find_branch(h, &w, &tip);
+	if (r == -ENOENT)
+		return log_fail(r,
+				"%s/%s: the branch was removed; what is uncommitted stays here, to "
+				"be copied elsewhere",
+				h->view.repo_name, h->branch_name);
 	if (r < 0 || !req->name)
 		return r;
 	if (!object_name_is_valid(req->name))

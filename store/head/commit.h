@@ -55,12 +55,12 @@ void pending_answered(struct head *h);
 
 enum head_standing head_standing(const struct head *h);
 
-/* The branch as it is now, under another name if another mount has renamed it; another branch of
- * that name is none of ours. 0, -ENOENT (said), or the errors of refs_get(). */
-int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret);
-
 /* The branch has another name now; with commit_lock held. */
 int head_use_name(struct head *h, const char *name);
+
+/* The branch as it is, under another name if another mount has renamed it. 0; -ENOENT: it was
+ * removed, whatever may have its name now; or the errors of refs_get(). */
+int head_find_branch(struct head *h, struct refs_wait *w, struct ref *ret);
 
 /* For head_land() after a restart: what of the top has a record in a frozen layer. */
 int note_all_lifted(struct head *h);

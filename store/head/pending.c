@@ -84,9 +84,10 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 	};
 	int r;
 
+	/* Somebody may have brought that one onto the branch, or will. */
 	if (h->pending.state == PENDING_LANDED) {
 		p.fork = h->pending.fork;
-		p.is_fork_sure = h->pending.is_fork_sure;
+		p.is_fork_sure = false;
 	}
 	snprintf(p.name, sizeof(p.name), "%s", name ? name : "");
 	r = set(h, &p);
@@ -179,6 +180,7 @@ static struct joining joining_of(struct head *h, enum merge_prefer prefer, struc
 		.repo = h->view.repo,
 		.repo_name = h->view.repo_name,
 		.branch = h->branch_name,
+		.identity = &h->branch,
 		.commit = h->view.base.id,
 		.base = h->pending.is_fork_sure ? &h->pending.fork : NULL,
 		.prefer = prefer,
@@ -206,17 +208,55 @@ static void note_failed(struct head *h, int error, const struct joined *x)
 		h->pending.is_fork_sure = false;
 }
 
+static bool is_left_over(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return h->is_left_over;
+}
+
+/* Says so once. */
+static void note_left_over(struct head *h, bool is)
+{
+	WITH_LOCK(&h->view.lock);
+
+	if (is && !h->is_left_over)
+		log_warning("%s/%s: the branch was removed; what was committed to it here is kept, "
+			    "as a commit of the repo",
+			    h->view.repo_name, h->branch_name);
+	h->is_left_over = is;
+}
+
+/* Brings it onto the branch, whatever that is called now. */
+static int join(struct head *h, enum merge_prefer prefer, struct access *acc, struct joined *ret)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct joining j;
+	int r = head_find_branch(h, &w, &ref);
+
+	if (r == -ENOENT) {
+		w.fresh = true;
+		r = head_find_branch(h, &w, &ref);
+	}
+	if (r == 0 || r == -ENOENT)
+		note_left_over(h, r < 0);
+	if (r < 0)
+		return r;
+	j = joining_of(h, prefer, acc);
+	return join_branch(&j, ret);
+}
+
 int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 		 struct commit_result *ret)
 {
-	struct joining j = joining_of(h, prefer, acc);
 	bool was_diverged = h->pending.is_diverged;
 	struct joined x = { 0 };
 	int r;
 
 	if (h->pending.state != PENDING_LANDED)
 		return 0;
-	r = join_branch(&j, &x);
+	r = join(h, prefer, acc, &x);
 	ret->tip = x.tip;
 	ret->conflicts = x.conflicts;
 	if (r == 0)
@@ -227,23 +267,10 @@ int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 			    "mount; the commit is kept, and is not on the branch (see pfs "
 			    "status)",
 			    h->view.repo_name, h->branch_name, (unsigned long long)x.conflicts);
-	else if (r != -ESTALE)
+	else if (r != -ESTALE && !is_left_over(h))
 		log_errno(r, "%s/%s: the commit is kept, but not on the branch yet",
 			  h->view.repo_name, h->branch_name);
 	return r;
-}
-
-/* The same, some time after the commit: the branch may have been renamed or removed. */
-static int join_later(struct head *h, enum merge_prefer prefer, struct access *acc,
-		      struct commit_result *ret)
-{
-	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = acc->deadline };
-	_cleanup_ref_ struct ref ref = { 0 };
-	int r = 0;
-
-	if (h->pending.state == PENDING_LANDED)
-		r = head_find_branch(h, &w, &ref);
-	return r < 0 ? r : pending_join(h, prefer, acc, ret);
 }
 
 static void say(struct head *h, struct commit_result *ret)
@@ -264,7 +291,7 @@ int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
 	pthread_mutex_lock(&h->commit_lock);
 	r = pending_settle(h, acc);
 	if (r == 0)
-		r = join_later(h, prefer, acc, ret);
+		r = pending_join(h, prefer, acc, ret);
 	say(h, ret);
 	pthread_mutex_unlock(&h->commit_lock);
 	if (r == 0)
@@ -276,17 +303,27 @@ int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct ac
 		   struct commit_result *ret)
 {
 	struct head *h = head_of(head);
+	_cleanup_free_ char *branch = NULL;
 	struct joined x = { 0 };
 	struct joining j;
-	int r = 0;
+	struct oid fork;
+	int r;
 
 	*ret = (struct commit_result){ 0 };
-	WITH_LOCK(&h->commit_lock);
-
+	pthread_mutex_lock(&h->commit_lock);
 	say(h, ret);
-	if (h->pending.state != PENDING_LANDED)
-		return 0;
 	j = joining_of(h, MERGE_PREFER_NEITHER, acc);
+	fork = h->pending.fork;
+	branch = strdup(h->branch_name);
+	r = h->pending.state == PENDING_LANDED;
+	pthread_mutex_unlock(&h->commit_lock);
+	if (!r)
+		return 0;
+	if (!branch)
+		return -ENOMEM;
+	/* Whoever is told may take his time. */
+	j.branch = branch;
+	j.base = j.base ? &fork : NULL;
 	r = join_conflicts(&j, fn, ctx, &x);
 	ret->tip = x.tip;
 	ret->conflicts = x.conflicts;
@@ -319,11 +356,10 @@ int head_sync(struct view *head, struct access *acc, struct commit_result *ret)
 	struct head *h = head_of(head);
 	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = acc->deadline };
 	_cleanup_ref_ struct ref ref = { 0 };
-	struct etag tag;
-	int r = 0;
+	int r;
 
 	pthread_mutex_lock(&h->commit_lock);
-	r = refs_get(head->store->refs, &head->repo, REF_BRANCH, h->branch_name, &w, &ref, &tag);
+	r = head_find_branch(h, &w, &ref);
 	pthread_mutex_unlock(&h->commit_lock);
 	if (r < 0)
 		return r;
@@ -348,18 +384,22 @@ int heads_each(struct heads *hs, int (*fn)(struct view *head, void *ctx), void *
 	return r;
 }
 
-/* Has the branch moved since it was found to have diverged, as far as is known? */
+/* As far as is known: has the branch moved since it was found to have diverged; is it back, if it
+ * was found to be gone? */
 static bool is_worth_a_try(struct head *h)
 {
 	_cleanup_ref_ struct ref ref = { 0 };
 	struct refs_wait w = { .may_wait = false };
 	struct etag tag;
+	bool is_gone = is_left_over(h), is_there;
 
-	if (!h->pending.is_diverged)
+	if (!h->pending.is_diverged && !is_gone)
 		return true;
-	return refs_get(h->view.store->refs, &h->view.repo, REF_BRANCH, h->branch_name, &w, &ref,
-			&tag) == 0 &&
-	       !oid_equal(&ref.target, &h->pending.diverged_from);
+	is_there = refs_get(h->view.store->refs, &h->view.repo, REF_BRANCH, h->branch_name, &w,
+			    &ref, &tag) == 0 &&
+		   id128_equal(&ref.branch, &h->branch);
+	return is_there == is_gone ||
+	       (is_there && !oid_equal(&ref.target, &h->pending.diverged_from));
 }
 
 /* True: it is still pending. */
@@ -376,8 +416,9 @@ static bool rejoin(struct head *h, struct access *acc)
 	if (state == PENDING_STORED)
 		r = pending_settle(h, acc);
 	if (r == 0 && h->pending.state == PENDING_LANDED && is_worth_a_try(h))
-		r = join_later(h, MERGE_PREFER_NEITHER, acc, &res);
-	is_pending = h->pending.state == PENDING_STORED || head_standing(h) == HEAD_PENDING;
+		r = pending_join(h, MERGE_PREFER_NEITHER, acc, &res);
+	is_pending = h->pending.state == PENDING_STORED ||
+		     (head_standing(h) == HEAD_PENDING && !is_left_over(h));
 	pthread_mutex_unlock(&h->commit_lock);
 	if (r == 0 && !oid_is_null(&res.tip))
 		head_follow(&h->view, &res.tip, acc);

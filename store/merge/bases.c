@@ -129,23 +129,26 @@ static int load(struct painting *p, const struct oid *id, struct seen **ret)
 static int paint(struct painting *p, const struct oid *id, unsigned marks, uint64_t below)
 {
 	struct seen *s = NULL;
-	int r;
+	bool is_new;
+	int r = 0;
 
 	htab_for_each (n, &p->seen, oid_hash(id))
 		if (oid_equal(&container_of(n, struct seen, node)->id, id))
 			s = container_of(n, struct seen, node);
-	if (s) {
+	is_new = !s;
+	if (is_new)
+		r = load(p, id, &s);
+	if (r < 0)
+		return r;
+	if (s->generation >= below)
+		return log_fail(-EBADMSG, "a commit is not younger than its parent");
+	if (!is_new) {
 		/* Still in the heap: what is above it comes first. */
 		if ((marks & BELOW_RESULT) && !(s->marks & BELOW_RESULT))
 			p->open--;
 		s->marks |= marks;
 		return 0;
 	}
-	r = load(p, id, &s);
-	if (r < 0)
-		return r;
-	if (s->generation >= below)
-		return log_fail(-EBADMSG, "a commit is not younger than its parent");
 	s->marks = marks;
 	r = heap_push(p, s);
 	if (r == 0 && !(marks & BELOW_RESULT))

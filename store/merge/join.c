@@ -133,6 +133,8 @@ static int tip_of(const struct joining *j, bool fresh, struct oid *ret)
 
 	w.fresh = fresh;
 	r = refs_get(j->store->refs, &j->repo, REF_BRANCH, j->branch, &w, &ref, &tag);
+	if (r == 0 && j->identity && !id128_equal(&ref.branch, j->identity))
+		r = -ENOENT;
 	if (r == 0)
 		*ret = ref.target;
 	return r;
@@ -268,6 +270,9 @@ int join_branch(const struct joining *j, struct joined *ret)
 		r = deadline_check(&j->deadline);
 		if (r == 0)
 			r = round_from(j, &tip, ret);
+		/* What is there may be another branch by now. */
+		if (r == 1 && j->identity)
+			r = tip_of(j, false, &tip) ?: 1;
 	}
 	return r;
 }

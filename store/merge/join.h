@@ -18,6 +18,7 @@ struct joining {
 	struct store *store; /* borrowed, as all below */
 	struct id128 repo;
 	const char *repo_name, *branch;
+	const struct id128 *identity; /* the branch's; NULL: of whichever has the name */
 	struct oid commit; /* its object is written */
 	/* A commit that both come from, below which nothing else is common; NULL: it is looked for.
 	 */

@@ -87,12 +87,15 @@ static int look_up(struct merging *m, const struct merge_side *side, const struc
 	return r == -ENOENT ? 0 : r;
 }
 
-/* What all bases say of a link. */
+/* What all bases say of a link. Where they do not agree, its names or its content conflict. */
 static int judge(struct merging *m, const struct id128 *link, const struct merge_entry *a,
 		 const struct merge_entry *b, enum merge_verdict *ret)
 {
 	const struct merge_entry none = { 0 };
-	enum merge_verdict v = 0;
+	enum merge_verdict v = 0, otherwise = MERGE_BOTH_CHANGED;
+
+	if (!a->is_there || !b->is_there)
+		otherwise = a->is_there ? MERGE_THEY_DELETED : MERGE_WE_DELETED;
 
 	for (unsigned i = 0; i < m->o->base_count; i++) {
 		_cleanup_record_ struct record base = { 0 };
@@ -100,7 +103,7 @@ static int judge(struct merging *m, const struct id128 *link, const struct merge
 
 		if (r < 0)
 			return r;
-		v = merging_agree(v, merge_link(&base.entry, a, b), MERGE_BOTH_CHANGED);
+		v = merging_agree(v, merge_link(&base.entry, a, b), otherwise);
 	}
 	*ret = v ? v : merge_link(&none, a, b);
 	return 0;
@@ -237,6 +240,9 @@ int links_replace(struct merging *m, const struct dirent_rec *theirs, const stru
 		while (r == 0 && (r = tree_diff_next(d, &pa, &pb)) > 0) {
 			struct dirent_rec a, b;
 
+			r = deadline_check(&m->o->access->deadline);
+			if (r < 0)
+				return r;
 			if (pa.leaf)
 				node_dirent(pa.leaf, pa.i, &a);
 			if (pb.leaf)
@@ -268,7 +274,9 @@ static int search_names(struct search *s, int (*fn)(struct search *s, const stru
 			struct dirent_rec e;
 
 			node_dirent(tree_leaf(&c), tree_index(&c), &e);
-			r = fn(s, &e);
+			r = deadline_check(&s->m->o->access->deadline);
+			if (r == 0)
+				r = fn(s, &e);
 			if (r == 0)
 				r = tree_next(&c);
 		}
@@ -340,17 +348,40 @@ int links_tell(struct merging *m)
 	return r;
 }
 
-int links_set(struct merging *m, const struct id128 *link, const struct inode *inode)
+/* Was a link made on one side since they parted? Then the other, @side, cannot have it. */
+static int is_fresh(struct merging *m, const struct merge_side *side, const struct id128 *link,
+		    bool *ret)
+{
+	bool is_known = false;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && !is_known && i <= m->o->base_count; i++) {
+		_cleanup_record_ struct record rec = { 0 };
+
+		r = look_up(m, i < m->o->base_count ? &m->o->bases[i] : side, link, &rec);
+		is_known = rec.entry.is_there;
+	}
+	*ret = !is_known;
+	return r;
+}
+
+int links_set(struct merging *m, const struct merge_side *side, const struct id128 *link,
+	      const struct inode *inode)
 {
 	bool has_content = inode->type == FT_REG || inode->type == FT_LNK;
 	struct span list = inode->xattrs.list;
 	struct span inlined = has_content ? inode->content.inlined : span_of(NULL, 0);
 	struct link_note *l;
-	int r = note(m, link, &l);
+	bool may_be;
+	int r = is_fresh(m, side, link, &may_be);
 
+	if (r < 0 || !may_be)
+		return r;
+	r = note(m, link, &l);
 	if (r < 0)
 		return r;
-	buf_clear(&l->bytes);
+	if (l->has_inode)
+		return inode_equal_but_times(&l->inode, inode);
 	buf_put(&l->bytes, list.data, list.len);
 	buf_put(&l->bytes, inlined.data, inlined.len);
 	if (buf_failed(&l->bytes))
@@ -360,7 +391,7 @@ int links_set(struct merging *m, const struct id128 *link, const struct inode *i
 	if (has_content)
 		l->inode.content.inlined = span_of(l->bytes.data + list.len, inlined.len);
 	l->has_inode = true;
-	return 0;
+	return 1;
 }
 
 /* A record as it shall be: @inode and so many names; @their: of what they have. */

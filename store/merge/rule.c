@@ -60,6 +60,12 @@ bool merge_same_entry(const struct merge_entry *a, const struct merge_entry *b)
 	return !a->is_there || a->has_link || inode_equal(&a->inode, &b->inode);
 }
 
+/* Nothing of it has changed but times. */
+static bool is_touched(const struct merge_entry *o, const struct merge_entry *e)
+{
+	return same_link(o, e) && same_value(o, e);
+}
+
 static bool is_dir(const struct merge_entry *e)
 {
 	return e->is_there && !e->has_link && e->inode.type == FT_DIR;
@@ -113,9 +119,11 @@ enum merge_verdict merge_name(const struct merge_entry *o, const struct merge_en
 		return deleted(o, a, MERGE_THEIRS, MERGE_THEY_DELETED);
 	if (is_dir(a) && is_dir(b))
 		return MERGE_DOWN;
-	if (is_dir(a) || is_dir(b))
-		return MERGE_TYPES_DIFFER;
-	return files(o, a, b);
+	if (!is_dir(a) && !is_dir(b))
+		return files(o, a, b);
+	if (is_touched(o, a))
+		return MERGE_THEIRS;
+	return is_touched(o, b) ? MERGE_OURS : MERGE_TYPES_DIFFER;
 }
 
 enum merge_verdict merge_link(const struct merge_entry *o, const struct merge_entry *a,

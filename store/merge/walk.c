@@ -400,12 +400,29 @@ static int go_down(struct walk *w, struct judged *j, const struct name *a, const
 	return r < 0 ? r : push(w, j, a, b, name);
 }
 
+/* One side has changed what the other has made a link: the link is told, if that can be. */
+static int change_link(struct walk *w, struct judged *j, const struct name *a, const struct name *b)
+{
+	const struct merge_options *o = w->m->o;
+	int r = 1;
+
+	if (w->is_probe)
+		return 0;
+	if (j->verdict == MERGE_OURS_IN_THEIR_LINK)
+		r = links_set(w->m, &o->ours, &b->rec.link, &a->entry.inode);
+	else if (j->verdict == MERGE_THEIRS_IN_OUR_LINK)
+		r = links_set(w->m, &o->theirs, &a->rec.link, &b->entry.inode);
+	if (r == 0)
+		j->verdict = MERGE_BOTH_CHANGED;
+	return MIN(r, 0);
+}
+
 static int settle(struct walk *w, struct judged *j, const struct name *a, const struct name *b)
 {
 	struct span name = a->entry.is_there ? a->rec.name : b->rec.name;
-	int r = 0;
+	int r = change_link(w, j, a, b);
 
-	if (merge_is_conflict(j->verdict)) {
+	if (r == 0 && merge_is_conflict(j->verdict)) {
 		r = conflict(w, name, j->verdict);
 		j->verdict = merging_prefer(w->m, j->verdict);
 	}
@@ -415,13 +432,8 @@ static int settle(struct walk *w, struct judged *j, const struct name *a, const 
 	case MERGE_DOWN:
 		return go_down(w, j, a, b, name);
 	case MERGE_OURS:
-		return put_ours(w, a, b);
-	case MERGE_OURS_IN_THEIR_LINK:
-		r = w->is_probe ? 0 : links_set(w->m, &b->rec.link, &a->entry.inode);
-		return r < 0 ? r : keep_theirs(w, b);
 	case MERGE_THEIRS_IN_OUR_LINK:
-		r = w->is_probe ? 0 : links_set(w->m, &a->rec.link, &b->entry.inode);
-		return r < 0 ? r : put_ours(w, a, b);
+		return put_ours(w, a, b);
 	default:
 		return keep_theirs(w, b);
 	}

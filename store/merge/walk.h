@@ -69,8 +69,10 @@ int links_conflict_below(struct merging *m, const struct tree_root *dir,
 int links_replace(struct merging *m, const struct dirent_rec *theirs,
 		  const struct dirent_rec *ours);
 
-/* The file is to be what @inode says. */
-int links_set(struct merging *m, const struct id128 *link, const struct inode *inode);
+/* A link that one side has made is to be what @inode, of the other @side, says of a name of it: 1;
+ * 0 if it cannot: it was made before, or another name has said something else; -errno. */
+int links_set(struct merging *m, const struct merge_side *side, const struct id128 *link,
+	      const struct inode *inode);
 
 /* After the walk: the records that differ from theirs. */
 int links_write(struct merging *m);

@@ -196,15 +196,22 @@ static int answer_synced(struct request *q, struct view *v, const struct commit_
 	return request_answer(q, &a);
 }
 
-static int sync_one(struct view *v, void *ctx)
+static int sync_one(struct view *v, struct request *q)
 {
-	struct request *q = ctx;
 	struct commit_result res;
 	int r = request_check(q);
 
 	if (r == 0)
 		r = head_sync(v, &q->access, &res);
 	return r < 0 ? r : answer_synced(q, v, &res);
+}
+
+/* One of all: that somebody has removed a branch is nothing that the others wait for. */
+static int sync_each(struct view *v, void *ctx)
+{
+	int r = sync_one(v, ctx);
+
+	return r == -ENOENT ? 0 : r;
 }
 
 /*
@@ -224,7 +231,7 @@ int verb_sync(struct request *q)
 	if (!q->service->heads)
 		return log_fail(-EINVAL, "only what is mounted can be synced");
 	if (json_is_null(json_object_get(q->fields, "path")) || !json_object_get(q->fields, "path"))
-		return heads_each(q->service->heads, sync_one, q);
+		return heads_each(q->service->heads, sync_each, q);
 	r = address_find(q, "path", &p);
 	if (r == 0 && !p.is_branch)
 		return 0;

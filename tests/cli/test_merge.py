@@ -282,3 +282,93 @@ def test_a_branch_made_anew_under_an_old_name_gets_nothing_of_the_old_one(shell,
     time.sleep(2)
     assert sorted(os.listdir(a / "R/side")) == ["f"] and (a / "R/side/f").read_text() == "base"
     assert (b / "R/kept/g").read_text() == "b's"
+
+
+def parted(shell, machine, files):
+    """The repo's branches main and side, parted at a commit of these files."""
+    for name, text in files.items():
+        (machine.head / name).write_text(text)
+    machine.commit()
+    os.mkdir(machine / "R/side")
+    return machine.head, machine / "R/side"
+
+
+def test_two_files_changed_here_and_made_one_there_conflict(shell, two):
+    main, side = parted(shell, two[0], {"f": "same", "g": "same"})
+    os.unlink(main / "g")
+    os.link(main / "f", main / "g")
+    (side / "f").write_text("f's")
+    (side / "g").write_text("g's")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "both-changed", "path": "g"}]
+    shell.ok("merge", "--ours", "side", "--into", main)
+    assert (main / "f").read_text() == "f's" and (main / "g").read_text() == "g's"
+    assert os.stat(main / "f").st_nlink == os.stat(main / "g").st_nlink == 1
+
+
+def test_a_file_changed_here_and_replaced_by_a_link_there_changes_nothing_else(shell, two):
+    main, side = parted(shell, two[0], {"f": "same", "p": "same"})
+    os.link(main / "p", main / "q")
+    shell.ok("commit", main)
+    shell.ok("merge", "main", "--into", side)
+    os.unlink(main / "f")
+    os.link(main / "p", main / "f")
+    (side / "f").write_text("f's")
+    (side / "p").write_text("p's")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "both-changed", "path": "f"}]
+    shell.ok("merge", "--ours", "side", "--into", main)
+    assert [(main / n).read_text() for n in "fpq"] == ["f's", "p's", "p's"]
+
+
+def test_a_linked_file_removed_here_conflicts_if_bases_do_not_agree_on_what_it_was(shell, two):
+    main, side = parted(shell, two[0], {"p": "0"})
+    os.link(main / "p", main / "q")
+    shell.ok("commit", main)
+    shell.ok("merge", "main", "--into", side)
+    (main / "p").write_text("1")
+    (side / "p").write_text("2")
+    m, s = shell.ok("commit", main), shell.ok("commit", side)
+    shell.ok("merge", "--ours", s, "--into", main)
+    shell.ok("merge", "--theirs", m, "--into", side)
+    assert (main / "p").read_text() == (side / "p").read_text() == "2"
+    os.unlink(side / "p")
+    os.unlink(side / "q")
+    (main / "x").write_text("x")
+    shell.ok("commit", main)
+    shell.ok("commit", side)
+    said = shell.run("merge", "--json", "side", "--into", main)
+    assert said.code == 3
+    assert said.json()["names"] == [{"conflict": "we-deleted", "path": n} for n in "pq"]
+
+
+def test_sync_goes_on_where_another_machine_has_removed_a_branch(shell, two):
+    a, b = two
+    (a.head / "f").write_text("1")
+    a.commit()
+    os.mkdir(a / "R/try")
+    os.listdir(b / "R/try")
+    os.listdir(b.head)
+    os.rmdir(a / "R/try")
+    (a.head / "f").write_text("2")
+    tip = a.commit()
+    lines = shell.json("sync", "--json", b.path)
+    assert [(x["branch"], x["base"]) for x in lines] == [("main", tip)]
+
+
+def test_sync_finds_a_branch_that_another_machine_has_renamed(shell, two):
+    a, b = two
+    (a.head / "f").write_text("1")
+    a.commit()
+    os.mkdir(a / "R/try")
+    (b / "R/try/g").write_text("b's")
+    os.rename(a / "R/try", a / "R/tried")
+    lines = shell.json("sync", "--json", b.path)
+    assert "tried" in [x["branch"] for x in lines]
+    assert (b / "R/tried/g").read_text() == "b's"

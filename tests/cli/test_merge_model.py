@@ -210,16 +210,20 @@ class Merge:
         if lo == la:
             if vo == va or va == vb:
                 return theirs
-            if vo == vb:
-                self.changed[lb] = va
+            if vo == vb and self.may_become(lb, va, self.a):
                 return theirs
         elif lo == lb:
             if vo == vb or va == vb:
                 return ours
-            if vo == va:
-                self.changed[la] = vb
+            if vo == va and self.may_become(la, vb, self.b):
                 return ours
         return self.take(path, both, ours, theirs)
+
+    def may_become(self, link, value, side):
+        """A link that the other side made is what one of its names was changed to, once."""
+        if self.record(self.o, link) or self.record(side, link):
+            return False
+        return self.changed.setdefault(link, value) == value
 
     def directory(self, path, eo, ea, eb):
         trees = [e[2] if e and e[0] == "d" else {} for e in (eo, ea, eb)]

@@ -92,6 +92,8 @@ static void names_merge_by_the_table(void **state)
 		{ "f1", "-", "f1'", MERGE_OURS },
 		{ "f1", "-", "f2", MERGE_WE_DELETED },
 		{ "f1", "d1", "f2", MERGE_TYPES_DIFFER },
+		{ "f1", "f1'", "d2", MERGE_THEIRS },
+		{ "d1", "d1'", "f2", MERGE_THEIRS },
 		{ "d1", "d2", "f2", MERGE_TYPES_DIFFER },
 		{ "-", "d2", "f2", MERGE_TYPES_DIFFER },
 		{ "d1", "d2", "d3", MERGE_DOWN },
