@@ -113,7 +113,7 @@ static int land_on_base(struct head *h, const struct commit_request *req, struct
 	int r = 0;
 
 	if (req->name)
-		r = refs_create_name(refs, &h->view.repo, req->name, &id, &acc->deadline);
+		r = refs_claim_name(refs, &h->view.repo, req->name, &id, &acc->deadline);
 	if (r == 0)
 		r = refs_commit(refs, &h->view.repo, &id, &w, &object);
 	return r < 0 ? r : head_land(h, &id, buf_span(&object), acc);
@@ -235,8 +235,8 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 
 static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
-	return req->name ? refs_create_name(h->view.store->refs, &h->view.repo, req->name,
-					    &h->view.base.id, &acc->deadline)
+	return req->name ? refs_claim_name(h->view.store->refs, &h->view.repo, req->name,
+					   &h->view.base.id, &acc->deadline)
 			 : 0;
 }
 
@@ -249,6 +249,12 @@ static bool is_asked_again(struct head *h, const struct commit_request *req)
 	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
 	       strcmp(p->name, req->name) == 0 && oid_equal(&p->commit, &h->view.base.id) &&
 	       !is_uncommitted(h);
+}
+
+static int name_again(struct head *h, const struct commit_request *req, struct access *acc)
+{
+	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, &h->view.base.id,
+				&acc->deadline);
 }
 
 /* The snapshot, as far as the head's base. */
@@ -283,7 +289,7 @@ static int commit_locked(struct head *h, const struct commit_request *req, struc
 	if (r < 0)
 		return r;
 	ret->is_new = is_asked_again(h, req);
-	r = ret->is_new ? name_base(h, req, acc) : snapshot(h, req, acc, &ret->is_new);
+	r = ret->is_new ? name_again(h, req, acc) : snapshot(h, req, acc, &ret->is_new);
 	if (r < 0)
 		return r;
 	/* It stands, whatever comes of it now. */

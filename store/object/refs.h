@@ -112,6 +112,9 @@ int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *fro
 /* Nothing happens, and 0, when the name says that already. */
 int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct oid *target, const struct deadline *dl);
+/* As refs_create_name(), but of several who give a name to one commit all but one get -EEXIST. */
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl);
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct deadline *dl);
 

@@ -8,7 +8,8 @@
  */
 #include "object/refs_parts.h"
 
-int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
+/* 1: it is there already, and says that. */
+static int make_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct oid *target, const struct deadline *dl)
 {
 	_cleanup_ref_ struct ref next = { .kind = REF_NAME, .state = REF_LIVE };
@@ -29,13 +30,27 @@ int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 		return e < 0 ? e : -EEXIST;
 	e = refs_place(r, repo, name, &next, dl, &now);
 	if (e == -EEXIST && oid_equal(&now->ref.target, target))
-		return 0;
+		return 1;
 	if (e < 0)
 		return e;
 	e = refs_is_taken(r, REF_BRANCH, repo, name, dl);
 	if (e <= 0)
 		return e;
 	return refs_withdraw(r, repo, name, &next, dl) ?: -EEXIST;
+}
+
+int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
+		     const struct oid *target, const struct deadline *dl)
+{
+	return MIN(make_name(r, repo, name, target, dl), 0);
+}
+
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl)
+{
+	int e = make_name(r, repo, name, target, dl);
+
+	return e > 0 ? -EEXIST : e;
 }
 
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
