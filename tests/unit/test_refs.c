@@ -325,6 +325,29 @@ static void a_listing_kept_by_a_process_that_was_killed_has_what_it_made(void **
 	fault_backend_clear(w->backend);
 }
 
+/* That there is no branch of that name was known to the former process alone. */
+static void a_new_process_finds_a_name_that_was_known_without_the_store(void **state)
+{
+	struct world *w = *state;
+	struct oid c = commit_make(w, NULL, NULL);
+	struct resolved to;
+
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "n", &c, NULL));
+	fault_add(w, (struct fault){ .op = FAULT_GET_ALL, .kind = FAULT_FAIL, .error = -EIO });
+	machine_restart(w->backend, &w->here);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "n", &KNOWN, &to));
+	assert_true(oid_equal(&to.commit, &c) && !to.is_branch);
+	assert_int_equal(refs_resolve(w->here.refs, &w->repo, "n", &FRESH, &to), -EIO);
+	assert_int_equal(refs_resolve(w->here.refs, &w->repo, "m", &KNOWN, &to), -EIO);
+	fault_backend_clear(w->backend);
+	/* A store that hangs is not waited for. */
+	fault_add(w, (struct fault){ .op = FAULT_GET_ALL, .kind = FAULT_DELAY, .delay_ms = 60000 });
+	machine_restart(w->backend, &w->here);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "n", &KNOWN, &to));
+	assert_true(oid_equal(&to.commit, &c) && !to.is_branch);
+	fault_backend_clear(w->backend);
+}
+
 static int count_names(const char *name, void *ctx)
 {
 	unsigned *n = ctx;
@@ -723,6 +746,7 @@ int main(void)
 		BOTH(a_new_process_starts_without_the_store),
 		BOTH(a_new_process_knows_what_the_former_one_made),
 		BOTH(a_listing_kept_by_a_process_that_was_killed_has_what_it_made),
+		BOTH(a_new_process_finds_a_name_that_was_known_without_the_store),
 		BOTH(a_long_listing_is_kept_at_the_end_and_never_without_what_was_made),
 		BOTH(a_commit_that_came_with_its_branch_is_not_fetched),
 		BOTH(a_damaged_ref_is_refused_and_the_old_one_stays_known),
