@@ -269,3 +269,321 @@ def test_who_has_something_open_keeps_it_while_the_head_moves(lan):
     assert (there / "stays/newer").read_text() == "newer"
     for f in (fd, path, *dirs.values()):
         os.close(f)
+
+
+def retried(fn, seconds=90):
+    """Until it succeeds; what was asked for may be there from an earlier try."""
+    def attempt():
+        try:
+            fn()
+        except FileExistsError:
+            pass
+        return True
+
+    assert becomes(attempt, True, seconds)
+
+
+def timed(fn):
+    start = time.monotonic()
+    fn()
+    return time.monotonic() - start
+
+
+def is_quick(m, head):
+    """All that is local is, and so is what a look around needs."""
+    taken = {what: timed(fn) for what, fn in (
+        ("statvfs", lambda: os.statvfs(m.path)), ("ls /pfs", lambda: os.listdir(m.path)),
+        ("ls /pfs/R", lambda: os.listdir(m / "R")), ("ls head", lambda: os.listdir(head)),
+        ("stat", lambda: [os.stat(head / name) for name in os.listdir(head)[:50]]))}
+    print({what: f"{seconds * 1000:.1f} ms" for what, seconds in taken.items()})
+    # A listing of a repo waits for branches and names a moment each.
+    return max(taken.values()) < 0.3 or PATIENCE > 1
+
+
+@pytest.mark.parametrize("how", ["cable", "restart", "freeze"])
+def test_a_big_commit_is_cut_in_the_middle_and_made(lan, how):
+    a, b = lan(2)
+    head = b / "R/main"
+    net = lan.network
+    os.listdir(b / "R")
+    big = os.urandom(96 << 20)
+    (head / "big").write_bytes(big)
+    for i in range(300):
+        (head / f"small{i:03}").write_text(str(i))
+    (a / "R/main/other").write_text("other")
+    a.ok("commit", a / "R/main")
+    maker = threading.Thread(target=b.run, args=("commit", "-n", "cut", head))
+    maker.start()
+    time.sleep(0.3)
+    break_it, mend_it = {"cable": (b.plug_out, b.plug_in),
+                         "restart": (net.server_stop, net.server_start),
+                         "freeze": (net.server_freeze, net.server_thaw)}[how]
+    break_it()
+    (head / "meanwhile").write_text("meanwhile")
+    for _ in range(5):
+        assert is_quick(b, head)
+        time.sleep(0.3)
+    mend_it()
+    maker.join()
+    retried(lambda: os.mkdir(b / "R/commits/cut"))
+    assert (b / "R/cut/big").read_bytes() == big
+    assert "meanwhile" not in os.listdir(b / "R/cut")
+    assert (head / "meanwhile").read_text() == "meanwhile"
+    retried(lambda: settle((a, b)))
+    assert content(a / "R/main") == content(head)
+    assert len(os.listdir(head)) == 303
+    assert b.memory() < 320 or PATIENCE > 1
+
+
+def test_the_disk_budget_is_spent_while_the_server_is_away(lan):
+    (m,) = lan(1, options="disk=64M")
+    head = m / "R/main"
+    (head / "old").write_bytes(b"o" * 3_000_000)
+    m.ok("commit", head)
+    os.listdir(m / "R")
+    lan.network.server_stop()
+    written = {}
+    with pytest.raises(OSError) as error:
+        for n in range(100):
+            written[f"f{n}"] = os.urandom(1 << 20)
+            (head / f"f{n}").write_bytes(written[f"f{n}"])
+    assert error.value.errno == errno.ENOSPC
+    assert len(written) > 30
+    last = f"f{len(written) - 1}"
+    del written[last]
+    os.unlink(head / last)
+    assert {k: v for k, v in content(head).items() if k != "old"} == written
+    # The commit fails for the server, not for space, and keeps all.
+    with pytest.raises(OSError) as error:
+        os.mkdir(m / "R/commits/away")
+    assert error.value.errno == errno.EIO
+    for n in range(10):
+        os.unlink(head / f"f{n}")
+        del written[f"f{n}"]
+    os.truncate(head / "f10", 5)
+    written["f10"] = written["f10"][:5]
+    os.rename(head / "f11", head / "g11")
+    written["g11"] = written.pop("f11")
+    assert is_quick(m, head)
+    lan.network.server_start()
+    retried(lambda: os.mkdir(m / "R/commits/back"))
+    written["old"] = b"o" * 3_000_000
+    assert content(head) == written
+    assert content(m / "R/back") == written
+    # There is room again.
+    for n in range(40):
+        (head / f"new{n}").write_bytes(os.urandom(1 << 20))
+    m.ok("commit", head)
+
+
+def test_what_is_removed_while_the_server_is_away_makes_room(lan):
+    (m,) = lan(1, options="disk=64M")
+    head = m / "R/main"
+    lan.network.server_stop()
+    for _ in range(5):
+        with pytest.raises(OSError) as error:
+            for n in range(100):
+                (head / f"f{n}").write_bytes(os.urandom(1 << 20))
+        assert error.value.errno == errno.ENOSPC
+        assert len(os.listdir(head)) > 30
+        for name in os.listdir(head):
+            os.unlink(head / name)
+    lan.network.server_start()
+
+
+def test_unmounting_and_mounting_need_no_server(lan):
+    (m,) = lan(1)
+    head = m / "R/main"
+    (head / "f").write_text("committed")
+    m.ok("commit", "-n", "first", head)
+    assert (m / "R/first/f").read_text() == "committed"
+    (head / "g").write_text("uncommitted")
+    os.listdir(m / "R")
+    for break_it, mend_it in ((m.plug_out, m.plug_in),
+                              (lan.network.server_freeze, lan.network.server_thaw)):
+        break_it()
+        assert timed(m.umount) < 15 * PATIENCE
+        assert timed(m.mount) < 15 * PATIENCE
+        assert os.listdir(m.path) == ["R"]
+        assert sorted(os.listdir(m / "R")) == ["commits", "first", "main"]
+        assert (head / "f").read_text() == "committed"
+        assert (head / "g").read_text() == "uncommitted"
+        assert (m / "R/first/f").read_text() == "committed"
+        (head / "h").write_text("new")
+        assert is_quick(m, head)
+        mend_it()
+    retried(lambda: m.ok("commit", head))
+
+
+WAITING = {
+    "commit": lambda m: ("commit", m / "R/main"),
+    "commit-named": lambda m: ("commit", "-n", "n", m / "R/main"),
+    "log": lambda m: ("log", m / "R/main"),
+    "log-of": lambda m: ("log", m / "R/main/d/f"),
+    "show": lambda m: ("show", m / "R/first"),
+    "diff": lambda m: ("diff", m / "R/first", m / "R/second"),
+    "merge": lambda m: ("merge", "--into", m / "R/main", "other"),
+    "sync": lambda m: ("sync", m / "R/main"),
+    "sync-all": lambda m: ("sync", m.path),
+    "status": lambda m: ("status", m / "R/main"),
+    "branch": lambda m: ("branch", "create", m / "R/new"),
+    "repo": lambda m: ("repo", "create", "new"),
+    "restore": lambda m: ("restore", m / "R/first/d", m / "R/main/d"),
+    "warm": lambda m: ("cache", "warm", m / "R/main"),
+    "export": lambda m: ("export", m / "R/second", m.home / "out"),
+    "import": lambda m: ("import", "/etc/default", "R/main/in"),
+    "push": lambda m: ("push", m.home / "there", "R"),
+    "pull": lambda m: ("pull", m.network.store("q"), "R"),
+    "doctor": lambda m: ("doctor", m.path),
+    "fresh-log": lambda m: ("log", "--store", m.network.store(), "R/main"),
+    "fresh-mount": lambda m: ("mount", "-o", f"state={m.home}/other", m.network.store(),
+                              m.home / "elsewhere"),
+    "init": lambda m: ("init", m.network.store("r")),
+}
+
+
+def test_ctrl_c_ends_every_command_that_waits(lan):
+    a, b = lan(2)
+    for name in "first", "second":
+        os.makedirs(a / "R/main/d", exist_ok=True)
+        (a / "R/main/d/f").write_bytes(os.urandom(500_000))
+        a.ok("commit", "-n", name, a / "R/main")
+    a.ok("branch", "create", a / "R/other")
+    (a / "R/other/x").write_text("x")
+    a.ok("commit", a / "R/other")
+    b.ok("sync", b / "R/main")
+    assert becomes(lambda: sorted(os.listdir(b / "R")),
+                   ["commits", "first", "main", "other", "second"])
+    (b / "R/main/uncommitted").write_text("1")
+    b.ok("init", b.home / "there")
+    a.ok("init", a.network.store("q"))
+    os.mkdir(b.home / "elsewhere")
+    lan.network.server_freeze()
+    environment = dict(b.environment, HOME=str(b.home))
+
+    def start(words):
+        return subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{b.ns}", PFS, *map(str, words)], cwd=b.path / "R/main",
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    running = {what: start(words(b)) for what, words in WAITING.items()}
+    time.sleep(1.5)
+    waiting = [what for what, p in running.items() if p.poll() is None]
+    begin = time.monotonic()
+    for p in running.values():
+        if p.poll() is None:
+            p.send_signal(signal.SIGINT)
+    slow = {}
+    for what, p in running.items():
+        try:
+            p.wait(timeout=max(0.1, begin + 2 * PATIENCE - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            slow[what] = None
+    for what in slow:
+        running[what].wait(timeout=120)
+        slow[what] = time.monotonic() - begin
+    said = {what: (p.returncode, p.communicate()) for what, p in running.items()}
+    lan.network.server_thaw()
+    print("waited:", waiting)
+    for what, x in said.items():
+        print(what, x)
+    assert slow == {}
+    assert {"commit", "sync", "merge"} <= set(waiting)
+    assert all(said[what][0] != 0 for what in waiting)
+    retried(lambda: b.ok("commit", b / "R/main"))
+
+
+def test_keys_are_exchanged_while_it_is_mounted(network):
+    m = network.machine()
+    keys = m.home / "keys"
+
+    def write(secret):
+        new = m.home / "keys.new"
+        new.touch(mode=0o600)
+        new.write_text(f"[default]\naws_access_key_id = {KEYS['AWS_ACCESS_KEY_ID']}\n"
+                       f"aws_secret_access_key = {secret}\n")
+        os.rename(new, keys)
+
+    for key in KEYS:
+        del m.environment[key]
+    write(KEYS["AWS_SECRET_ACCESS_KEY"])
+    m.store = f"{network.store()}&credentials={keys}"
+    m.ok("init", m.store)
+    m.mount(m.store)
+    os.mkdir(m / "R")
+    (m / "R/main/f").write_text("1")
+    os.mkdir(m / "R/commits/before")
+    before = KEYS["AWS_SECRET_ACCESS_KEY"]
+    network.server_stop()
+    KEYS["AWS_SECRET_ACCESS_KEY"] = "another-secret"
+    try:
+        network.server_start()
+    finally:
+        KEYS["AWS_SECRET_ACCESS_KEY"] = before
+    (m / "R/main/f").write_text("2")
+    start = time.monotonic()
+    with pytest.raises(OSError) as error:
+        os.mkdir(m / "R/commits/refused")
+    assert error.value.errno in (errno.EIO, errno.EACCES)
+    assert time.monotonic() - start < 15 * PATIENCE
+    assert (m / "R/before/f").read_text() == "1"
+    write("another-secret")
+    retried(lambda: os.mkdir(m / "R/commits/after"))
+    assert (m / "R/after/f").read_text() == "2"
+
+
+def test_machines_whose_clocks_differ_share_a_store(lan):
+    machines = lan(3)
+    for m, offset in zip(machines[1:], ("+40m", "-40m")):
+        m.umount()
+        m.environment.update(LD_PRELOAD="/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+                             FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        m.mount()
+
+    def work(i, m):
+        def run():
+            for n in range(5):
+                (m / f"R/main/m{i}-{n}").write_text(f"{i} {n}")
+                os.mkdir(m / f"R/commits/m{i}-{n}")
+        return run
+
+    assert together(*(work(i, m) for i, m in enumerate(machines))) == [None] * 3
+    settle(machines)
+    wanted = {f"m{i}-{n}": f"{i} {n}".encode() for i in range(3) for n in range(5)}
+    for m in machines:
+        assert content(m / "R/main") == wanted
+    names = [n for c in machines[0].json("log", machines[0] / "R/main") for n in c["names"]]
+    assert sorted(names) == sorted(wanted)
+
+
+def test_many_repos_and_branches_are_seen_everywhere(lan):
+    a, b = lan(2)
+    count = 200 if LONG else 60
+    for i in range(count):
+        os.mkdir(a / f"r{i:03}")
+    results = together(*(lambda i=i, m=m: os.mkdir(m / f"R/b{i}-{m.name}")
+                         for i in range(30) for m in (a, b)))
+    assert results == [None] * 60
+    repos = sorted([f"r{i:03}" for i in range(count)] + ["R"])
+    branches = sorted(f"b{i}-{m.name}" for i in range(30) for m in (a, b))
+    for m in a, b:
+        assert becomes(lambda m=m: sorted(os.listdir(m.path)), repos, 10)
+        assert becomes(lambda m=m: sorted(os.listdir(m / "R")),
+                       sorted(branches + ["commits", "main"]), 10)
+    for i in range(0, count, 10):
+        (b / f"r{i:03}/main/f").write_text(str(i))
+    assert timed(lambda: [os.mkdir(b / f"r{i:03}/commits/c") for i in range(0, count, 10)]) \
+        < 60 * PATIENCE
+    assert becomes(lambda: [(a / f"r{i:03}/c/f").read_text() for i in range(0, count, 10)],
+                   [str(i) for i in range(0, count, 10)], 10)
+    assert timed(lambda: [os.stat(a / r / "main") for r in repos]) < 10 * PATIENCE
+    for m in a, b:
+        for r in repos:
+            os.listdir(m / r)
+    lan.network.server_freeze()
+    for m in a, b:
+        assert timed(lambda m=m: [os.listdir(m / r) for r in repos]) < 10 * PATIENCE
+        assert timed(lambda m=m: os.listdir(m.path)) < 0.1 * PATIENCE
+    lan.network.server_thaw()
+    for m in a, b:
+        assert m.memory() < 320 or PATIENCE > 1
