@@ -192,8 +192,8 @@ static struct fact *add(struct facts *k, enum finding_kind kind, const char *key
 	return f;
 }
 
-/* Has the index keep a pinned listing as it is now; if it is large and @is_to_wait, none for the time
- * being. Called with no lock held. */
+/* Has the index keep a pinned listing as it is now; if it is large and @is_to_wait, none for the
+ * time being. Called with no lock held. */
 static void keep_list(struct fact *f, bool is_to_wait)
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
