@@ -5,6 +5,7 @@ import errno
 import mmap
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -587,3 +588,31 @@ def test_many_repos_and_branches_are_seen_everywhere(lan):
     lan.network.server_thaw()
     for m in a, b:
         assert m.memory() < 320 or PATIENCE > 1
+
+
+def test_what_is_uncommitted_in_a_branch_that_others_remove_or_make_anew_is_kept(lan):
+    a, b = lan(2)
+    (a / "R/main/f").write_text("1")
+    settle((a, b))
+    for name in "gone", "anew":
+        os.mkdir(a / f"R/{name}")
+        assert becomes(lambda name=name: (b / f"R/{name}/f").read_text(), "1")
+        (b / f"R/{name}/mine").write_text(name)
+        os.rmdir(a / f"R/{name}")
+    os.mkdir(a / "R/anew")
+    (a / "R/anew/theirs").write_text("theirs")
+    a.ok("commit", a / "R/anew")
+    for remounted in (False, True):
+        if remounted:
+            b.umount()
+            b.mount()
+        assert becomes(lambda: sorted(os.listdir(b / "R/anew")), ["f", "theirs"])
+        assert (b / "R/gone/mine").read_text() == "gone"
+        (left,) = re.findall(r"anew\.left-[0-9a-f]{8}", b.log())[:1]
+        assert sorted(os.listdir(b / f"R/{left}")) == ["f", "mine"]
+        assert (b / f"R/{left}/mine").read_text() == "anew"
+        assert b.run("commit", b / f"R/{left}").code == 1
+        b.ok("sync", b.path)
+    (b / "R/anew/mine").write_text((b / f"R/{left}/mine").read_text())
+    settle((a, b), "R/anew")
+    assert sorted(os.listdir(a / "R/anew")) == ["f", "mine", "theirs"]
