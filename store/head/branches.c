@@ -4,11 +4,13 @@
  *
  * A head belongs to a branch by the branch's identity; the name is only what it is called by.
  */
+#include <stdio.h>
+
 #include "base/log.h"
 #include "head/commit.h"
 #include "head/overlay.h"
 
-static struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch)
+struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch)
 {
 	WITH_LOCK(&hs->lock);
 
@@ -125,23 +127,46 @@ int heads_rename(struct heads *hs, const struct id128 *repo, const char *from, c
 	return r < 0 ? r : head_use_name(h, to);
 }
 
-int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch, struct view **ret)
+int get_left_over(struct head *h, struct view **ret)
 {
-	struct head *h = find_by_name(hs, repo, branch);
-
-	if (!h)
-		return -ENOENT;
 	WITH_LOCK(&h->view.lock);
 
-	if (!is_uncommitted(h) || !h->view.base.root.type)
+	if (!is_uncommitted(h))
 		return -ENOENT;
 	if (!h->is_left_over)
 		log_warning("%s/%s: another mount has removed the branch; what is uncommitted in "
 			    "it is still here, to be copied elsewhere",
-			    h->view.repo_name, branch);
+			    h->view.repo_name, h->branch_name);
 	h->is_left_over = true;
 	*ret = view_ref(&h->view);
 	return 0;
+}
+
+/* A head whose branch is gone, and its name another's. It gets one that no branch has. */
+static void give_way(struct head *h)
+{
+	char hex[ID128_HEX], name[OBJECT_NAME_MAX + 1];
+
+	if (pthread_mutex_trylock(&h->commit_lock) != 0)
+		return;
+	id128_hex(&h->branch, hex);
+	snprintf(name, sizeof(name), "%.*s.left-%.8s", OBJECT_NAME_MAX - 14, h->branch_name, hex);
+	log_warning("%s/%s: another mount has removed the branch and made another one; what is "
+		    "uncommitted in the former is at %s/%s, to be copied elsewhere",
+		    h->view.repo_name, h->branch_name, h->view.repo_name, name);
+	h->is_left_over = true;
+	if (head_use_name(h, name) < 0)
+		log_warning("%s/%s: this name is not kept", h->view.repo_name, name);
+	pthread_mutex_unlock(&h->commit_lock);
+}
+
+void clear_name(struct heads *hs, const struct id128 *repo, const struct id128 *branch,
+		const char *name)
+{
+	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h))
+		if (!h->is_removed && id128_equal(&h->view.repo, repo) &&
+		    !id128_equal(&h->branch, branch) && has_name(h, name))
+			give_way(h);
 }
 
 static int forget_prefix(struct heads *hs, char letter, uint32_t head)

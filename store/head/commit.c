@@ -106,8 +106,8 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 static int name_commit(struct head *h, const struct oid *id, const struct commit_request *req,
 		       struct access *acc)
 {
-	return req->name ? refs_create_name(h->view.store->refs, &h->view.repo, req->name, id,
-					    &acc->deadline)
+	return req->name ? refs_create_name_once(h->view.store->refs, &h->view.repo, req->name, id,
+						 &acc->deadline)
 			 : 0;
 }
 
@@ -206,6 +206,12 @@ static bool is_asked_again(struct head *h, const struct commit_request *req)
 	       strcmp(p->name, req->name) == 0 && !is_uncommitted(h);
 }
 
+static int name_again(struct head *h, const struct oid *id, const struct commit_request *req,
+		      struct access *acc)
+{
+	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, id, &acc->deadline);
+}
+
 /* The snapshot, as far as the head's base. */
 static int snapshot(struct head *h, const struct commit_request *req, struct access *acc,
 		    bool *ret_is_new)
@@ -241,7 +247,7 @@ static int commit_locked(struct head *h, const struct commit_request *req, struc
 	again = is_asked_again(h, req);
 	ret->id = h->pending.commit;
 	ret->is_new = again;
-	r = again ? name_commit(h, &ret->id, req, acc) : snapshot(h, req, acc, &ret->is_new);
+	r = again ? name_again(h, &ret->id, req, acc) : snapshot(h, req, acc, &ret->is_new);
 	if (r < 0)
 		return r;
 	/* It stands, whatever comes of it now. */

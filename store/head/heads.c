@@ -399,8 +399,9 @@ static struct head *add_head(struct heads *hs, struct head *h)
 	return there;
 }
 
-static int load_base(struct head *h, const struct repo_rec *repo, const struct ref *ref,
-		     bool is_new, struct access *acc)
+/* @target: where the branch is; NULL: the head has a base, only not in memory. */
+static int load_base(struct head *h, const struct repo_rec *repo, const struct oid *target,
+		     struct access *acc)
 {
 	struct view *v = &h->view;
 	_cleanup_base_ struct base base = { 0 };
@@ -410,7 +411,7 @@ static int load_base(struct head *h, const struct repo_rec *repo, const struct r
 	int r = 0;
 
 	pthread_mutex_lock(&v->lock);
-	id = is_new ? ref->target : v->base.id;
+	id = target ? *target : v->base.id;
 	pthread_mutex_unlock(&v->lock);
 	if (!oid_is_null(&id)) {
 		r = refs_commit(v->store->refs, &v->repo, &id, &w, &object);
@@ -442,6 +443,18 @@ static bool is_loaded(struct head *h)
 	return h->view.base.root.type;
 }
 
+/* A head without a branch. */
+static int left_over(struct heads *hs, const struct repo_rec *rec, const char *branch,
+		     struct access *acc, struct view **ret)
+{
+	struct head *h = find_by_name(hs, &rec->id, branch);
+	int r = h ? 0 : -ENOENT;
+
+	if (r == 0 && !is_loaded(h))
+		r = load_base(h, rec, NULL, acc);
+	return r < 0 ? r : get_left_over(h, ret);
+}
+
 int heads_get(struct heads *hs, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret)
 {
@@ -458,9 +471,10 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 		return r;
 	r = refs_get(hs->store->refs, &rec.id, REF_BRANCH, branch, &w, &ref, &tag);
 	if (r == -ENOENT)
-		return get_left_over(hs, &rec.id, branch, ret);
+		return left_over(hs, &rec, branch, acc, ret);
 	if (r < 0)
 		return r;
+	clear_name(hs, &rec.id, &ref.branch, branch);
 	h = find_head(hs, &rec.id, &ref.branch);
 	is_new = !h;
 	if (h)
@@ -469,14 +483,14 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 		r = head_new(hs, &rec.id, repo, &ref.branch, branch, &h);
 		if (r < 0)
 			return r;
-		r = load_base(h, &rec, &ref, true, acc);
+		r = load_base(h, &rec, &ref.target, acc);
 		if (r < 0) {
 			head_free(h);
 			return r;
 		}
 		h = add_head(hs, h);
 	} else if (!is_loaded(h)) {
-		r = load_base(h, &rec, &ref, false, acc);
+		r = load_base(h, &rec, NULL, acc);
 		if (r < 0)
 			return r;
 	}

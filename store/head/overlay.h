@@ -438,7 +438,13 @@ int follow_locked(struct head *h, const struct oid *target, struct access *acc);
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
 void follow_name(struct head *h, const char *name);
 
-/* A head whose branch is gone, if something in it is uncommitted: nobody but us has that. A
+/* The one that goes by this name, or NULL. */
+struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch);
+
+/* A loaded head whose branch is gone, if something in it is uncommitted: nobody but us has that. A
  * reference; -ENOENT. */
-int get_left_over(struct heads *hs, const struct id128 *repo, const char *branch,
-		  struct view **ret);
+int get_left_over(struct head *h, struct view **ret);
+
+/* The name is that of @branch: a head of a former branch by this name gets another one. */
+void clear_name(struct heads *hs, const struct id128 *repo, const struct id128 *branch,
+		const char *name);

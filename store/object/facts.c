@@ -12,6 +12,8 @@
  *  - a fact's finding was true at some moment not before as_of
  *  - of an object, a look's finding replaces the last one only if nothing was learned since the
  *    look began; of a listing, what was learned since is put on top of it
+ *  - the index has no listing without what this process has changed in it: after a restart it may
+ *    be all that can be known
  */
 #include "object/facts.h"
 
@@ -19,15 +21,14 @@
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "base/thread.h"
 #include "format/key.h"
 #include "format/limits.h"
-#include "index/index.h"
+#include "object/kept.h"
 
-#define NS_PER_MS     1000000ll
-#define MEMORY_MAX    (24 * MiB)
-#define LIST_KEPT_MAX (16 * MiB) /* a longer listing is not kept in the index */
+#define NS_PER_MS    1000000ll
+#define MEMORY_MAX   (24 * MiB)
+#define LIST_AT_ONCE (64 * KiB) /* a longer one is kept after the next look at it, or at the end */
 
 enum {
 	LOOKERS = 4, /* threads */
@@ -62,7 +63,7 @@ struct fact {
 	int error; /* its result */
 	uint64_t learned; /* how often */
 	struct edit *edits; /* since the look began, the last first */
-	bool is_unkept; /* a listing: something was learned of it that the index may not have */
+	bool is_unkept; /* a listing: something was learned of it that the index does not have */
 	struct job job;
 };
 
@@ -70,6 +71,7 @@ struct facts {
 	struct facts_options options;
 	struct pool *pool;
 	atomic_bool is_ending;
+	pthread_mutex_t keeping; /* while a listing goes to the index; taken before lock */
 	pthread_mutex_t lock;
 	pthread_cond_t looked;
 	struct htab facts; /* guarded by lock, as all below */
@@ -85,6 +87,7 @@ int facts_new(const struct facts_options *o, struct facts **ret)
 	if (!k)
 		return -ENOMEM;
 	k->options = *o;
+	pthread_mutex_init(&k->keeping, NULL);
 	pthread_mutex_init(&k->lock, NULL);
 	cond_init(&k->looked);
 	list_init(&k->lru);
@@ -112,24 +115,6 @@ static void fact_free(struct fact *f)
 	finding_unref(f->now);
 	free(f->key);
 	free(f);
-}
-
-static void free_node(struct hnode *n, void *ctx)
-{
-	fact_free(container_of(n, struct fact, node));
-}
-
-void facts_free(struct facts *k)
-{
-	if (!k)
-		return;
-	k->is_ending = true;
-	pool_free(k->pool);
-	htab_walk(&k->facts, free_node, NULL);
-	htab_release(&k->facts);
-	pthread_cond_destroy(&k->looked);
-	pthread_mutex_destroy(&k->lock);
-	free(k);
 }
 
 static size_t fact_cost(const struct fact *f)
@@ -207,46 +192,46 @@ static struct fact *add(struct facts *k, enum finding_kind kind, const char *key
 	return f;
 }
 
-/* The index keeps listings apart from objects. */
-static char *index_name(enum finding_kind kind, const char *key)
+/* Has the index keep a pinned listing as it is now; if it is large and @is_to_wait, none for the
+ * time being. Called with no lock held. */
+static void keep_list(struct fact *f, bool is_to_wait)
 {
-	return finding_is_list(kind) ? strf("list/%s", key) : strdup(key);
-}
+	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	struct facts *k = f->facts;
 
-static struct finding *load(struct facts *k, enum finding_kind kind, const char *key)
-{
-	_cleanup_free_ char *name = index_name(kind, key);
-	_cleanup_buf_ struct buf b = { 0 };
-	struct finding *f;
-	struct etag tag;
-	int r;
-
-	if (!name || index_object_get(k->options.index, name, &b, &tag) < 0)
-		return NULL;
-	if (finding_is_list(kind))
-		r = finding_list_read(kind, buf_span(&b), &f);
+	WITH_LOCK(&k->keeping);
+	pthread_mutex_lock(&k->lock);
+	now = finding_ref(f->now);
+	f->is_unkept = is_to_wait && finding_cost(now) > LIST_AT_ONCE;
+	is_to_wait = f->is_unkept;
+	pthread_mutex_unlock(&k->lock);
+	if (is_to_wait)
+		kept_forget(k->options.index, f->kind, f->key);
 	else
-		r = finding_of_object(kind, key, buf_span(&b), &tag, &f);
-	return r < 0 ? NULL : f;
+		kept_put(k->options.index, f->key, now, (struct span){ 0 });
 }
 
-static void keep(struct facts *k, const char *key, const struct finding *f, struct span object)
+static void free_node(struct hnode *n, void *ctx)
 {
-	_cleanup_free_ char *name = index_name((enum finding_kind)f->kind, key);
-	_cleanup_buf_ struct buf b = { 0 };
+	struct fact *f = container_of(n, struct fact, node);
 
-	if (!name)
+	if (f->is_unkept)
+		kept_put(ctx, f->key, f->now, (struct span){ 0 });
+	fact_free(f);
+}
+
+void facts_free(struct facts *k)
+{
+	if (!k)
 		return;
-	if (f->is_absent) {
-		index_object_forget(k->options.index, name);
-		return;
-	}
-	if (finding_is_list((enum finding_kind)f->kind)) {
-		if (finding_cost(f) > LIST_KEPT_MAX || finding_list_write(f, &b) < 0)
-			return;
-		object = buf_span(&b);
-	}
-	index_object_put(k->options.index, name, object, &f->tag);
+	k->is_ending = true;
+	pool_free(k->pool);
+	htab_walk(&k->facts, free_node, k->options.index);
+	htab_release(&k->facts);
+	pthread_cond_destroy(&k->looked);
+	pthread_mutex_destroy(&k->lock);
+	pthread_mutex_destroy(&k->keeping);
+	free(k);
 }
 
 /* The fact, pinned; with what the index has of it. Called with the lock held, which is given up in
@@ -262,12 +247,28 @@ static struct fact *pin(struct facts *k, enum finding_kind kind, const char *key
 	if (!f)
 		return NULL;
 	pthread_mutex_unlock(&k->lock);
-	old = load(k, kind, key);
+	old = kept_load(k->options.index, kind, key);
 	pthread_mutex_lock(&k->lock);
 	if (f->now || !old)
 		finding_unref(old);
 	else
 		fact_set(f, old, AGES_AGO);
+	return f;
+}
+
+/* The same of a listing, but NULL if nothing is known of it. */
+static struct fact *pin_if_known(struct facts *k, enum finding_kind kind, const char *prefix)
+{
+	struct fact *f = find(k, prefix);
+	struct finding *old;
+
+	if (f)
+		return f;
+	pthread_mutex_unlock(&k->lock);
+	old = kept_load(k->options.index, kind, prefix);
+	pthread_mutex_lock(&k->lock);
+	f = old ? pin(k, kind, prefix) : NULL;
+	finding_unref(old);
 	return f;
 }
 
@@ -399,21 +400,21 @@ static void look(struct job *j)
 	f->look_began = now_ns();
 	learned = f->learned;
 	former = f->now ? finding_ref(f->now) : NULL;
-	is_unkept = f->is_unkept;
-	f->is_unkept = false;
 	pthread_mutex_unlock(&k->lock);
 
 	r = ask(k, f->kind, f->key, former, &dl, &found, &object);
-	if (r == 0) {
-		keep(k, f->key, found, buf_span(&object));
+	if (r == 0 && !finding_is_list(f->kind)) {
+		kept_put(k->options.index, f->key, found, buf_span(&object));
 		learn_commit(k, f->key, found);
-	} else if (r == -EALREADY && is_unkept) {
-		keep(k, f->key, former, (struct span){ 0 });
 	}
 
 	pthread_mutex_lock(&k->lock);
-	f->is_unkept |= is_unkept && r < 0 && r != -EALREADY;
 	is_other = look_end(f, r, found, learned);
+	is_unkept = finding_is_list(f->kind) && (is_other || (r == -EALREADY && f->is_unkept));
+	pthread_mutex_unlock(&k->lock);
+	if (is_unkept)
+		keep_list(f, false);
+	pthread_mutex_lock(&k->lock);
 	unpin(f);
 	pthread_mutex_unlock(&k->lock);
 	if (is_other)
@@ -534,7 +535,7 @@ int facts_look(struct facts *k, enum finding_kind kind, const char *key, const s
 	pthread_mutex_unlock(&k->lock);
 	r = ask(k, kind, key, NULL, dl, &found, &object);
 	if (r == 0) {
-		keep(k, key, found, buf_span(&object));
+		kept_put(k->options.index, key, found, buf_span(&object));
 		learn_commit(k, key, found);
 	}
 	pthread_mutex_lock(&k->lock);
@@ -562,7 +563,7 @@ void facts_learn(struct facts *k, const char *key, struct finding *f, struct spa
 {
 	struct fact *fact;
 
-	keep(k, key, f, object);
+	kept_put(k->options.index, key, f, object);
 	WITH_LOCK(&k->lock);
 	fact = pin(k, (enum finding_kind)f->kind, key);
 	if (!fact)
@@ -598,13 +599,16 @@ void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *pre
 	struct fact *f;
 
 	WITH_LOCK(&k->lock);
-	f = find(k, prefix);
+	f = pin_if_known(k, kind, prefix);
 	if (!f)
 		return;
-	f->is_unkept = true;
 	if (f->is_looking)
 		note_edit(f, name, is_there);
-	if (f->now && f->kind == kind && finding_with(f->now, name, is_there, &more) == 0)
+	if (f->now && f->kind == kind && finding_with(f->now, name, is_there, &more) == 0) {
 		fact_set(f, more, f->as_of);
+		pthread_mutex_unlock(&k->lock);
+		keep_list(f, true);
+		pthread_mutex_lock(&k->lock);
+	}
 	unpin(f);
 }

@@ -112,8 +112,11 @@ int refs_rename_branch(struct refs *r, const struct id128 *repo, const char *fro
 /* 0 also when the name says that already. */
 int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct oid *target, const struct deadline *dl);
-/* The same; -EEXIST: *@ret_may_be_known says whether the name may have led to @target for a moment,
- * by this call, so that somebody may have found it. */
+/* The same, but of several who give a name to one commit all but one get -EEXIST. */
+int refs_create_name_once(struct refs *r, const struct id128 *repo, const char *name,
+			  const struct oid *target, const struct deadline *dl);
+/* As refs_create_name(); -EEXIST: *@ret_may_be_known says whether the name may have led to @target
+ * for a moment, by this call, so that somebody may have found it. */
 int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
 		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known);
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,

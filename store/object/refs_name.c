@@ -47,8 +47,9 @@ static int claim_beside_branch(struct refs *r, const struct id128 *repo, const c
 	return e == -ESTALE ? -EEXIST : e;
 }
 
-static int claim_once(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
-		      const struct deadline *dl, bool *ret_may_be_known)
+/* @once: a name that stands already is taken, even if it says the same. */
+static int claim(struct refs *r, const struct id128 *repo, const char *name, struct ref *next,
+		 bool once, const struct deadline *dl, bool *ret_may_be_known)
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
 	int e;
@@ -56,12 +57,12 @@ static int claim_once(struct refs *r, const struct id128 *repo, const char *name
 	/* A look of a moment ago will do: there is one after as well. */
 	e = refs_was_taken(r, REF_BRANCH, repo, name, dl);
 	if (e == 1)
-		return claim_beside_branch(r, repo, name, next, dl);
+		return once ? -EEXIST : claim_beside_branch(r, repo, name, next, dl);
 	if (e < 0)
 		return e;
 	e = refs_place(r, repo, name, next, dl, &now, ret_may_be_known);
 	if (e == -EEXIST)
-		return renew(r, repo, name, next, &now, dl);
+		return once ? e : renew(r, repo, name, next, &now, dl);
 	if (e < 0)
 		return e;
 	e = refs_is_taken(r, REF_BRANCH, repo, name, dl);
@@ -71,8 +72,9 @@ static int claim_once(struct refs *r, const struct id128 *repo, const char *name
 	return refs_withdraw(r, repo, name, next, dl) ?: -EEXIST;
 }
 
-int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
-		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known)
+static int make_name(struct refs *r, const struct id128 *repo, const char *name,
+		     const struct oid *target, bool once, const struct deadline *dl,
+		     bool *ret_may_be_known)
 {
 	_cleanup_ref_ struct ref next = { .kind = REF_NAME, .state = REF_LIVE };
 	int e;
@@ -87,9 +89,15 @@ int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
 	if (e < 0)
 		return e;
 	do
-		e = claim_once(r, repo, name, &next, dl, ret_may_be_known);
+		e = claim(r, repo, name, &next, once, dl, ret_may_be_known);
 	while (e == -ESTALE);
 	return e;
+}
+
+int refs_claim_name(struct refs *r, const struct id128 *repo, const char *name,
+		    const struct oid *target, const struct deadline *dl, bool *ret_may_be_known)
+{
+	return make_name(r, repo, name, target, false, dl, ret_may_be_known);
 }
 
 int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
@@ -97,7 +105,15 @@ int refs_create_name(struct refs *r, const struct id128 *repo, const char *name,
 {
 	bool may_be_known;
 
-	return refs_claim_name(r, repo, name, target, dl, &may_be_known);
+	return make_name(r, repo, name, target, false, dl, &may_be_known);
+}
+
+int refs_create_name_once(struct refs *r, const struct id128 *repo, const char *name,
+			  const struct oid *target, const struct deadline *dl)
+{
+	bool may_be_known;
+
+	return make_name(r, repo, name, target, true, dl, &may_be_known);
 }
 
 int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,

@@ -31,13 +31,32 @@ static int resolve_ref(struct refs *r, const struct id128 *repo, enum ref_kind k
 	return 0;
 }
 
+/* Is all that is known of it, perhaps from a process before, that it is a commit's name? */
+static bool is_known_as_name(struct refs *r, const struct id128 *repo, const char *name)
+{
+	_cleanup_(finding_unrefp) struct finding *branch =
+		facts_peek(r->facts, FINDING_REF, head_key(repo, name).s);
+	_cleanup_(finding_unrefp) struct finding *named =
+		facts_peek(r->facts, FINDING_REF, name_key(repo, name).s);
+
+	return !branch && named && finding_is_live(named);
+}
+
 /* Mostly it is a branch: the name is asked for when it is not, which is a request less. */
 static int resolve_name(struct refs *r, const struct id128 *repo, const char *name,
 			const struct refs_wait *w, struct resolved *ret)
 {
-	int e = resolve_ref(r, repo, REF_BRANCH, name, w, ret);
+	struct deadline soon = deadline_in_ms(REFS_PATIENCE_MS);
+	bool is_old_answer = !w->fresh && is_known_as_name(r, repo, name);
+	struct refs_wait patience = *w;
+	int e;
 
-	return e == -ENOENT ? resolve_ref(r, repo, REF_NAME, name, w, ret) : e;
+	if (is_old_answer)
+		patience.deadline.at_ns = MIN(w->deadline.at_ns, soon.at_ns);
+	e = resolve_ref(r, repo, REF_BRANCH, name, &patience, ret);
+	if (e == -ENOENT || (is_old_answer && e < 0 && e != -EAGAIN && e != -ECANCELED))
+		e = resolve_ref(r, repo, REF_NAME, name, w, ret);
+	return e;
 }
 
 static int resolve_id(struct refs *r, const struct id128 *repo, const struct oid *id,

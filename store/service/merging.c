@@ -206,12 +206,32 @@ static int sync_one(struct view *v, struct request *q)
 	return r < 0 ? r : answer_synced(q, v, &res);
 }
 
-/* One of all: that somebody has removed a branch is nothing that the others wait for. */
-static int sync_each(struct view *v, void *ctx)
-{
-	int r = sync_one(v, ctx);
+struct sync_all {
+	struct request *q; /* borrowed */
+	int error; /* of the last that failed */
+};
 
-	return r == -ENOENT ? 0 : r;
+/* One that cannot be synced keeps no other from it. -ENOENT: its branch is gone. */
+static int sync_next(struct view *v, void *ctx)
+{
+	struct sync_all *all = ctx;
+	_cleanup_(head_status_release) struct head_status s = { 0 };
+	int r = sync_one(v, all->q);
+
+	if (r >= 0 || r == -ENOENT || request_check(all->q) < 0)
+		return r == -ENOENT ? 0 : r;
+	all->error = r;
+	if (head_status(v, &s) == 0)
+		request_fail(r, "%s/%s", s.repo, s.branch);
+	return 0;
+}
+
+static int sync_all(struct request *q)
+{
+	struct sync_all all = { .q = q };
+	int r = heads_each(q->service->heads, sync_next, &all);
+
+	return r < 0 ? r : all.error;
 }
 
 /*
@@ -231,7 +251,7 @@ int verb_sync(struct request *q)
 	if (!q->service->heads)
 		return log_fail(-EINVAL, "only what is mounted can be synced");
 	if (json_is_null(json_object_get(q->fields, "path")) || !json_object_get(q->fields, "path"))
-		return heads_each(q->service->heads, sync_each, q);
+		return sync_all(q);
 	r = address_find(q, "path", &p);
 	if (r == 0 && !p.is_branch)
 		return 0;

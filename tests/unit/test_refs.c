@@ -299,6 +299,92 @@ static void a_new_process_knows_what_the_former_one_made(void **state)
 	fault_backend_clear(w->backend);
 }
 
+static void a_listing_kept_by_a_process_that_was_killed_has_what_it_made(void **state)
+{
+	struct world *w = *state;
+	static const struct oid unborn;
+	struct refs *next;
+
+	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &FRESH, "main ");
+	assert_ok(refs_create_branch(w->here.refs, &w->repo, "b", &unborn, NULL));
+	fault_add(w, (struct fault){ .op = FAULT_LIST, .kind = FAULT_FAIL, .error = -EIO });
+	next = refs_of(w->backend, w->here.index);
+	assert_listed(next, &w->repo, REF_BRANCH, &KNOWN, "b main ");
+	refs_free(next);
+	fault_backend_clear(w->backend);
+	/* So has one that this process has never looked at. */
+	next = refs_of(w->backend, w->here.index);
+	assert_ok(refs_create_branch(next, &w->repo, "c", &unborn, NULL));
+	assert_ok(refs_remove_branch(next, &w->repo, "b", NULL));
+	fault_add(w, (struct fault){ .op = FAULT_LIST, .kind = FAULT_FAIL, .error = -EIO });
+	assert_listed(next, &w->repo, REF_BRANCH, &KNOWN, "c main ");
+	refs_free(next);
+	next = refs_of(w->backend, w->here.index);
+	assert_listed(next, &w->repo, REF_BRANCH, &KNOWN, "c main ");
+	refs_free(next);
+	fault_backend_clear(w->backend);
+}
+
+/* That there is no branch of that name was known to the former process alone. */
+static void a_new_process_finds_a_name_that_was_known_without_the_store(void **state)
+{
+	struct world *w = *state;
+	struct oid c = commit_make(w, NULL, NULL);
+	struct resolved to;
+
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "n", &c, NULL));
+	fault_add(w, (struct fault){ .op = FAULT_GET_ALL, .kind = FAULT_FAIL, .error = -EIO });
+	machine_restart(w->backend, &w->here);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "n", &KNOWN, &to));
+	assert_true(oid_equal(&to.commit, &c) && !to.is_branch);
+	assert_int_equal(refs_resolve(w->here.refs, &w->repo, "n", &FRESH, &to), -EIO);
+	assert_int_equal(refs_resolve(w->here.refs, &w->repo, "m", &KNOWN, &to), -EIO);
+	fault_backend_clear(w->backend);
+	/* A store that hangs is not waited for. */
+	fault_add(w, (struct fault){ .op = FAULT_GET_ALL, .kind = FAULT_DELAY, .delay_ms = 60000 });
+	machine_restart(w->backend, &w->here);
+	assert_ok(refs_resolve(w->here.refs, &w->repo, "n", &KNOWN, &to));
+	assert_true(oid_equal(&to.commit, &c) && !to.is_branch);
+	fault_backend_clear(w->backend);
+}
+
+static int count_names(const char *name, void *ctx)
+{
+	unsigned *n = ctx;
+
+	(*n)++;
+	return 0;
+}
+
+static void a_long_listing_is_kept_at_the_end_and_never_without_what_was_made(void **state)
+{
+	struct world *w = *state;
+	static const uint8_t live[REF_LIVE_MIN] = "not to be read";
+	struct oid c = commit_make(w, NULL, NULL);
+	struct refs *next;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		char name[OBJECT_NAME_MAX + 1];
+
+		snprintf(name, sizeof(name), "%0*u", OBJECT_NAME_MAX, i);
+		assert_ok(w->inner->ops->put(w->inner, name_key(&w->repo, name).s,
+					     span_of(live, sizeof(live)), NULL));
+	}
+	assert_ok(refs_list(w->here.refs, &w->repo, REF_NAME, &FRESH, count_names, &n));
+	assert_int_equal(n, 1000);
+	assert_ok(refs_create_name(w->here.refs, &w->repo, "new", &c, NULL));
+	fault_add(w, (struct fault){ .op = FAULT_LIST, .kind = FAULT_FAIL, .error = -EIO });
+	next = refs_of(w->backend, w->here.index);
+	assert_int_equal(refs_list(next, &w->repo, REF_NAME, &KNOWN, count_names, &n), -EIO);
+	refs_free(next);
+	machine_restart(w->backend, &w->here);
+	n = 0;
+	assert_ok(refs_list(w->here.refs, &w->repo, REF_NAME, &KNOWN, count_names, &n));
+	assert_int_equal(n, 1001);
+	fault_backend_clear(w->backend);
+}
+
 static void a_commit_that_came_with_its_branch_is_not_fetched(void **state)
 {
 	struct world *w = *state;
@@ -659,6 +745,9 @@ int main(void)
 		BOTH(a_failing_store_is_not_asked_over_and_over),
 		BOTH(a_new_process_starts_without_the_store),
 		BOTH(a_new_process_knows_what_the_former_one_made),
+		BOTH(a_listing_kept_by_a_process_that_was_killed_has_what_it_made),
+		BOTH(a_new_process_finds_a_name_that_was_known_without_the_store),
+		BOTH(a_long_listing_is_kept_at_the_end_and_never_without_what_was_made),
 		BOTH(a_commit_that_came_with_its_branch_is_not_fetched),
 		BOTH(a_damaged_ref_is_refused_and_the_old_one_stays_known),
 		BOTH(a_branch_comes_before_a_name_and_a_name_before_an_id),

@@ -266,6 +266,7 @@ static void branches_and_names_share_one_name_space(void **state)
 	assert_int_equal(refs_create_name(r, &w->repo, "x", &a, NULL), -EEXIST);
 	assert_ok(refs_create_name(r, &w->repo, "y", &a, NULL));
 	assert_ok(refs_create_name(r, &w->repo, "y", &a, NULL)); /* it says so already */
+	assert_int_equal(refs_create_name_once(r, &w->repo, "y", &a, NULL), -EEXIST);
 	assert_int_equal(refs_create_name(r, &w->repo, "y", &b, NULL), -EEXIST);
 	assert_int_equal(refs_create_branch(r, &w->repo, "y", &a, NULL), -EEXIST);
 	assert_int_equal(refs_rename_branch(r, &w->repo, "x", "y", NULL), -EEXIST);
@@ -865,6 +866,19 @@ static void a_name_that_is_known_to_be_free_is_made_with_one_look(void **state)
 	refs_free(r);
 }
 
+static void of_two_who_claim_a_name_for_one_commit_one_has_it(void **state)
+{
+	struct world *w = *state;
+	struct refs *r = refs_open(w->backend, w->here.index, 1000000, false);
+	struct oid id = commit_make(w, NULL, NULL);
+	struct resolved to;
+
+	assert_int_equal(refs_resolve(r, &w->repo, "a", &FRESH, &to), -ENOENT);
+	assert_ok(refs_create_name_once(w->here.refs, &w->repo, "a", &id, NULL));
+	assert_int_equal(refs_create_name_once(r, &w->repo, "a", &id, NULL), -EEXIST);
+	refs_free(r);
+}
+
 static void a_name_that_was_taken_since_is_not_taken_over(void **state)
 {
 	struct world *w = *state;
@@ -920,6 +934,7 @@ int main(void)
 		BOTH(a_store_that_refuses_what_it_should_take_makes_no_success),
 		BOTH(a_lost_reply_with_a_commit_on_top_is_success),
 		BOTH(a_name_that_is_known_to_be_free_is_made_with_one_look),
+		BOTH(of_two_who_claim_a_name_for_one_commit_one_has_it),
 		BOTH(a_name_that_was_taken_since_is_not_taken_over),
 	};
 
