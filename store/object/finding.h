@@ -55,9 +55,9 @@ int finding_of_list(enum finding_kind kind, struct backend *b, const char *prefi
 		    const struct deadline *dl, struct finding **ret);
 
 /*
- * A listing proves nothing by what it lacks. What @former has and @list has not is asked for itself,
- * and put back if it is there. 0; -EIO, much is missing, and some of it is there: @list is of no
- * use; or the backend's errors.
+ * A listing proves nothing by what it lacks. What @former has and @list has not is asked for
+ * itself, and put back if it is there. 0; -EIO, much is missing, and some of it is there: @list is
+ * of no use; or the backend's errors.
  */
 int finding_check_list(struct backend *b, const char *prefix, const struct finding *former,
 		       const struct deadline *dl, struct finding **list);
