@@ -301,7 +301,7 @@ def is_quick(m, head):
     return max(taken.values()) < 0.3 or PATIENCE > 1
 
 
-@pytest.mark.parametrize("how", ["cable", "restart", "freeze"])
+@pytest.mark.parametrize("how", ["cable", "restart", "freeze"] if LONG else ["cable"])
 def test_a_big_commit_is_cut_in_the_middle_and_made(lan, how):
     a, b = lan(2)
     head = b / "R/main"
@@ -354,10 +354,11 @@ def test_the_disk_budget_is_spent_while_the_server_is_away(lan):
     del written[last]
     os.unlink(head / last)
     assert {k: v for k, v in content(head).items() if k != "old"} == written
-    # The commit fails for the server, not for space, and keeps all.
-    with pytest.raises(OSError) as error:
-        os.mkdir(m / "R/commits/away")
-    assert error.value.errno == errno.EIO
+    if LONG:
+        # The commit fails for the server, not for space, and keeps all.
+        with pytest.raises(OSError) as error:
+            os.mkdir(m / "R/commits/away")
+        assert error.value.errno == errno.EIO
     for n in range(10):
         os.unlink(head / f"f{n}")
         del written[f"f{n}"]
@@ -400,8 +401,11 @@ def test_unmounting_and_mounting_need_no_server(lan):
     assert (m / "R/first/f").read_text() == "committed"
     (head / "g").write_text("uncommitted")
     os.listdir(m / "R")
-    for break_it, mend_it in ((m.plug_out, m.plug_in),
-                              (lan.network.server_freeze, lan.network.server_thaw)):
+    outages = [(lan.network.server_stop, lan.network.server_start)]
+    if LONG:
+        outages += [(m.plug_out, m.plug_in),
+                    (lan.network.server_freeze, lan.network.server_thaw)]
+    for break_it, mend_it in outages:
         break_it()
         assert timed(m.umount) < 15 * PATIENCE
         assert timed(m.mount) < 15 * PATIENCE
@@ -543,14 +547,14 @@ def test_machines_whose_clocks_differ_share_a_store(lan):
 
     def work(i, m):
         def run():
-            for n in range(5):
+            for n in range(3):
                 (m / f"R/main/m{i}-{n}").write_text(f"{i} {n}")
                 os.mkdir(m / f"R/commits/m{i}-{n}")
         return run
 
     assert together(*(work(i, m) for i, m in enumerate(machines))) == [None] * 3
     settle(machines)
-    wanted = {f"m{i}-{n}": f"{i} {n}".encode() for i in range(3) for n in range(5)}
+    wanted = {f"m{i}-{n}": f"{i} {n}".encode() for i in range(3) for n in range(3)}
     for m in machines:
         assert content(m / "R/main") == wanted
     names = [n for c in machines[0].json("log", machines[0] / "R/main") for n in c["names"]]
@@ -559,14 +563,14 @@ def test_machines_whose_clocks_differ_share_a_store(lan):
 
 def test_many_repos_and_branches_are_seen_everywhere(lan):
     a, b = lan(2)
-    count = 200 if LONG else 60
+    count, each = (200, 30) if LONG else (20, 10)
     for i in range(count):
         os.mkdir(a / f"r{i:03}")
     results = together(*(lambda i=i, m=m: os.mkdir(m / f"R/b{i}-{m.name}")
-                         for i in range(30) for m in (a, b)))
-    assert results == [None] * 60
+                         for i in range(each) for m in (a, b)))
+    assert results == [None] * 2 * each
     repos = sorted([f"r{i:03}" for i in range(count)] + ["R"])
-    branches = sorted(f"b{i}-{m.name}" for i in range(30) for m in (a, b))
+    branches = sorted(f"b{i}-{m.name}" for i in range(each) for m in (a, b))
     for m in a, b:
         assert becomes(lambda m=m: sorted(os.listdir(m.path)), repos, 10)
         assert becomes(lambda m=m: sorted(os.listdir(m / "R")),
