@@ -96,7 +96,7 @@ static int merge_other(struct request *q, const struct merging_request *m,
 		.deadline = request_deadline(q, JOIN_TIMEOUT_MS),
 	};
 	struct joined x = { 0 };
-	int r = address_resolve(q, p->repo, &p->rec, m->from, &what);
+	int told = 0, r = address_resolve(q, p->repo, &p->rec, m->from, &what);
 
 	if (r < 0)
 		return r;
@@ -107,16 +107,19 @@ static int merge_other(struct request *q, const struct merging_request *m,
 		return -ENOMEM;
 	j.commit = what.commit;
 	j.message = message;
-	r = join_branch(&j, &x);
+	do {
+		/* Where what stood in the way has gone before it could be told, once more. */
+		r = join_branch(&j, &x);
+		if (r == -ESTALE)
+			told = join_conflicts(&j, answer_conflict, q, &x);
+	} while (r == -ESTALE && told == 0 && x.conflicts == 0);
 	*ret = (struct commit_result){
 		.id = x.tip,
 		.tip = x.tip,
 		.conflicts = x.conflicts,
 		.is_new = x.is_merge,
 	};
-	if (r == -ESTALE)
-		r = join_conflicts(&j, answer_conflict, q, &x);
-	return r;
+	return r == -ESTALE ? told : r;
 }
 
 /* Follows what has come, as far as nothing is uncommitted. */
