@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -40,8 +41,8 @@ static int wait_for(pid_t child, int fd)
 
 int background_start(int *ret_fd)
 {
+	pid_t parent = getpid(), child;
 	int fds[2], r;
-	pid_t child;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
@@ -60,6 +61,10 @@ int background_start(int *ret_fd)
 	}
 	close(fds[0]);
 	setsid();
+	/* Who interrupts the command does not want the mount any more. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
 	*ret_fd = fds[1];
 	return 0;
 }
@@ -106,6 +111,7 @@ void background_ready(int fd, int result, const char *log_path)
 {
 	if (result == 0)
 		redirect(log_path);
+	prctl(PR_SET_PDEATHSIG, 0);
 	if (write_all(fd, &result, sizeof(result)) < 0)
 		log_debug("nobody waits for the mount any more");
 	close(fd);

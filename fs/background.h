@@ -8,7 +8,7 @@
 
 /* Forks. In the child: 0, and *@ret_fd is where background_ready() says so. In the parent: 1 when
  * the child is ready, or the child's -errno; what was wrong the child has logged. Before any thread
- * is started. */
+ * is started. When the parent dies before that, the child gets SIGTERM. */
 int background_start(int *ret_fd);
 
 /* The child is ready (@result 0) or has failed. When ready, its output goes to @log_path from then
