@@ -103,12 +103,18 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 	return r < 0 ? r : pending_finish(h, true, buf_span(&object), acc);
 }
 
-static int name_commit(struct head *h, const struct oid *id, const struct commit_request *req,
-		       struct access *acc)
+/* The base gets one more name. Who asks again after a kill is to be known. */
+static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
-	return req->name ? refs_create_name_once(h->view.store->refs, &h->view.repo, req->name, id,
-						 &acc->deadline)
-			 : 0;
+	int r;
+
+	if (!req->name)
+		return 0;
+	r = pending_name(h, req->name);
+	if (r == 0)
+		r = refs_create_name_once(h->view.store->refs, &h->view.repo, req->name,
+					  &h->view.base.id, &acc->deadline);
+	return r == -EEXIST ? pending_name(h, "") ?: r : r;
 }
 
 /* Nothing that counts has changed: the frozen layers go, the base stays. */
@@ -118,7 +124,7 @@ static int land_on_base(struct head *h, const struct commit_request *req, struct
 	_cleanup_buf_ struct buf object = { 0 };
 	struct refs_wait w = patient(acc);
 	struct refs *refs = h->view.store->refs;
-	int r = name_commit(h, &id, req, acc);
+	int r = name_base(h, req, acc);
 
 	if (r == 0)
 		r = refs_commit(refs, &h->view.repo, &id, &w, &object);
@@ -231,7 +237,7 @@ static int snapshot(struct head *h, const struct commit_request *req, struct acc
 		return r;
 	if (!h->frozen.count && !oid_is_null(&h->view.base.id)) {
 		*ret_is_new = false;
-		return name_commit(h, &h->view.base.id, req, acc);
+		return name_base(h, req, acc);
 	}
 	return commit_frozen(h, req, acc, ret_is_new);
 }
@@ -246,7 +252,7 @@ static int commit_locked(struct head *h, const struct commit_request *req, struc
 		return r;
 	again = is_asked_again(h, req);
 	ret->id = h->pending.commit;
-	ret->is_new = again;
+	ret->is_new = again && !h->pending.is_old;
 	r = again ? name_again(h, &ret->id, req, acc) : snapshot(h, req, acc, &ret->is_new);
 	if (r < 0)
 		return r;

@@ -34,6 +34,9 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
  */
 int pending_begin(struct head *h, const struct oid *id, const char *name);
 
+/* The base is to be named: so likewise. "": nothing came of it. */
+int pending_name(struct head *h, const char *name);
+
 /* In the batch that lands it. */
 void pending_landed(struct head *h, struct pending *p);
 void pending_put(const struct head *h, const struct pending *p, struct table_batch *batch);

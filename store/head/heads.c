@@ -178,6 +178,7 @@ static int load_pending(struct head *h)
 		.state = rec.state,
 		.commit = rec.commit,
 		.fork = rec.fork,
+		.is_old = rec.is_old,
 	};
 	memcpy(h->pending.name, rec.name.data, rec.name.len);
 	return 0;

@@ -72,6 +72,7 @@ struct pending {
 	enum pending_state state; /* 0: there is none */
 	struct oid commit, fork;
 	char name[OBJECT_NAME_MAX + 1];
+	bool is_old; /* the name alone was made, or is being made */
 	/* Not kept over a restart: */
 	bool is_answered;
 	bool is_fork_sure; /* nothing of it can be on the branch but the fork */

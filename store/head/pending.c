@@ -43,6 +43,7 @@ void pending_put(const struct head *h, const struct pending *p, struct table_bat
 		.commit = p->commit,
 		.fork = p->fork,
 		.name = span_str(p->name),
+		.is_old = p->is_old,
 	};
 
 	if (!p->state) {
@@ -90,6 +91,21 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 		p.is_fork_sure = false;
 	}
 	snprintf(p.name, sizeof(p.name), "%s", name ? name : "");
+	r = set(h, &p);
+	return r < 0 ? r : table_sync(h->heads->table);
+}
+
+int pending_name(struct head *h, const char *name)
+{
+	struct pending p = h->pending;
+	int r;
+
+	if (p.state != PENDING_LANDED)
+		p = (struct pending){ .state = *name ? PENDING_JOINED : 0 };
+	p.commit = h->view.base.id;
+	p.is_answered = false;
+	p.is_old = true;
+	snprintf(p.name, sizeof(p.name), "%s", name);
 	r = set(h, &p);
 	return r < 0 ? r : table_sync(h->heads->table);
 }

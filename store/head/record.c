@@ -387,6 +387,7 @@ void pending_rec_put(struct buf *b, const struct pending_rec *p)
 	buf_put_oid(b, &p->commit);
 	buf_put_oid(b, &p->fork);
 	buf_put_str8(b, p->name);
+	buf_put_u8(b, p->is_old);
 }
 
 int pending_rec_read(struct span raw, struct pending_rec *ret)
@@ -397,6 +398,7 @@ int pending_rec_read(struct span raw, struct pending_rec *ret)
 	p.commit = rd_oid(&c);
 	p.fork = rd_oid(&c);
 	p.name = rd_str8(&c, OBJECT_NAME_MAX);
+	p.is_old = rd_u8(&c) != 0;
 	if (!cursor_at_end(&c) || p.state < PENDING_STORED || p.state > PENDING_JOINED ||
 	    oid_is_null(&p.commit))
 		return -EBADMSG;

@@ -159,6 +159,7 @@ struct pending_rec {
 	struct oid commit;
 	struct oid fork; /* the last base of the head that was on the branch; null: none */
 	struct span name; /* "": none; borrowed */
+	bool is_old; /* the name alone was made, or is being made */
 };
 void pending_rec_put(struct buf *b, const struct pending_rec *p);
 int pending_rec_read(struct span raw, struct pending_rec *ret);
