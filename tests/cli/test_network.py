@@ -16,7 +16,7 @@ import pytest
 from conftest import PFS, SECONDS, can_mount, mounted
 
 SERVER = os.environ.get("PFS_TEST_S3", "")
-PROGRAM = pathlib.Path(PFS).parent.parent / "tests/faultproxy"
+PROGRAM = pathlib.Path(os.environ.get("PFS_BUILD") or pathlib.Path(PFS).parent.parent) / "tests/faultproxy"
 pytestmark = [
     pytest.mark.skipif(not SERVER.startswith("http://127.0.0.1:"), reason="needs an S3 server"),
     pytest.mark.skipif(not PROGRAM.exists(), reason="needs the fault-injecting proxy"),
@@ -131,7 +131,15 @@ def test_a_store_is_mounted_without_its_server_if_it_was_known(machine, proxy):
     machine.start()
     assert (machine / "R/main/f").read_text() == "uncommitted"
     proxy.tell("accept")
-    commit(machine, "first")
+    # That the server is back is noticed a moment later.
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            commit(machine, "first")
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
     assert (machine / "R/first/f").read_text() == "uncommitted"
 
 

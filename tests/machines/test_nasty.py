@@ -279,6 +279,8 @@ def retried(fn, seconds=90):
             fn()
         except FileExistsError:
             pass
+        except AssertionError as error:
+            raise OSError(str(error)) from error
         return True
 
     assert becomes(attempt, True, seconds)
