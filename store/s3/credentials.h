@@ -36,7 +36,7 @@ DEFINE_CLEANUP(struct s3_credentials *, s3_credentials_free)
  * and line); -ENOMEM. */
 int s3_credentials_get(struct s3_credentials *c, struct s3_keys *ret);
 
-/* Where what get() gave last was found, for people: "the environment", "/root/.aws/credentials".
+/* Where what get() gave last was found, for people: "the environment", or the path of a file.
  * malloc'ed; NULL: nowhere, or no memory. */
 char *s3_credentials_source(struct s3_credentials *c);
 
