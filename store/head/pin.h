@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Pins: commits of a head that are not brought onto its branch (run/RUNS.md, section 1); and private
+ * heads, which no branch belongs to and nobody finds by a name.
+ *
+ *	base == committed	as if there were no pins
+ *	base != committed	base is a pin: all between the two is uncommitted, to whoever asks
+ *
+ * A private head's committed base is the commit it was made on, for ever; each pin of it is a commit
+ * whose parent is that. It is kept over restarts, as any head, until it is discarded.
+ *
+ * Threads: all functions from any thread.
+ */
+#pragma once
+
+#include "head/head.h"
+
+/* What a commit made by a pin says of itself; borrowed. */
+struct pin_request {
+	const char *message; /* NULL: none */
+	const struct commit_meta *meta;
+	size_t meta_count;
+};
+
+/* A head at one instant. */
+struct pinned {
+	struct id128 repo, branch; /* identities; of a private head the branch is its own */
+	char repo_name[OBJECT_NAME_MAX + 1], branch_name[OBJECT_NAME_MAX + 1];
+	struct oid commit; /* null: unborn, and nothing in it */
+	struct oid committed; /* the head's committed base; the same when nothing was uncommitted */
+};
+
+/*
+ * Every head of the mount (private ones only with @private_of their own), frozen at one instant and
+ * pinned: *@ret, which is to be freed, has @ret_count. -errno: some may have been pinned, which
+ * does no harm.
+ */
+int heads_pin(struct heads *h, const struct pin_request *req, struct access *acc,
+	      struct pinned **ret, size_t *ret_count);
+
+/* One head: what it has now is the commit @ret (null: unborn and empty); @ret_is_new: that has
+ * changed since it was last pinned or committed. */
+int head_pin(struct view *head, const struct pin_request *req, struct access *acc, struct oid *ret,
+	     bool *ret_is_new);
+
+/*
+ * Takes the branch's commit @target into a head that has changes of its own: they are on top of it
+ * afterwards, still uncommitted. A clean head just follows. 1: it has; 0: it stays where it is: the
+ * two have changed the same, or a file is open for writing; -errno.
+ */
+int head_advance(struct view *head, const struct oid *target, struct access *acc);
+
+/*
+ * A private head on the commit @base (null: nothing, as an unborn branch of the repo). @label says
+ * what it is for, up to 255 bytes, kept with it. A reference.
+ */
+int heads_new_private(struct heads *h, const struct id128 *repo, const char *repo_name,
+		      const char *branch_name, const struct oid *base, struct span label,
+		      struct access *acc, struct view **ret);
+
+/* Each private head, with its label: after a restart. As heads_each(). */
+int heads_each_private(struct heads *h,
+		       int (*fn)(struct view *head, struct span label, void *ctx), void *ctx);
+
+/* The commit it was made on, and what it has now: pins apart from changes since. */
+struct oid head_committed(struct view *head);
+
+/* Its records go, with all that is uncommitted in it. Nobody may use it any more. */
+int head_discard(struct view *head);
+
+/* Would a read of a file's bytes show any of its base, rather than what was written here alone? */
+bool view_shows_base(struct vnode *v, struct access *acc);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Records of runs in the store.
+ *
+ * Threads: all functions from any thread; all may wait for the backend.
+ */
+#pragma once
+
+#include "object/store.h"
+#include "run/record.h"
+
+/* Stores the start of a run under a new id, which is put into it. 0 or the backend's errors. */
+int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret);
+
+/* Stores its end. 0 also if the same is there; -EEXIST: another end is. */
+int archive_end(struct store *s, const struct run_id *id, const json_t *end,
+		const struct deadline *dl);
+
+/* -ENOENT, -EBADMSG, -ENOTSUP. *@ret_end is NULL where there is none yet. */
+int archive_get(struct store *s, const struct run_id *id, const struct deadline *dl,
+		json_t **ret_start, json_t **ret_end);
+
+/* Every object of a run above @after (a key; NULL: all), ascending: a listing may lack what was written
+ * lately. A result of @fn other than 0 ends it and is returned. */
+typedef int (*archive_fn)(const struct run_id *id, bool is_end, void *ctx);
+int archive_list(struct store *s, const char *after, archive_fn fn, void *ctx,
+		 const struct deadline *dl);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The tree of a run's record (RUNS.md, section 3), made from what it has seen and what it has changed.
+ *
+ * Threads: the caller's; it waits for the backend.
+ */
+#pragma once
+
+#include "object/access.h"
+#include "object/store.h"
+#include "run/seen.h"
+#include "write/session.h"
+
+/* A branch as the run had it. */
+struct run_branch {
+	const char *repo, *branch; /* borrowed */
+	struct id128 repo_id;
+	struct oid pinned, result; /* result null: nothing was changed */
+};
+
+/* A small file of the run's own. */
+struct run_extra {
+	const char *name;
+	struct span bytes; /* with @fd -1 */
+	int fd; /* borrowed; read from its start */
+};
+
+/* Stores it, durably. Tops of @seen that none of @branches is are full ids of commits, or listings. 0 or errors of reading and
+ * writing. */
+int run_tree_write(struct store *store, struct seen *seen, const struct run_branch *branches,
+		   size_t count, const struct run_extra *extra, size_t extra_count,
+		   struct access *acc, struct tree_root *ret);
+
+/* As the record has it, and back: 0, -EBADMSG. */
+json_t *run_tree_json(const struct tree_root *t);
+int run_tree_read(const json_t *j, struct tree_root *ret);
