@@ -59,7 +59,7 @@ static int note_file(struct moving *m, struct vnode *n, struct left *left)
 static int leave(struct moving *m, struct vnode *n, const struct inode *was)
 {
 	struct left *left;
-	int r = left_new(&m->head->view.base.id, was, &left);
+	int r = left_new(&m->head->committed, was, &left);
 
 	return r < 0 ? r : note_file(m, n, left);
 }
@@ -475,6 +475,7 @@ int moving_exchange(struct moving *m)
 			left_put(h, f->n, TAKE_PTR(f->left));
 	}
 	view_swap_base(&h->view, &m->base);
+	h->committed = h->view.base.id;
 	/* A head that moves has nothing else in its top. */
 	h->moved_with_orphans = h->moved_with_orphans || h->top;
 	return 0;
