@@ -353,6 +353,7 @@ void change_link_gone(struct change *c, uint64_t ino, const struct file_rec *f);
 struct shown {
 	uint64_t len; /* until something else begins */
 	uint8_t source; /* enum extent_source */
+	bool is_base; /* the content that lies below all layers */
 	struct stage_place place;
 	struct content content; /* inlined: borrows the file's */
 	uint64_t content_off;

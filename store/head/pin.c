@@ -15,8 +15,6 @@
 #include "base/log.h"
 #include "head/commit.h"
 
-#define META_PIN "pfs.pin"
-
 /* Heads to be pinned together. */
 struct pinning {
 	const struct pin_request *req; /* borrowed, as @acc */
@@ -207,6 +205,19 @@ int heads_pin(struct heads *hs, const struct pin_request *req, struct access *ac
 	*ret_count = p.count;
 	*ret = TAKE_PTR(p.pinned);
 	return 0;
+}
+
+int head_pin_locked(struct head *h, const struct pin_request *req, struct access *acc)
+{
+	struct pinning p = { .req = req, .acc = acc };
+	bool is_gone;
+	int r = prepare(&p, h, &is_gone);
+
+	if (r == 0 && is_gone)
+		r = -ESTALE;
+	if (r == 0)
+		r = head_freeze(h);
+	return r == 0 && h->frozen.count ? store(&p, h) : r;
 }
 
 int head_pin(struct view *head, const struct pin_request *req, struct access *acc, struct oid *ret,

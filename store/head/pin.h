@@ -72,5 +72,6 @@ struct oid head_committed(struct view *head);
  * of the state directory: then it is back at the next mount. */
 int head_discard(struct view *head);
 
-/* Would a read of a file's bytes show any of its base, rather than what was written here alone? */
+/* Would a read of a file's bytes show any of its base, rather than what was written here alone? Of
+ * one that is just as the base has it always, also if it is empty. Where it cannot be told: true. */
 bool view_shows_base(struct vnode *v, struct access *acc);
