@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "followstand.h"
+#include "head/pin.h"
 #include "merge/join.h"
 
 static struct id128 repo_of(struct headstand *s)
@@ -124,6 +125,42 @@ static void what_was_merged_elsewhere_is_not_taken_back(void **state)
 	assert_ok(view_lookup(root, span_str("more"), &s.acc, &v, &st));
 	vnode_unref(s.vnodes, v);
 	vnode_unref(s.vnodes, root);
+	end(&s, &o);
+}
+
+static void how_a_head_stands_is_not_changed_by_a_pin_of_it(void **state)
+{
+	struct headstand s = stand_make(), o;
+	const struct pin_request plain = { 0 };
+	struct commit_result res;
+	struct vnode *root, *v;
+	struct oid landed, id;
+	struct stat st;
+	bool is_new;
+
+	diverge(&s, &o);
+	landed = view_commit(s.head);
+	make_text(&s, s.root, "more", "ours");
+	assert_ok(head_pin(s.head, &plain, &s.acc, &id, &is_new));
+	assert_true(is_new);
+	assert_ok(head_conflicts(s.head, NULL, NULL, &s.acc, &res));
+	assert_int_equal(res.standing, HEAD_DIVERGED);
+	assert_int_equal(res.conflicts, 1);
+	assert_true(oid_equal(&res.id, &landed));
+	remount(&s);
+	go_to(&s, "try");
+	/* What is settled is the commit, and not what the pin has. */
+	assert_ok(head_merge(s.head, MERGE_PREFER_OURS, &s.acc, &res));
+	assert_int_equal(res.standing, HEAD_ON_BRANCH);
+	root = stand_commit_root(&s, &res.tip);
+	assert_ok(view_lookup(root, span_str("new"), &s.acc, &v, &st));
+	vnode_unref(s.vnodes, v);
+	assert_int_equal(view_lookup(root, span_str("more"), &s.acc, &v, &st), -ENOENT);
+	vnode_unref(s.vnodes, root);
+	assert_text(&s, "more", "ours");
+	res = commit_head(&s);
+	assert_int_equal(res.standing, HEAD_ON_BRANCH);
+	assert_text(&s, "more", "ours");
 	end(&s, &o);
 }
 
@@ -275,6 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_merged_elsewhere_is_not_taken_back),
+		cmocka_unit_test(how_a_head_stands_is_not_changed_by_a_pin_of_it),
 		cmocka_unit_test(it_joins_its_own_branch_whatever_that_is_called),
 		cmocka_unit_test(it_joins_no_branch_that_was_made_after_its_own_was_removed),
 		cmocka_unit_test(a_commit_does_not_wait_for_who_is_told_of_conflicts),

@@ -2,10 +2,12 @@
 /*
  * Pins of a head: what they hold, and that a pinned head is to whoever asks what it would be without.
  */
-#include <fcntl.h>
+#include <pthread.h>
 
+#include "backend/fault.h"
+#include "followstand.h"
 #include "head/pin.h"
-#include "headstand.h"
+#include "head/record.h"
 
 static const struct pin_request plain;
 
@@ -16,9 +18,7 @@ static void put(struct headstand *s, struct vnode *root, const char *name, const
 
 	if (view_lookup(root, span_str(name), &s->acc, &v, &st) < 0)
 		v = stand_create(s, root, name, S_IFREG | 0644);
-	assert_ok(view_open(v, O_RDWR, &s->acc));
-	assert_ok(view_write(v, 0, span_str(text), false, false, &s->acc));
-	view_close(v, O_RDWR);
+	put_text(s, v, text);
 	vnode_unref(s->vnodes, v);
 }
 
@@ -265,28 +265,73 @@ static void a_head_goes_back_to_its_commit_when_all_was_reverted(void **state)
 	stand_remove(&s);
 }
 
-static void a_pinned_head_follows_nobody_and_its_branch_stays(void **state)
+static struct id128 repo_of(struct headstand *s)
 {
-	struct headstand s = stand_make();
-	struct oid base, other;
-	struct id128 repo = { 0 };
-	_cleanup_buf_ struct buf object = { 0 };
-	struct deadline dl = DEADLINE_NEVER;
-	struct commit c;
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+
+	assert_ok(refs_repo(s->store->refs, "r", &w, &rec));
+	return rec.id;
+}
+
+/* From here on it is about another branch, made at @id. */
+static struct vnode *branch_root(struct headstand *s, const char *name, const struct oid *id,
+				 struct view **ret)
+{
+	struct id128 repo = repo_of(s);
+	struct vnode *root;
+
+	assert_ok(refs_create_branch(s->store->refs, &repo, name, id, NULL));
+	assert_ok(heads_get(s->heads, "r", name, &s->acc, ret));
+	assert_ok(view_root(*ret, &root));
+	return root;
+}
+
+static void a_pinned_head_follows_nobody_until_it_is_committed(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct oid target, id;
 
 	put(&s, s.root, "a", "one");
-	base = stand_commit(&s, NULL);
-	put(&s, s.root, "a", "two");
-	other = stand_commit(&s, NULL);
-	c = load_commit(&s, &base, &object);
-	repo = c.repo;
-	commit_release(&c);
+	stand_commit(&s, NULL);
+	o = other_mount(&s);
+	put(&o, o.root, "c", "other");
+	target = stand_commit(&o, NULL);
 	put(&s, s.root, "b", "three");
 	pin(&s, true);
-	assert_int_equal(head_follow(s.head, &other, &s.acc), 0);
-	assert_int_equal(heads_remove(s.heads, &repo, "main", &dl), -ENOTEMPTY);
-	assert_int_equal(heads_remove_repo(s.heads, &repo, "r", &dl), -ENOTEMPTY);
-	assert_true(is_dirty(&s));
+	assert_int_equal(head_follow(s.head, &target, &s.acc), 0);
+	assert_text(&s, "b", "three");
+	/* The commit is merged with what the other has, without the pin. */
+	stand_commit(&s, NULL);
+	assert_text(&s, "c", "other");
+	id = tip(&s);
+	assert_has(&s, &id, "b", "three");
+	assert_has(&s, &id, "c", "other");
+	leave(&o);
+	stand_remove(&s);
+}
+
+static void a_branch_whose_head_is_pinned_cannot_be_removed(void **state)
+{
+	struct headstand s = stand_make();
+	const struct pin_request req = { 0 };
+	struct deadline dl = DEADLINE_NEVER;
+	struct id128 repo = repo_of(&s);
+	struct vnode *root;
+	struct view *v;
+	struct oid id;
+	bool is_new;
+
+	put(&s, s.root, "a", "one");
+	id = stand_commit(&s, NULL);
+	root = branch_root(&s, "try", &id, &v);
+	put(&s, root, "b", "two");
+	assert_ok(head_pin(v, &req, &s.acc, &id, &is_new));
+	assert_int_equal(heads_remove(s.heads, &repo, "try", &dl), -ENOTEMPTY);
+	assert_ok(view_unlink(root, span_str("b"), &s.acc));
+	assert_int_equal(heads_remove(s.heads, &repo, "try", &dl), -ENOTEMPTY);
+	vnode_unref(s.vnodes, root);
+	view_unref(v);
 	stand_remove(&s);
 }
 
@@ -353,6 +398,207 @@ static void a_head_that_only_has_files_without_a_name_has_nothing_to_pin(void **
 	stand_remove(&s);
 }
 
+/* Counts in one branch, then in the other. */
+struct counting {
+	struct headstand *s;
+	struct vnode *file[2];
+	atomic_bool stop;
+};
+
+static void *keep_counting(void *arg)
+{
+	struct counting *c = arg;
+	struct access acc;
+
+	access_init(&acc, c->s->store->reader, true);
+	acc.deadline = DEADLINE_NEVER;
+	while (!c->stop)
+		for (unsigned i = 0; i < 2; i++) {
+			assert_ok(view_open(c->file[i], O_RDWR, &acc));
+			assert_ok(view_write(c->file[i], 0, span_str("x"), true, false, &acc));
+			view_close(c->file[i], O_RDWR);
+		}
+	access_release(&acc);
+	return NULL;
+}
+
+static uint64_t size_in(struct headstand *s, const struct oid *id, const char *name)
+{
+	struct vnode *root = stand_commit_root(s, id), *v;
+	struct stat st;
+
+	assert_ok(view_lookup(root, span_str(name), &s->acc, &v, &st));
+	vnode_unref(s->vnodes, v);
+	vnode_unref(s->vnodes, root);
+	return (uint64_t)st.st_size;
+}
+
+static void all_heads_are_pinned_at_one_instant(void **state)
+{
+	struct headstand s = stand_make();
+	struct counting c = { .s = &s };
+	struct view *other;
+	struct vnode *root;
+	pthread_t thread;
+	struct oid id;
+
+	c.file[0] = stand_create(&s, s.root, "n", S_IFREG | 0644);
+	id = stand_commit(&s, NULL);
+	root = branch_root(&s, "try", &id, &other);
+	assert_ok(view_unlink(root, span_str("n"), &s.acc));
+	c.file[1] = stand_create(&s, root, "n", S_IFREG | 0644);
+	assert_ok(pthread_create(&thread, NULL, keep_counting, &c));
+	for (unsigned i = 0; i < 40; i++) {
+		struct pinned *p;
+		uint64_t n[2];
+		size_t count;
+
+		assert_ok(heads_pin(s.heads, &plain, &s.acc, &p, &count));
+		assert_int_equal(count, 2);
+		assert_string_equal(p[0].branch_name, "main");
+		assert_string_equal(p[1].branch_name, "try");
+		for (unsigned k = 0; k < 2; k++) {
+			assert_string_equal(p[k].repo_name, "r");
+			assert_true(oid_equal(&p[k].committed, &id));
+			n[k] = size_in(&s, &p[k].commit, "n");
+		}
+		assert_true(n[0] == n[1] || n[0] == n[1] + 1);
+		free(p);
+	}
+	c.stop = true;
+	pthread_join(thread, NULL);
+	for (unsigned k = 0; k < 2; k++)
+		vnode_unref(s.vnodes, c.file[k]);
+	vnode_unref(s.vnodes, root);
+	view_unref(other);
+	stand_remove(&s);
+}
+
+/* Two who pin all heads, and one who commits each, all at once. */
+struct crowd {
+	struct headstand *s;
+	struct view *other;
+	unsigned who;
+};
+
+static void *pin_or_commit(void *arg)
+{
+	struct crowd *c = arg;
+	const struct commit_request req = { 0 };
+	struct commit_result res;
+	struct pinned *p;
+	struct access acc;
+	size_t count;
+
+	access_init(&acc, c->s->store->reader, true);
+	acc.deadline = DEADLINE_NEVER;
+	for (unsigned i = 0; i < 30; i++) {
+		if (c->who < 2) {
+			assert_ok(heads_pin(c->s->heads, &plain, &acc, &p, &count));
+			free(p);
+			continue;
+		}
+		assert_ok(head_commit(c->s->head, &req, &acc, &res));
+		assert_ok(head_commit(c->other, &req, &acc, &res));
+	}
+	access_release(&acc);
+	return NULL;
+}
+
+static void who_pins_and_who_commits_wait_for_one_another_and_not_for_ever(void **state)
+{
+	struct headstand s = stand_make();
+	struct crowd c[3];
+	pthread_t thread[3];
+	struct view *other;
+	struct vnode *root;
+	char name[16];
+	struct oid id;
+
+	put(&s, s.root, "a", "one");
+	id = stand_commit(&s, NULL);
+	root = branch_root(&s, "try", &id, &other);
+	for (unsigned i = 0; i < 3; i++) {
+		c[i] = (struct crowd){ &s, other, i };
+		assert_ok(pthread_create(&thread[i], NULL, pin_or_commit, &c[i]));
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		put(&s, i % 2 ? root : s.root, name, "x");
+	}
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	id = stand_commit(&s, NULL);
+	assert_has(&s, &id, "f198", "x");
+	vnode_unref(s.vnodes, root);
+	view_unref(other);
+	stand_remove(&s);
+}
+
+static struct backend *faults;
+
+static struct backend *under_faults(struct backend *inner)
+{
+	assert_ok(fault_backend_new(inner, &faults));
+	return faults;
+}
+
+static void a_pin_that_cannot_be_stored_changes_nothing(void **state)
+{
+	struct headstand s = stand_make();
+	const struct fault f = { .op = FAULT_PUT, .error = -EIO };
+	struct pinned *p = NULL;
+	struct oid base, id;
+	bool is_new;
+	size_t n;
+
+	put(&s, s.root, "a", "one");
+	base = stand_commit(&s, NULL);
+	stand_close(&s);
+	s.layer = under_faults;
+	stand_open(&s);
+	/* More often than as many can be kept apart. */
+	for (unsigned i = 0; i < 2 * RECORD_FROZEN_MAX; i++) {
+		char text[8];
+
+		snprintf(text, sizeof(text), "%03u", i);
+		put(&s, s.root, "a", text);
+		assert_ok(fault_backend_add(faults, &f));
+		assert_int_equal(head_pin(s.head, &plain, &s.acc, &id, &is_new), -EIO);
+		assert_int_equal(heads_pin(s.heads, &plain, &s.acc, &p, &n), -EIO);
+		fault_backend_clear(faults);
+		assert_text(&s, "a", text);
+		id = head_committed(s.head);
+		assert_true(oid_equal(&id, &base));
+	}
+	put(&s, s.root, "b", "two");
+	id = pin(&s, true);
+	assert_has(&s, &id, "a", "011");
+	assert_has(&s, &id, "b", "two");
+	assert_parent(&s, &id, &base);
+	stand_remove(&s);
+}
+
+static void a_head_of_before_there_were_pins_has_its_base_committed(void **state)
+{
+	struct head_rec rec = { .repo_name = span_str("r"), .branch_name = span_str("main") }, got;
+	const size_t added = OID_SIZE + 1;
+	_cleanup_buf_ struct buf b = { 0 };
+
+	rec.base.b[0] = 7;
+	rec.branch.b[0] = 9;
+	head_rec_put(&b, &rec);
+	assert_ok(head_rec_read(buf_span(&b), &got));
+	assert_true(oid_is_null(&got.committed));
+	b.len -= added;
+	assert_ok(head_rec_read(buf_span(&b), &got));
+	assert_true(oid_equal(&got.committed, &rec.base));
+	assert_true(id128_equal(&got.numbers, &rec.branch));
+	assert_false(got.is_private);
+	b.len--;
+	assert_int_equal(head_rec_read(buf_span(&b), &got), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,10 +610,15 @@ int main(void)
 		cmocka_unit_test(a_commit_after_pins_has_none_in_its_history),
 		cmocka_unit_test(the_first_commit_after_a_pin_of_an_unborn_branch_has_no_parent),
 		cmocka_unit_test(a_head_goes_back_to_its_commit_when_all_was_reverted),
-		cmocka_unit_test(a_pinned_head_follows_nobody_and_its_branch_stays),
+		cmocka_unit_test(a_pinned_head_follows_nobody_until_it_is_committed),
+		cmocka_unit_test(a_branch_whose_head_is_pinned_cannot_be_removed),
 		cmocka_unit_test(a_pinned_head_is_what_it_was_after_a_restart),
 		cmocka_unit_test(the_commit_that_files_tell_of_is_the_committed_one),
 		cmocka_unit_test(a_head_that_only_has_files_without_a_name_has_nothing_to_pin),
+		cmocka_unit_test(all_heads_are_pinned_at_one_instant),
+		cmocka_unit_test(who_pins_and_who_commits_wait_for_one_another_and_not_for_ever),
+		cmocka_unit_test(a_pin_that_cannot_be_stored_changes_nothing),
+		cmocka_unit_test(a_head_of_before_there_were_pins_has_its_base_committed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  */
 #include <jansson.h>
 
+#include "head/pin.h"
 #include "headmodel.h"
 #include "headstand.h"
 #include "service/service.h"
@@ -423,6 +424,77 @@ static void what_moved_is_told_as_renamed(void **state)
 		       "renamed a/one new/deep/one;");
 }
 
+/* A pin, whose id nobody asks about. */
+static void pin(struct headstand *s)
+{
+	const struct pin_request plain = { 0 };
+	struct oid id;
+	bool is_new;
+
+	assert_ok(head_pin(s->head, &plain, &s->acc, &id, &is_new));
+	assert_true(is_new);
+}
+
+static void assert_status(struct talk *t, bool is_dirty, const char *want)
+{
+	json_t *first;
+
+	assert_ok(ask(t, "{\"verb\": \"status\", \"path\": \"r/main\"}"));
+	first = json_array_get(t->lines, 0);
+	assert_int_equal(json_is_true(json_object_get(first, "is_dirty")), is_dirty);
+	assert_false(json_is_true(json_object_get(first, "is_behind")));
+	assert_string_equal(text_of(first, "standing"), "on-branch");
+	assert_told(t, want);
+}
+
+static void a_pinned_head_is_told_of_as_one_that_is_not(void **state)
+{
+	struct talk *t = *state;
+	const char *want = "removed a;renamed b c;modified f;renamed plain moved;added new;"
+			   "renamed a/one new/deep/one;";
+
+	write_file(t, "x", "all is new");
+	pin(t->stand);
+	assert_status(t, true, "added x;");
+	remove_path(t, "x");
+	write_file(t, "a/one", "one");
+	write_file(t, "a/two", "two");
+	write_file(t, "b/three", "three");
+	write_file(t, "f", "six");
+	write_file(t, "plain", "plain");
+	stand_commit(t->stand, "first");
+	assert_status(t, false, "");
+	move(t, "plain", "moved");
+	move(t, "a/one", "new/deep/one");
+	pin(t->stand);
+	move(t, "b", "c");
+	remove_path(t, "a");
+	write_file(t, "f", "ten");
+	assert_status(t, true, want);
+	pin(t->stand);
+	assert_status(t, true, want);
+	assert_ok(ask(t, "{\"verb\": \"diff\", \"a\": \"r/first\", \"b\": \"r/main\"}"));
+	assert_told(t, want);
+	assert_ok(ask(t, "{\"verb\": \"log\", \"path\": \"r/main\"}"));
+	assert_int_equal(json_array_size(t->lines), 1);
+	assert_int_equal(ask(t, "{\"verb\": \"branch-remove\", \"repo\": \"r\", \"branch\": "
+				"\"main\"}"),
+			 -EBUSY);
+	assert_ok(ask(t, "{\"verb\": \"restore\", \"from\": \"r/main\"}"));
+	assert_status(t, true, "");
+	write_file(t, "g", "new");
+	pin(t->stand);
+	assert_ok(ask(t, "{\"verb\": \"sync\"}"));
+	assert_true(json_is_true(json_object_get(json_array_get(t->lines, 0), "is_dirty")));
+	assert_ok(ask(t, "{\"verb\": \"commit\", \"path\": \"r/main\"}"));
+	assert_true(json_is_true(json_object_get(json_array_get(t->lines, 0), "is_new")));
+	assert_status(t, false, "");
+	assert_ok(ask(t, "{\"verb\": \"diff\", \"a\": \"r/first\", \"b\": \"r/main\"}"));
+	assert_told(t, "added g;");
+	assert_ok(ask(t, "{\"verb\": \"log\", \"path\": \"r/main\"}"));
+	assert_int_equal(json_array_size(t->lines), 2);
+}
+
 static void a_directory_that_was_moved_and_changed_is_not_renamed_as_a_whole(void **state)
 {
 	struct talk *t = *state;
@@ -692,6 +764,7 @@ int main(void)
 		T(what_both_have_changed_is_said_and_settled),
 		T(the_log_of_a_hard_linked_file_has_what_changed_it_by_any_name),
 		T(what_moved_is_told_as_renamed),
+		T(a_pinned_head_is_told_of_as_one_that_is_not),
 		T(a_directory_that_was_moved_and_changed_is_not_renamed_as_a_whole),
 		T(many_equal_files_are_paired_by_name_and_soon),
 		T(restoring_makes_a_head_just_as_the_commit_was),
