@@ -240,6 +240,8 @@ static int load_heads(struct heads *hs)
 			r = load_head(hs, id, &rec);
 		if (r < 0)
 			return r;
+		/* A record that was put when nothing was counted may be of a later one. */
+		hs->counters.next_head = MAX(hs->counters.next_head, id + 1);
 		from = key_head(id + 1);
 	}
 	return r == -ENOENT ? 0 : r;

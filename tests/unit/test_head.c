@@ -246,6 +246,72 @@ static void a_write_in_two_pieces_covers_what_was_there(void **state)
 	stand_remove(&s);
 }
 
+static struct view *open_branch(struct headstand *s, const char *branch, struct vnode **ret_root)
+{
+	struct view *v;
+
+	assert_ok(heads_get(s->heads, "r", branch, &s->acc, &v));
+	assert_ok(view_root(v, ret_root));
+	return v;
+}
+
+/* Has a new file of that name in the branch, or finds it there and no other. */
+static void with_file(struct headstand *s, const char *branch, const char *name, bool is_made)
+{
+	struct vnode *root, *f;
+	struct view *v = open_branch(s, branch, &root);
+	struct stat st;
+
+	if (is_made)
+		f = stand_create(s, root, name, S_IFREG | 0644);
+	else
+		f = at(s, root, name);
+	assert_ok(view_getattr(root, &s->acc, &st));
+	vnode_unref(s->vnodes, f);
+	vnode_unref(s->vnodes, root);
+	view_unref(v);
+}
+
+static struct id128 repo_of(struct headstand *s)
+{
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+
+	assert_ok(refs_repo(s->store->refs, "r", &w, &rec));
+	return rec.id;
+}
+
+static void a_head_that_was_renamed_has_its_record_for_itself_after_a_kill(void **state)
+{
+	struct headstand s = stand_make();
+	struct id128 repo = repo_of(&s);
+	struct vnode *root;
+	struct oid id;
+	pid_t pid;
+
+	id = stand_commit(&s, NULL);
+	assert_ok(refs_create_branch(s.store->refs, &repo, "one", &id, NULL));
+	assert_ok(refs_create_branch(s.store->refs, &repo, "two", &id, NULL));
+	stand_close(&s);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		stand_open(&s);
+		open_branch(&s, "one", &root);
+		assert_ok(heads_rename(s.heads, &repo, "one", "three", NULL));
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	stand_open(&s);
+	with_file(&s, "two", "in-two", true);
+	with_file(&s, "three", "in-three", true);
+	stand_close(&s);
+	stand_open(&s);
+	with_file(&s, "two", "in-two", false);
+	with_file(&s, "three", "in-three", false);
+	stand_remove(&s);
+}
+
 static void random_steps(uint64_t seed, unsigned steps, unsigned check_every, bool commits,
 			 bool remounts)
 {
@@ -360,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_renamed_directory_takes_its_contents_along_by_reference),
 		cmocka_unit_test(nothing_changed_is_no_commit),
 		cmocka_unit_test(a_write_in_two_pieces_covers_what_was_there),
+		cmocka_unit_test(a_head_that_was_renamed_has_its_record_for_itself_after_a_kill),
 		cmocka_unit_test(random_operations_agree_with_a_model),
 		cmocka_unit_test(random_operations_agree_with_commits_between),
 		cmocka_unit_test(random_operations_agree_with_remounts_between),

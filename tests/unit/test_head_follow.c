@@ -257,6 +257,32 @@ static void a_file_without_a_name_keeps_it_nowhere_when_it_has_gone(void **state
 }
 
 /* What came up between the comparison of the commits and the exchange. */
+static void a_head_that_had_one_is_where_it_went_after_a_restart(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct new_file f = { .mode = S_IFREG | 0600 };
+	struct vnode *v;
+	struct stat st;
+	struct oid id, now;
+
+	make_text(&s, s.root, "f", "the first");
+	stand_commit(&s, NULL);
+	assert_ok(view_tmpfile(s.root, &f, &s.acc, &v, &st));
+	o = other_mount(&s);
+	make_text(&o, o.root, "g", "the second");
+	id = stand_commit(&o, NULL);
+	assert_follows(&s, &id);
+	make_text(&s, s.root, "h", "the third");
+	vnode_unref(s.vnodes, v);
+	remount(&s);
+	now = view_commit(s.head);
+	assert_true(oid_equal(&now, &id));
+	assert_text(&s, "g", "the second");
+	assert_text(&s, "h", "the third");
+	leave(&o);
+	stand_remove(&s);
+}
+
 static void what_is_looked_up_while_it_moves_is_left_behind_too(void **state)
 {
 	struct headstand s = stand_make(), o;
@@ -589,6 +615,7 @@ int main(void)
 		cmocka_unit_test(a_file_open_for_writing_keeps_it_on_its_base),
 		cmocka_unit_test(a_file_without_a_name_keeps_it_nowhere),
 		cmocka_unit_test(a_file_without_a_name_keeps_it_nowhere_when_it_has_gone),
+		cmocka_unit_test(a_head_that_had_one_is_where_it_went_after_a_restart),
 		cmocka_unit_test(what_is_looked_up_while_it_moves_is_left_behind_too),
 		cmocka_unit_test(a_client_is_told_of_what_it_may_have_cached_and_of_nothing_else),
 		cmocka_unit_test(a_name_that_was_taken_away_here_is_not_told),
