@@ -281,7 +281,7 @@ static bool end_leaving(struct head *h, const void *with, bool is_back)
 int heads_remove_repo(struct heads *hs, const struct id128 *repo, const char *name,
 		      const struct deadline *dl)
 {
-	int r = 0;
+	int r = any_private_changed(hs, repo) ? -ENOTEMPTY : 0;
 	const void *us = &r; /* another may be under way */
 
 	for (struct head *h = next_head(hs, NULL); h && r == 0; h = next_head(hs, h))

@@ -480,6 +480,9 @@ int head_load(struct head *h, struct access *acc);
 int head_new(struct heads *hs, const struct head_rec *rec, struct head **ret);
 void head_free(struct head *h);
 
+/* Is anything uncommitted in a private head of that repo? */
+bool any_private_changed(struct heads *hs, const struct id128 *repo);
+
 /* The records of it that are in no layer go, but its own. */
 int head_forget_rest(struct head *h);
 

@@ -138,6 +138,24 @@ int heads_each_private(struct heads *hs, int (*fn)(struct view *head, struct spa
 	return r;
 }
 
+static int is_changed(struct view *head, struct span label, void *ctx)
+{
+	const struct id128 *repo = ctx;
+
+	if (!id128_equal(&head->repo, repo))
+		return 0;
+	WITH_LOCK(&head->lock);
+
+	return is_uncommitted(head_of(head));
+}
+
+bool any_private_changed(struct heads *hs, const struct id128 *repo)
+{
+	struct id128 id = *repo;
+
+	return heads_each_private(hs, is_changed, &id) != 0;
+}
+
 /* From here on nothing is changed in it. Its layers, which it does not have any more. */
 static struct layers empty(struct head *h)
 {

@@ -309,6 +309,23 @@ static void nobody_changes_a_discarded_one(void **state)
 	stand_remove(&s);
 }
 
+static void a_repo_stays_while_something_is_uncommitted_in_one(void **state)
+{
+	struct headstand s = stand_make(), in;
+	struct deadline dl = DEADLINE_NEVER;
+	struct id128 repo = repo_of(&s);
+	const struct oid none = { 0 };
+
+	in = inside(&s, new_private(&s, &none, "x"));
+	make_text(&in, in.root, "g", "new");
+	assert_int_equal(heads_remove_repo(s.heads, &repo, "r", &dl), -ENOTEMPTY);
+	make_text(&s, s.root, "f", "it is as it was");
+	assert_ok(view_unlink(s.root, span_str("f"), &s.acc));
+	stand_commit(&s, NULL);
+	leave_inside(&in);
+	stand_remove(&s);
+}
+
 static void only_a_private_one_can_be_discarded_or_labelled_at_length(void **state)
 {
 	struct headstand s;
@@ -355,6 +372,7 @@ int main(void)
 		cmocka_unit_test(it_is_kept_over_a_restart_with_what_it_is_for),
 		cmocka_unit_test(a_discarded_one_gives_back_all_it_had),
 		cmocka_unit_test(nobody_changes_a_discarded_one),
+		cmocka_unit_test(a_repo_stays_while_something_is_uncommitted_in_one),
 		cmocka_unit_test(only_a_private_one_can_be_discarded_or_labelled_at_length),
 		cmocka_unit_test(a_commit_that_there_is_not_makes_none),
 	};
