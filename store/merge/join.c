@@ -20,20 +20,6 @@ enum {
 	RESTARTS_MAX = 3, /* the collector may have moved meanwhile */
 };
 
-/* A commit and what its fields borrow from. */
-struct loaded {
-	struct oid id;
-	struct buf object;
-	struct commit commit;
-};
-
-static void loaded_release(struct loaded *l)
-{
-	commit_release(&l->commit);
-	buf_release(&l->object);
-}
-#define _cleanup_loaded_ _cleanup_(loaded_release)
-
 /* What a merge is about. */
 struct sides {
 	struct loaded ours, theirs, bases[MERGE_BASES_MAX];
@@ -67,12 +53,11 @@ static struct refs_wait patient(const struct joining *j)
 static int load(const struct joining *j, const struct oid *id, struct loaded *ret)
 {
 	struct refs_wait w = patient(j);
-	int r = refs_commit(j->store->refs, &j->repo, id, &w, &ret->object);
+	int r = refs_load_commit(j->store->refs, &j->repo, id, &w, ret);
 
-	ret->id = *id;
 	if (r == -ENOENT)
 		return log_fail(-EIO, "%s/%s: a commit is missing", j->repo_name, j->branch);
-	return r < 0 ? r : commit_read(buf_span(&ret->object), id, &ret->commit);
+	return r;
 }
 
 static struct merge_side side_of(const struct loaded *l)
@@ -249,7 +234,7 @@ static int round_from(const struct joining *j, struct oid *tip, struct joined *r
 		r = merge(j, tip, ret);
 	if (r < 0)
 		return r;
-	r = refs_move_branch(j->store->refs, &j->repo, j->branch, tip, &ret->tip, NULL, NULL, &dl,
+	r = refs_move_branch(j->store->refs, &j->repo, j->branch, j->identity, tip, &ret->tip, &dl,
 			     &now);
 	if (r != -ESTALE)
 		return r;
@@ -270,9 +255,6 @@ int join_branch(const struct joining *j, struct joined *ret)
 		r = deadline_check(&j->deadline);
 		if (r == 0)
 			r = round_from(j, &tip, ret);
-		/* What is there may be another branch by now. */
-		if (r == 1 && j->identity)
-			r = tip_of(j, false, &tip) ?: 1;
 	}
 	return r;
 }
