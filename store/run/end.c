@@ -12,12 +12,15 @@
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
  *	 "is_stored": true}			the record is complete
  */
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "run/archive.h"
+#include "run/fields.h"
 #include "run/parts.h"
 #include "run/publish.h"
 #include "run/trees.h"
@@ -77,30 +80,17 @@ int run_note_end(struct run *run, const json_t *request)
 
 static bool has_status(const struct run *run, const char *status)
 {
-	return strcmp(json_string_value(json_object_get(run->note, "status")), status) == 0;
-}
-
-static json_t *oid_json(const struct oid *id)
-{
-	char hex[OID_HEX];
-
-	return oid_is_null(id) ? json_null() : json_string(oid_hex(id, hex));
-}
-
-static int oid_of(const json_t *in, const char *key, struct oid *ret)
-{
-	const char *hex = json_string_value(json_object_get(in, key));
-
-	*ret = (struct oid){ 0 };
-	return hex ? oid_parse(hex, ret) : 0;
+	return strcmp(field_text(run->note, "status"), status) == 0;
 }
 
 /* A branch's part of the record; NULL where there is nothing to tell of it. */
 static int output_of(struct run *run, struct run_head *h, struct access *acc, json_t **ret)
 {
-	const struct commit_meta meta = { .key = span_str("pfs.run"), .value = span_str(run->id.s) };
-	const struct pin_request req = { .message = "made by a run", .meta = &meta, .meta_count = 1 };
-	char repo[ID128_HEX], branch[ID128_HEX];
+	const struct commit_meta meta = { .key = span_str("pfs.run"),
+					  .value = span_str(run->id.s) };
+	const struct pin_request req = { .message = "made by a run",
+					 .meta = &meta,
+					 .meta_count = 1 };
 	struct oid result = h->pinned;
 	json_t *out;
 	bool is_new;
@@ -118,12 +108,11 @@ static int output_of(struct run *run, struct run_head *h, struct access *acc, js
 		*ret = NULL;
 		return 0;
 	}
-	id128_hex(&h->repo_id, repo);
-	id128_hex(&h->branch_id, branch);
-	out = json_pack("{s:s, s:s, s:s, s:s, s:o}", "repo", h->repo, "repo_id", repo, "branch",
-			h->branch, "branch_id", branch, "pinned", oid_json(&h->pinned));
+	out = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
+			json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
+			json_of_id128(&h->branch_id), "pinned", json_of_oid(&h->pinned));
 	if (out && !oid_equal(&result, &h->pinned))
-		json_object_set_new(out, "result", oid_json(&result));
+		json_object_set_new(out, "result", json_of_oid(&result));
 	*ret = out;
 	return out ? 0 : -ENOMEM;
 }
@@ -142,7 +131,7 @@ static int results(struct run *run, struct access *acc)
 		return (int)n;
 	outputs = json_array();
 	for (ssize_t i = 0; r == 0 && i < n; i++) {
-		json_t *out;
+		json_t *out = NULL;
 
 		r = output_of(run, heads[i], acc, &out);
 		if (r == 0 && out && json_array_append_new(outputs, out) < 0)
@@ -150,7 +139,7 @@ static int results(struct run *run, struct access *acc)
 	}
 	if (r < 0 || json_object_set(run->note, "outputs", outputs) < 0) {
 		json_decref(outputs);
-		return MIN(r, -ENOMEM);
+		return r < 0 ? r : -ENOMEM;
 	}
 	json_decref(outputs);
 	return note_save(run);
@@ -171,13 +160,11 @@ static int branches_of(struct run *run, struct run_head *const *heads, size_t n,
 			.repo_id = heads[i]->repo_id,
 			.pinned = heads[i]->pinned,
 		};
-	json_array_foreach (outputs, k, out)
-		for (size_t i = 0; r == 0 && i < n; i++)
-			if (strcmp(ret[i].repo, json_string_value(json_object_get(out, "repo"))) ==
-				    0 &&
-			    strcmp(ret[i].branch,
-				   json_string_value(json_object_get(out, "branch"))) == 0)
-				r = oid_of(out, "result", &ret[i].result);
+	json_array_foreach(outputs, k,
+			   out) for (size_t i = 0; r == 0 && i < n;
+				     i++) if (strcmp(ret[i].repo, field_text(out, "repo")) == 0 &&
+					      strcmp(ret[i].branch, field_text(out, "branch")) == 0)
+		r = field_oid(out, "result", &ret[i].result);
 	return r;
 }
 
@@ -260,15 +247,16 @@ static int output_read(struct run *run, json_t *json, struct output *ret)
 		.p = {
 			.store = run->runs->opts.store,
 			.run = run->id.s,
-			.repo_name = json_string_value(json_object_get(json, "repo")),
-			.branch = json_string_value(json_object_get(json, "branch")),
-			.author = json_string_value(json_object_get(run->start, "user")),
+			.repo_name = field_text(json, "repo"),
+			.branch = field_text(json, "branch"),
+			.author = field_text(run->start, "user"),
 		},
 	};
-	if (id128_parse(json_string_value(json_object_get(json, "repo_id")), &ret->p.repo) < 0 ||
-	    id128_parse(json_string_value(json_object_get(json, "branch_id")), &ret->p.identity) < 0)
+	if (field_id128(json, "repo_id", &ret->p.repo) < 0 ||
+	    field_id128(json, "branch_id", &ret->p.identity) < 0)
 		return -EBADMSG;
-	return oid_of(json, "pinned", &ret->p.pinned) ?: oid_of(json, "result", &ret->p.result);
+	return field_oid(json, "pinned", &ret->p.pinned)
+		       ?: field_oid(json, "result", &ret->p.result);
 }
 
 static bool is_settled(const json_t *out)
@@ -291,7 +279,8 @@ static int check(struct run *run, struct access *acc)
 
 	if (json_object_get(run->note, "is_checked"))
 		return 0;
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
+	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
+	{
 		struct output o;
 		uint64_t conflicts = 0;
 		int r = is_settled(out) ? 0 : output_read(run, out, &o);
@@ -313,28 +302,29 @@ static int note_doing(const struct oid *id, void *ctx)
 {
 	struct output *o = ctx;
 
-	json_object_set_new(o->json, "doing", oid_json(id));
+	json_object_set_new(o->json, "doing", json_of_oid(id));
 	return note_save(o->run);
 }
 
 /* The run's branch for an output: of several in one repo only the first has the plain name. */
 static char *kept_name(struct run *run, const json_t *out)
 {
-	const char *repo = json_string_value(json_object_get(out, "repo"));
+	const char *repo = field_text(out, "repo");
 	unsigned before = 0;
 	json_t *other;
 	char *name;
 	size_t i;
 
-	json_array_foreach (json_object_get(run->note, "outputs"), i, other) {
+	json_array_foreach(json_object_get(run->note, "outputs"), i, other)
+	{
 		if (other == out)
 			break;
 		before += json_object_get(other, "result") &&
-			  strcmp(json_string_value(json_object_get(other, "repo")), repo) == 0;
+			  strcmp(field_text(other, "repo"), repo) == 0;
 	}
 	if (before == 0)
 		return strf("run-%s", run->id.s);
-	name = strf("run-%s.%s", run->id.s, json_string_value(json_object_get(out, "branch")));
+	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
 	if (!name || object_name_is_valid(name))
 		return name;
 	free(name);
@@ -357,8 +347,8 @@ static int take_in(struct view *head, void *ctx)
 	const struct output *o = ctx;
 	struct oid tip;
 
-	if (view_is_branch(head, &o->p.repo, &o->p.identity) &&
-	    oid_of(o->json, "published", &tip) == 0) {
+	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
+	    field_oid(o->json, "published", &tip) == 0) {
 		_cleanup_access_ struct access acc;
 
 		access_init(&acc, o->run->runs->opts.store->reader, true);
@@ -372,7 +362,7 @@ static int publish_output(struct output *o, struct access *acc)
 {
 	struct oid doing, tip;
 	uint64_t conflicts = 0;
-	int r = oid_of(o->json, "doing", &doing);
+	int r = field_oid(o->json, "doing", &doing);
 
 	if (r < 0)
 		return r;
@@ -388,7 +378,7 @@ static int publish_output(struct output *o, struct access *acc)
 	if (r < 0)
 		return r;
 	json_object_del(o->json, "doing");
-	json_object_set_new(o->json, "published", oid_json(&tip));
+	json_object_set_new(o->json, "published", json_of_oid(&tip));
 	r = note_save(o->run);
 	if (r == 0)
 		heads_each(o->run->runs->opts.heads, take_in, o);
@@ -412,7 +402,8 @@ static int outputs(struct run *run, struct access *acc)
 	if (r < 0)
 		return r;
 	publish = wants_publication(run);
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
+	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
+	{
 		struct output o;
 
 		if (is_settled(out))
@@ -421,8 +412,9 @@ static int outputs(struct run *run, struct access *acc)
 		if (r == 0)
 			r = publish ? publish_output(&o, acc) : keep(&o, acc);
 		if (r < 0)
-			return log_errno(r, "run %s: what it has made of %s/%s is kept here, and will "
-					    "be published when that can be",
+			return log_errno(r,
+					 "run %s: what it has made of %s/%s is kept here, and will "
+					 "be published when that can be",
 					 run->id.s, o.p.repo_name, o.p.branch);
 	}
 	return 0;
@@ -432,7 +424,9 @@ static int outputs(struct run *run, struct access *acc)
 static json_t *record_of(struct run *run)
 {
 	static const char *const noted[] = { "status", "ended", "outputs", "tree", "error" };
-	static const char *const told[] = { "exit", "signal", "usage", "params", "metrics", "output" };
+	static const char *const told[] = {
+		"exit", "signal", "usage", "params", "metrics", "output"
+	};
 	const json_t *request = json_object_get(run->note, "request");
 	json_t *e = json_pack("{s:i, s:s}", "pfs-run", RUN_RECORD_VERSION, "id", run->id.s);
 	bool failed = !e;
@@ -492,12 +486,15 @@ int run_settle(struct run *run, struct access *acc)
  * its own. */
 static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 {
-	const struct commit_meta meta = { .key = span_str("pfs.run"), .value = span_str(run->id.s) };
+	const struct commit_meta meta = { .key = span_str("pfs.run"),
+					  .value = span_str(run->id.s) };
 	const struct pin_request req = { .message = "written after a run's end",
 					 .meta = &meta,
 					 .meta_count = 1 };
-	struct publishing p = { .store = run->runs->opts.store, .repo = h->repo_id,
-				.repo_name = h->repo, .pinned = h->pinned };
+	struct publishing p = { .store = run->runs->opts.store,
+				.repo = h->repo_id,
+				.repo_name = h->repo,
+				.pinned = h->pinned };
 	_cleanup_free_ char *name = NULL;
 	struct oid result = h->pinned;
 	json_t *outputs = json_object_get(run->note, "outputs"), *out, *ours = NULL;
@@ -505,19 +502,19 @@ static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 	size_t i;
 	int r;
 
-	json_array_foreach (outputs, i, out)
-		if (strcmp(json_string_value(json_object_get(out, "repo")), h->repo) == 0 &&
-		    strcmp(json_string_value(json_object_get(out, "branch")), h->branch) == 0)
-			ours = out;
+	json_array_foreach(outputs, i, out) if (strcmp(field_text(out, "repo"), h->repo) == 0 &&
+						strcmp(field_text(out, "branch"), h->branch) == 0)
+		ours = out;
 	if (ours && json_object_get(ours, "result"))
-		oid_of(ours, "result", &result);
+		field_oid(ours, "result", &result);
 	r = head_pin(h->view, &req, acc, &p.result, &is_new);
 	if (r < 0 || oid_equal(&p.result, &result))
 		return r;
 	name = ours ? kept_name(run, ours) : strf("run-%s.late", run->id.s);
 	r = name ? publish_keep(&p, name, &acc->deadline) : -ENOMEM;
 	if (r == 0)
-		log_info("run %s: what was written after its end is at %s/%s", run->id.s, h->repo, name);
+		log_info("run %s: what was written after its end is at %s/%s", run->id.s, h->repo,
+			 name);
 	return r;
 }
 

@@ -12,9 +12,11 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "format/name.h"
 #include "object/refs.h"
 #include "run/archive.h"
+#include "run/fields.h"
 #include "run/parts.h"
 
 enum {
@@ -23,7 +25,7 @@ enum {
 };
 
 /* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",  "cwd",	    "env",   "out",    "name",	 "group",
+static const char *const told[] = { "argv",   "cwd",	     "env",   "out",	"name",	  "group",
 				    "params", "environment", "stdin", "stdout", "stderr", "user" };
 
 struct run *run_alloc(struct runs *r)
@@ -111,7 +113,8 @@ struct run_head *run_head_find(struct run *run, const char *repo, const char *br
 
 struct run_head *run_head_add(struct run *run, const struct run_head *h)
 {
-	struct run_head **all = reallocarray(run->heads, run->head_count + 1, sizeof(struct run_head *));
+	struct run_head **all =
+		reallocarray(run->heads, run->head_count + 1, sizeof(struct run_head *));
 	struct run_head *one;
 
 	if (!all)
@@ -167,7 +170,8 @@ static int name_outputs(struct run *run, struct access *acc)
 
 	for (i = 0; i < run->head_count; i++)
 		run->heads[i]->is_output = !out;
-	json_array_foreach (out, i, item) {
+	json_array_foreach(out, i, item)
+	{
 		const char *text = json_string_value(item);
 		struct run_head found, *h;
 		int r = text ? run_branch_parse(text, &found) : -EINVAL;
@@ -239,29 +243,19 @@ static int pin_parent(struct run *run, struct access *acc)
 	return r;
 }
 
-static json_t *oid_json(const struct oid *id)
-{
-	char hex[OID_HEX];
-
-	return oid_is_null(id) ? json_null() : json_string(oid_hex(id, hex));
-}
-
 static int put_pinned(struct run *run)
 {
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < run->head_count; i++) {
 		const struct run_head *h = run->heads[i];
-		char repo[ID128_HEX], branch[ID128_HEX];
 		json_t *one;
 
-		id128_hex(&h->repo_id, repo);
-		id128_hex(&h->branch_id, branch);
-		one = json_pack("{s:s, s:s, s:s, s:s, s:o}", "repo", h->repo, "repo_id", repo,
-				"branch", h->branch, "branch_id", branch, "commit",
-				oid_json(&h->pinned));
+		one = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
+				json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
+				json_of_id128(&h->branch_id), "commit", json_of_oid(&h->pinned));
 		if (one && !oid_equal(&h->pinned, &h->committed))
-			json_object_set_new(one, "committed", oid_json(&h->committed));
+			json_object_set_new(one, "committed", json_of_oid(&h->committed));
 		if (json_array_append_new(all, one) < 0) {
 			json_decref(all);
 			return -ENOMEM;
@@ -285,8 +279,7 @@ static int compose(struct run *run, const json_t *request, gid_t gid)
 		if (v && json_object_set(s, told[i], v) < 0)
 			return -ENOMEM;
 	}
-	if (run->parent &&
-	    json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)
+	if (run->parent && json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -393,8 +386,7 @@ static int open_view(struct run *run, const struct run_head *h, struct access *a
 					 span_str(label), acc, ret);
 	}
 	r = refs_commit(o->store->refs, &h->repo_id, &h->pinned, &w, &object);
-	return r < 0 ? r
-		     : view_of_commit(o->store, o->vnodes, h->repo, buf_span(&object), ret);
+	return r < 0 ? r : view_of_commit(o->store, o->vnodes, h->repo, buf_span(&object), ret);
 }
 
 static struct view *view_there(struct run *run, struct run_head *h)

@@ -16,6 +16,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "run/fields.h"
 #include "run/parts.h"
 
 enum {
@@ -248,18 +249,15 @@ static int adopt_branches(struct run *run)
 	json_t *pinned = json_object_get(run->start, "pinned"), *p;
 	size_t i;
 
-	json_array_foreach (pinned, i, p) {
-		const char *commit = json_string_value(json_object_get(p, "commit"));
+	json_array_foreach(pinned, i, p)
+	{
 		struct run_head h = { 0 };
 
-		snprintf(h.repo, sizeof(h.repo), "%s",
-			 json_string_value(json_object_get(p, "repo")));
-		snprintf(h.branch, sizeof(h.branch), "%s",
-			 json_string_value(json_object_get(p, "branch")));
-		if (id128_parse(json_string_value(json_object_get(p, "repo_id")), &h.repo_id) < 0 ||
-		    id128_parse(json_string_value(json_object_get(p, "branch_id")), &h.branch_id) <
-			    0 ||
-		    (commit && oid_parse(commit, &h.pinned) < 0))
+		snprintf(h.repo, sizeof(h.repo), "%s", field_text(p, "repo"));
+		snprintf(h.branch, sizeof(h.branch), "%s", field_text(p, "branch"));
+		if (field_id128(p, "repo_id", &h.repo_id) < 0 ||
+		    field_id128(p, "branch_id", &h.branch_id) < 0 ||
+		    field_oid(p, "commit", &h.pinned) < 0)
 			return -EBADMSG;
 		if (!run_head_add(run, &h))
 			return -ENOMEM;
@@ -291,9 +289,11 @@ static int adopt(struct runs *rs, const char *name)
 	}
 	if (r < 0) {
 		run_unref(run);
-		return log_errno(r, "run %s, which was going on when the last mount ended, cannot be "
-				    "taken to its end; what is known of it stays in the state directory",
-				 name);
+		return log_errno(
+			r,
+			"run %s, which was going on when the last mount ended, cannot be "
+			"taken to its end; what is known of it stays in the state directory",
+			name);
 	}
 	run->state = RUN_ENDING;
 	run->is_forgotten = true;
