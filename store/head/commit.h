@@ -32,8 +32,8 @@ int head_land_pin(struct head *h, const struct oid *id, struct span object, stru
 
 /*
  * Stores what base and frozen layers together are, and lands there: as a commit, which is named if
- * @req says so, or as a pin. Where that is nothing new it lands on what is there: the committed base,
- * or the last pin. *@ret_is_new (a commit's): it differs from the committed base.
+ * @req says so, or as a pin. Where that is nothing new it lands on what is there, the committed
+ * base or the last pin. *@ret_is_new (a commit's): it differs from the committed base.
  */
 int head_store(struct head *h, const struct commit_request *req, bool is_pin, struct access *acc,
 	       bool *ret_is_new);

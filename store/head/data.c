@@ -215,8 +215,8 @@ int view_fsync(struct vnode *n)
 	return n->view->is_head ? table_sync(head_of(n->view)->heads->table) : 0;
 }
 
-/* From @off on, which moves: 1: some of the base shows; 0: none does; -EINPROGRESS: there is more to
- * be looked at; or the errors of looking. */
+/* From @off on, which moves: 1: some of the base shows; 0: none does; -EINPROGRESS: there is more
+ * to be looked at; or the errors of looking. */
 static int look_for_base(struct vnode *n, uint64_t *off, struct access *acc)
 {
 	struct view *v = n->view;

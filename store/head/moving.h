@@ -41,7 +41,8 @@ struct moving {
 	struct buf news; /* what is to be said */
 };
 
-/* From the head's base to @base, which is taken and becomes the committed one. 0 or -errno; to be released either way. */
+/* From the head's base to @base, which is taken and becomes the committed one. 0 or -errno; to be
+ * released either way. */
 int moving_init(struct moving *m, struct head *h, struct access *acc, struct base *base);
 void moving_release(struct moving *m);
 #define _cleanup_moving_ _cleanup_(moving_release)
@@ -60,9 +61,9 @@ int moving_look_again(struct moving *m);
 int moving_exchange(struct moving *m);
 
 /*
- * The head moves to @base, which is taken, and its committed base is @committed from then on: a clean
- * head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since there
- * are changes in its layers or a file is open for writing; -errno.
+ * The head moves to @base, which is taken, and its committed base is @committed from then on: a
+ * clean head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since
+ * there are changes in its layers or a file is open for writing; -errno.
  */
 int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc);
 

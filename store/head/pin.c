@@ -126,7 +126,8 @@ static int prepare(struct pinning *p, struct head *h, bool *ret_is_gone)
 	if (r < 0 || *ret_is_gone)
 		return r;
 	r = pending_settle(h, p->acc);
-	if (r == 0)
+	/* A branch's head that nobody has opened since the mount is as it was. */
+	if (r == 0 && (is_dirty || h->is_private))
 		r = head_load(h, p->acc);
 	/* As many pins and commits have failed as can be kept apart. */
 	if (r == 0 && h->frozen.count == FROZEN_MAX)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Pins: commits of a head that are not brought onto its branch (run/RUNS.md, section 1); and private
- * heads, which no branch belongs to and nobody finds by a name.
+ * Pins: commits of a head that are not brought onto its branch (run/RUNS.md, section 1); and
+ * private heads, which no branch belongs to and nobody finds by a name.
  *
  *	base == committed	as if there were no pins
  *	base != committed	base is a pin: all between the two is uncommitted, to whoever asks
  *
- * A private head's committed base is the commit it was made on, for ever; each pin of it is a commit
- * whose parent is that. It is kept over restarts, as any head, until it is discarded.
+ * A private head's committed base is the commit it was made on, for ever; each pin of it is a
+ * commit whose parent is that. It is kept over restarts, as any head, until it is discarded.
  *
  * Threads: all functions from any thread.
  */
@@ -59,19 +59,19 @@ int heads_new_private(struct heads *h, const struct id128 *repo, const char *rep
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
 
-/* Each private head, with its label: after a restart. As heads_each(). A head that comes from before
- * it may not have its base in memory yet: head_pin() sees to that. */
+/* Each private head, with its label: after a restart. As heads_each(). One that was there before
+ * the restart may not have its base in memory yet: head_pin() sees to that. */
 int heads_each_private(struct heads *h, int (*fn)(struct view *head, struct span label, void *ctx),
 		       void *ctx);
 
 /* The commit it was made on, and what it has now: pins apart from changes since. */
 struct oid head_committed(struct view *head);
 
-/* A private head's records go, with all that is uncommitted in it; the caller's reference stays his.
- * Nobody may use it any more but to let go of it. 0; -EINVAL: it is not private; -EALREADY; or errors
- * of the state directory: then it is back at the next mount. */
+/* A private head's records go, with all that is uncommitted in it; the caller's reference stays
+ * his, to be let go of and for nothing else. 0; -EINVAL: it is not private; -EALREADY; or errors of
+ * the state directory: then it is back at the next mount. */
 int head_discard(struct view *head);
 
 /* Would a read of a file's bytes show any of its base, rather than what was written here alone? Of
- * one that is just as the base has it always, also if it is empty. Where it cannot be told: true. */
+ * one that is just as the base has it always, also if it is empty; true where it cannot be told. */
 bool view_shows_base(struct vnode *v, struct access *acc);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Pins of a head: what they hold, and that a pinned head is to whoever asks what it would be without.
+ * Pins of a head: what they hold, and that a pinned head is to whoever asks what it would be
+ * without.
  */
 #include <pthread.h>
 
@@ -579,6 +580,42 @@ static void a_pin_that_cannot_be_stored_changes_nothing(void **state)
 	stand_remove(&s);
 }
 
+static void what_has_not_changed_is_pinned_without_the_store(void **state)
+{
+	static const enum fault_op ops[] = { FAULT_GET, FAULT_GET_ALL, FAULT_HEAD,
+					     FAULT_PUT, FAULT_SWAP,    FAULT_LIST };
+	struct headstand s = stand_make();
+	struct pinned *p = NULL;
+	struct view *other;
+	struct vnode *root;
+	struct oid id, pins[2];
+	size_t n;
+	bool is_new;
+
+	put(&s, s.root, "a", "one");
+	id = stand_commit(&s, NULL);
+	root = branch_root(&s, "try", &id, &other);
+	put(&s, root, "a", "two");
+	put(&s, s.root, "a", "333");
+	pins[0] = pin(&s, true);
+	assert_ok(head_pin(other, &plain, &s.acc, &pins[1], &is_new));
+	vnode_unref(s.vnodes, root);
+	view_unref(other);
+	stand_close(&s);
+	s.layer = under_faults;
+	stand_open(&s); /* which opens main, and not try */
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+		assert_ok(
+			fault_backend_add(faults, &(struct fault){ .op = ops[i], .error = -EIO }));
+	assert_ok(heads_pin(s.heads, &plain, &s.acc, &p, &n));
+	assert_int_equal(n, 2);
+	assert_true(oid_equal(&p[0].commit, &pins[0]));
+	assert_true(oid_equal(&p[1].commit, &pins[1]));
+	free(p);
+	fault_backend_clear(faults);
+	stand_remove(&s);
+}
+
 static void a_head_of_before_there_were_pins_has_its_base_committed(void **state)
 {
 	struct head_rec rec = { .repo_name = span_str("r"), .branch_name = span_str("main") }, got;
@@ -618,6 +655,7 @@ int main(void)
 		cmocka_unit_test(all_heads_are_pinned_at_one_instant),
 		cmocka_unit_test(who_pins_and_who_commits_wait_for_one_another_and_not_for_ever),
 		cmocka_unit_test(a_pin_that_cannot_be_stored_changes_nothing),
+		cmocka_unit_test(what_has_not_changed_is_pinned_without_the_store),
 		cmocka_unit_test(a_head_of_before_there_were_pins_has_its_base_committed),
 	};
 
