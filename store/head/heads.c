@@ -113,7 +113,7 @@ static int read_counters(struct heads *hs)
 
 static char *span_dup(struct span s)
 {
-	return strndup((const char *)s.data, s.len);
+	return s.len ? strndup((const char *)s.data, s.len) : strdup("");
 }
 
 void head_free(struct head *h)

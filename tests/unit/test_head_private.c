@@ -30,6 +30,8 @@ static struct headstand inside(const struct headstand *s, struct view *v)
 	struct headstand in = *s;
 
 	in.head = v;
+	access_init(&in.acc, s->store->reader, true);
+	in.acc.deadline = DEADLINE_NEVER;
 	assert_ok(view_root(v, &in.root));
 	return in;
 }
@@ -39,6 +41,7 @@ static void leave_inside(struct headstand *in)
 {
 	vnode_unref(in->vnodes, in->root);
 	view_unref(in->head);
+	access_release(&in->acc);
 }
 
 static struct oid pin(struct headstand *s)
