@@ -210,7 +210,7 @@ static size_t part_row(const struct sorting *s, uint32_t *row, size_t n)
 	return i;
 }
 
-/* In place; the stack holds the longer halves' rest, so it is as deep as a row's length has bits. */
+/* In place. It calls itself for the shorter part alone, so no deeper than a length has bits. */
 static void sort_row(const struct sorting *s, uint32_t *row, size_t n)
 {
 	while (n > SHORT_ROW) {
