@@ -152,6 +152,12 @@ static int tell(struct span path, const struct inode *ino, void *ctx)
 	return 0;
 }
 
+static int count_key(const char *key, uint64_t size, void *ctx)
+{
+	++*(unsigned *)ctx;
+	return 0;
+}
+
 /* A part as text; "" when there is none. */
 static const char *part_of(struct stand *s, const struct tree_root *t, const char *part)
 {
@@ -245,6 +251,53 @@ static void what_the_run_made_itself_is_left_out(void **state)
 	assert_string_equal(part_of(s, &t, "read"), "");
 }
 
+static void a_directory_that_was_only_seen_gone_is_left_out(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s);
+	struct run_branch b = branch(s, &p, NULL);
+	struct tree_root t;
+
+	saw(s, "d", SEEN_ABSENT);
+	saw(s, "f", SEEN_PRESENT);
+	t = store_tree(s, &b);
+	assert_string_equal(part_of(s, &t, "looked"),
+			    " dir\nr dir\nr/main dir\nr/main/f file three\n");
+}
+
+static unsigned count_packs(struct stand *s)
+{
+	struct backend *b = s->head.store->backend;
+	unsigned n = 0;
+
+	assert_ok(b->ops->list(b, "packs/", NULL, count_key, &n, NULL));
+	return n;
+}
+
+static void runs_that_see_the_same_share_their_tree(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s);
+	struct run_branch b = branch(s, &p, NULL);
+	struct tree_root t, again;
+	unsigned packs;
+
+	seen_mark(s->seen, saw(s, "d/a", SEEN_PRESENT), SEEN_READ);
+	seen_mark(s->seen, saw(s, "f", SEEN_PRESENT), SEEN_READ);
+	t = store_tree(s, &b);
+	packs = count_packs(s);
+	/* In another order, by another process. */
+	seen_free(s->seen);
+	assert_ok(seen_open(s->head.scratch.fd, "other", &s->seen));
+	stand_close(&s->head);
+	stand_open(&s->head);
+	seen_mark(s->seen, saw(s, "f", SEEN_PRESENT), SEEN_READ);
+	seen_mark(s->seen, saw(s, "d/a", SEEN_PRESENT), SEEN_READ);
+	again = store_tree(s, &b);
+	assert_true(oid_equal(&t.id, &again.id));
+	assert_int_equal(count_packs(s), packs);
+}
+
 static void listings_and_whole_trees_say_what_they_were(void **state)
 {
 	struct stand *s = *state;
@@ -333,11 +386,12 @@ static void names_of_repos_and_branches_can_be_absent(void **state)
 	seen_name(s->seen, all, span_str("r"), SEEN_PRESENT);
 	seen_name(s->seen, r, span_str("other"), SEEN_ABSENT);
 	seen_name(s->seen, r, span_str("own"), SEEN_PRESENT);
+	seen_mark(s->seen, seen_name(s->seen, r, span_str("made"), SEEN_ABSENT), SEEN_PRESENT);
 	seen_name(s->seen, seen_top(s->seen, "r/own"), span_str("x"), SEEN_PRESENT);
 	seen_name(s->seen, r, span_str("main"), SEEN_PRESENT);
 	t = store_tree(s, &b);
 	assert_string_equal(part_of(s, &t, "looked"),
-			    " dir\nnowhere -\nr dir\nr/main dir\nr/other -\n");
+			    " dir\nnowhere -\nr dir\nr/made -\nr/main dir\nr/other -\n");
 }
 
 static void of_an_unborn_branch_all_is_absent(void **state)
@@ -762,6 +816,8 @@ int main(void)
 		test(what_was_looked_for_is_there_as_the_commit_has_it),
 		test(what_was_read_is_there_and_no_directory_without_it),
 		test(what_the_run_made_itself_is_left_out),
+		test(a_directory_that_was_only_seen_gone_is_left_out),
+		test(runs_that_see_the_same_share_their_tree),
 		test(listings_and_whole_trees_say_what_they_were),
 		test(a_hard_link_is_what_it_leads_to),
 		test(a_commit_is_seen_by_its_id),
