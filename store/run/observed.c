@@ -189,7 +189,7 @@ static int at_top(struct observing *o, struct span name, unsigned what)
 
 	/* A branch that nobody told of: the run saw that there is none, or what it made. */
 	if (r == -ENOENT)
-		return absent(o, TOP_LEVEL, name, what & WAS_THERE ? 0 : what);
+		return absent(o, TOP_LEVEL, name, what);
 	if (r == 0)
 		r = making_commit(o->m, &repo, &id, &o->top);
 	if (r < 0)

@@ -205,11 +205,8 @@ static int precedence(const json_t *param)
  * @ranks. 0 or -ENOMEM. */
 static int settle(json_t *all, json_t *ranks, const json_t *params)
 {
-	const json_t *param;
-	size_t i;
-
-	json_array_foreach(params, i, param)
-	{
+	for (size_t i = 0; i < json_array_size(params); i++) {
+		const json_t *param = json_array_get(params, i);
 		json_t *value = json_object_get(param, "value");
 		_cleanup_free_ char *name = name_of(param);
 		int rank = precedence(param);

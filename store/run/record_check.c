@@ -39,13 +39,10 @@ static const char *first_wrong(const json_t *object, const struct field *fields,
 
 static bool are_all(const json_t *j, check_fn check)
 {
-	const json_t *element;
-	size_t i;
-
-	if (!json_is_array(j))
-		return false;
-	json_array_foreach(j, i, element) if (!check(element)) return false;
-	return true;
+	for (size_t i = 0; i < json_array_size(j); i++)
+		if (!check(json_array_get(j, i)))
+			return false;
+	return json_is_array(j);
 }
 
 static bool is_text(const json_t *j)

@@ -10,7 +10,7 @@
  * The log is not synced, and up to 64 KiB of it are in memory: after power loss, or when the daemon
  * is killed, it ends early, and the record says so.
  *
- * Threads: all functions from any thread, but for what seen_walk() says.
+ * Threads: all functions from any thread.
  */
 #pragma once
 
@@ -54,7 +54,7 @@ int seen_error(const struct seen *s);
  * Every place once, with all that was noted of it (0: nothing, somebody looked for what is in it):
  * parents before what is in them, names of one place ascending. @depth: 0 for /pfs, a repo, or what
  * is in one, whose @name is as above: "", "R", "R/B", ascending by their parts. 1 for what
- * is in those, and so on; only "R/..." have any. Nothing may be added meanwhile.
+ * is in those, and so on; only "R/..." have any. What is added meanwhile is not told.
  *
  * 0; the result of @fn other than 0, which ends it; -EBADMSG (the log is damaged, logged); -ENOSPC
  * or the like: what is sorted has no room beside the log.

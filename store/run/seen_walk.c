@@ -38,7 +38,8 @@ struct seen_node {
 };
 
 struct sorting {
-	struct span log; /* mapped */
+	struct span log; /* mapped: as it was when the walk began, with so many places */
+	uint64_t places;
 	void *room; /* mapped; all below lies in it */
 	size_t room_size;
 	uint32_t *node_of; /* by a place's number */
@@ -69,6 +70,7 @@ static int map_log(struct seen *s, struct sorting *ret)
 	if (p == MAP_FAILED)
 		return -errno;
 	ret->log = span_of(p, (size_t)s->written);
+	ret->places = s->places;
 	return 0;
 }
 
@@ -90,7 +92,7 @@ static int room_file(struct seen *s, size_t size)
 
 static int make_room(struct seen *s, struct sorting *ret)
 {
-	size_t units = ret->log.len / SEEN_UNIT, nodes = s->places + ROOT_NODE + 1, buckets = 16;
+	size_t units = ret->log.len / SEEN_UNIT, nodes = ret->places + ROOT_NODE + 1, buckets = 16;
 	_cleanup_close_ int fd = -1;
 	size_t size;
 	uint8_t *p;
@@ -137,7 +139,7 @@ static uint32_t node_for(struct sorting *s, uint32_t parent, seen_place at, stru
 	return node;
 }
 
-static int read_log(const struct seen *seen, struct sorting *s)
+static int read_log(struct sorting *s)
 {
 	uint64_t at = SEEN_UNIT, places = 0;
 	struct seen_record rec;
@@ -154,7 +156,7 @@ static int read_log(const struct seen *seen, struct sorting *s)
 			return -EBADMSG;
 		if (rec.place)
 			node = s->node_of[rec.place];
-		if (!node || (places += rec.name.len > 0) > seen->places)
+		if (!node || (places += rec.name.len > 0) > s->places)
 			return -EBADMSG;
 		if (rec.name.len > 0)
 			node = node_for(s, node, own, rec.name);
@@ -210,7 +212,7 @@ static size_t part_row(const struct sorting *s, uint32_t *row, size_t n)
 	return i;
 }
 
-/* In place; the stack holds the longer halves' rest, so it is as deep as a row's length has bits. */
+/* In place. It calls itself for the shorter part alone, so no deeper than a length has bits. */
 static void sort_row(const struct sorting *s, uint32_t *row, size_t n)
 {
 	while (n > SHORT_ROW) {
@@ -312,7 +314,7 @@ int seen_walk(struct seen *s, seen_fn fn, void *ctx)
 		r = make_room(s, &sorting);
 	if (r < 0)
 		return log_errno(r, "what a run has seen cannot be sorted");
-	r = read_log(s, &sorting);
+	r = read_log(&sorting);
 	if (r < 0)
 		return log_errno(r, "the log of what a run has seen, %s, is damaged", s->name);
 	sort_nodes(&sorting);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The tree of a run's record (RUNS.md, section 3), made from what it has seen and what it has changed.
+ * The tree of a run's record (RUNS.md, section 3), made from what it has seen and what it has
+ * changed. tree_read.h reads it.
  *
  * Threads: the caller's; it waits for the backend.
  */
@@ -24,15 +25,20 @@ struct run_branch {
 struct run_extra {
 	const char *name;
 	struct span bytes; /* with @fd -1 */
-	int fd; /* borrowed; read from its start */
+	int fd; /* borrowed; read from its start to where it ends now */
 };
 
-/* Stores it, durably. Tops of @seen that none of @branches is are full ids of commits, or listings. 0 or errors of reading and
- * writing. */
+/*
+ * Stores it, durably; @branches and @extra in any order. Tops of @seen that none of @branches is
+ * are full ids of commits, or names of what is not there. A tree of nothing has the null id.
+ *
+ * 0; -EBADMSG: the log, or a commit, is damaged or gone, and will stay so; or errors of reading and
+ * writing, of seen_walk() too. What is of a branch or commit is logged.
+ */
 int run_tree_write(struct store *store, struct seen *seen, const struct run_branch *branches,
 		   size_t count, const struct run_extra *extra, size_t extra_count,
 		   struct access *acc, struct tree_root *ret);
 
-/* As the record has it, and back: 0, -EBADMSG. */
+/* As the record has it (NULL: no memory), and back: 0, -EBADMSG. */
 json_t *run_tree_json(const struct tree_root *t);
 int run_tree_read(const json_t *j, struct tree_root *ret);

@@ -235,6 +235,39 @@ static void what_is_no_log_is_begun_anew(void **state)
 	assert_string_equal(walked(s), "0  0\n0 r 0\n0 r/b 0\n1 f 1\n");
 }
 
+/* Records whose checksums are right, and that no log has: a first one that is not /pfs, places that
+ * come later, and what there is no flag for. */
+static void records_that_cannot_be_are_cut_off(void **state)
+{
+	static const struct {
+		struct seen_record first, second;
+		uint64_t kept;
+	} cases[] = {
+		{ { .place = 7 }, { 0 }, 16 },
+		{ { .place = 1, .name = { (const uint8_t *)"x", 1 } }, { 0 }, 16 },
+		{ { 0 }, { .place = 2 }, 16 },
+		{ { 0 }, { .place = 0 }, 16 },
+		{ { 0 }, { .place = UINT32_MAX }, 16 },
+		{ { 0 }, { .place = 1, .what = 32 }, 16 },
+		{ { 0 }, { .place = 1, .what = 31 }, 24 },
+	};
+	struct stand *s = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t log[64] = SEEN_MAGIC;
+		size_t len = SEEN_UNIT;
+		struct seen_stats st;
+
+		len += seen_record_put(log + len, &cases[i].first);
+		len += seen_record_put(log + len, &cases[i].second);
+		assert_ok(write_file_atomic(s->dir.fd, "seen", span_of(log, len), 0600));
+		reopen(s);
+		seen_stats(s->seen, &st);
+		assert_int_equal(st.log_bytes, cases[i].kept);
+		assert_string_equal(walked(s), cases[i].kept == 24 ? "0  31\n" : "0  0\n");
+	}
+}
+
 /* Zeroes behind a log, as power loss leaves them, are no records. */
 static void zeroes_at_the_end_are_cut_off(void **state)
 {
@@ -387,6 +420,36 @@ static void depth_has_no_bound(void **state)
 	assert_int_equal(told, 200000);
 }
 
+static int add_more(unsigned depth, struct span name, unsigned what, void *ctx)
+{
+	struct stand *s = ctx;
+	seen_place top = seen_top(s->seen, "r/b");
+	char text[16];
+
+	if (depth == 0)
+		return 0;
+	assert_true(name.data[0] == 'f');
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(text, sizeof(text), "%.*s%u", (int)name.len, name.data, i);
+		text[0] = 'g';
+		seen_name(s->seen, top, span_str(text), SEEN_PRESENT);
+	}
+	return 0;
+}
+
+static void what_is_added_during_a_walk_is_not_told(void **state)
+{
+	struct stand *s = *state;
+	seen_place top = seen_top(s->seen, "r/b");
+	uint64_t told = 0;
+
+	name(s, top, "f1", SEEN_PRESENT);
+	name(s, top, "f2", SEEN_PRESENT);
+	assert_ok(seen_walk(s->seen, add_more, s));
+	assert_ok(seen_walk(s->seen, count, &told));
+	assert_int_equal(told, 10002);
+}
+
 static void *log_names(void *arg)
 {
 	struct stand *s = arg;
@@ -435,11 +498,13 @@ int main(void)
 		test(a_log_goes_on_where_it_ended),
 		test(a_torn_end_is_cut_off_and_nothing_before_it),
 		test(what_is_no_log_is_begun_anew),
+		test(records_that_cannot_be_are_cut_off),
 		test(zeroes_at_the_end_are_cut_off),
 		test(a_full_disk_is_said_and_keeps_what_was_there),
 		test(random_names_come_out_as_a_model_has_them),
 		test(many_names_take_bounded_memory),
 		test(depth_has_no_bound),
+		test(what_is_added_during_a_walk_is_not_told),
 		test(several_threads_log_what_one_would),
 	};
 
