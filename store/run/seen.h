@@ -15,7 +15,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "format/oid.h"
+#include "base/oid.h"
 
 struct seen;
 
