@@ -325,7 +325,7 @@ static struct run_id id_at(int64_t sec)
 static int ask_for_running(struct looking *k, const struct buf *ids, const struct run_id *from)
 {
 	_cleanup_buf_ struct buf bytes = { 0 }, kept = { 0 };
-	size_t n = ids->len / INDEX_RUN_ID;
+	size_t n = ids->len / INDEX_RUN_ID, old = 0;
 
 	for (size_t i = n > RUNNING_MAX ? n - RUNNING_MAX : 0; i < n; i++) {
 		struct run_id id = { 0 };
@@ -337,9 +337,9 @@ static int ask_for_running(struct looking *k, const struct buf *ids, const struc
 		buf_put(&kept, id.s, INDEX_RUN_ID);
 		if (strcmp(id.s, from->s) >= 0)
 			continue;
-		k->wanted[k->wanted_count % RUNNING_ASKED] = id;
-		k->wanted_count = MIN(k->wanted_count + 1, (size_t)RUNNING_ASKED);
+		k->wanted[old++ % RUNNING_ASKED] = id;
 	}
+	k->wanted_count = MIN(old, (size_t)RUNNING_ASKED);
 	if (buf_failed(&kept))
 		return -ENOMEM;
 	if (!span_equal(buf_span(&kept), buf_span(ids)) || k->running.len > 0)
