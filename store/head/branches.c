@@ -21,6 +21,12 @@ struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char
 	return NULL;
 }
 
+bool head_is_of(const struct view *head, const struct id128 *repo, const struct id128 *branch)
+{
+	return id128_equal(&head->repo, repo) &&
+	       id128_equal(&container_of(head, const struct head, view)->branch, branch);
+}
+
 static char *swap_name(struct head *h, char *name)
 {
 	char *former;

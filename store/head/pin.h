@@ -59,8 +59,8 @@ int heads_new_private(struct heads *h, const struct id128 *repo, const char *rep
 		      struct access *acc, struct view **ret);
 
 /* Each private head, with its label: after a restart. As heads_each(). */
-int heads_each_private(struct heads *h,
-		       int (*fn)(struct view *head, struct span label, void *ctx), void *ctx);
+int heads_each_private(struct heads *h, int (*fn)(struct view *head, struct span label, void *ctx),
+		       void *ctx);
 
 /* The commit it was made on, and what it has now: pins apart from changes since. */
 struct oid head_committed(struct view *head);
