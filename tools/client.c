@@ -16,7 +16,7 @@
 #include "control_ask.h"
 #include "head/view.h"
 #include "object/store.h"
-#include "service/json_bytes.h"
+#include "run/json_bytes.h"
 #include "service/service.h"
 
 enum {

@@ -4,7 +4,7 @@
  */
 #include "message.h"
 
-#include "service/json_bytes.h"
+#include "run/json_bytes.h"
 
 void message_release(struct message *m)
 {

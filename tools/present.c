@@ -10,7 +10,7 @@
 
 #include "base/text.h"
 #include "cli.h"
-#include "service/json_bytes.h"
+#include "run/json_bytes.h"
 
 static bool is_plain(struct span s)
 {

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Records of runs in the store.
+ * Records of runs in the store: each is written once, on the condition that there is none.
+ *
+ * Errors besides those named: the backend's (-EIO, -ETIME, -EROFS, ...), -EINPROGRESS (the reply
+ * was lost, and the deadline passed before the record could be read back), and those of
+ * run_record_write().
  *
  * Threads: all functions from any thread; all may wait for the backend.
  */
@@ -9,7 +13,10 @@
 #include "object/store.h"
 #include "run/record.h"
 
-/* Stores the start of a run under a new id, which is put into it. 0 or the backend's errors. */
+/*
+ * Stores the start of a run under a new id, which is put into it: of the moment in its "started",
+ * or now. After an error it may be there all the same, as the start of a run that has no end.
+ */
 int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret);
 
 /* Stores its end. 0 also if the same is there; -EEXIST: another end is. */
@@ -20,8 +27,9 @@ int archive_end(struct store *s, const struct run_id *id, const json_t *end,
 int archive_get(struct store *s, const struct run_id *id, const struct deadline *dl,
 		json_t **ret_start, json_t **ret_end);
 
-/* Every object of a run above @after (a key; NULL: all), ascending: a listing may lack what was written
- * lately. A result of @fn other than 0 ends it and is returned. */
+/* Every object of a run above @after (a key; NULL: all), ascending by key, so that an end comes
+ * before its start: a listing may lack what was written lately. Other keys are passed over. A
+ * result of @fn other than 0 ends it and is returned. */
 typedef int (*archive_fn)(const struct run_id *id, bool is_end, void *ctx);
 int archive_list(struct store *s, const char *after, archive_fn fn, void *ctx,
 		 const struct deadline *dl);

@@ -11,8 +11,11 @@
 #include "base/defs.h"
 #include "format/key.h"
 
+#define RUN_PREFIX "runs/"
+
 enum {
 	RUN_ID_LEN = 20, /* 20260115-143052-7f3a */
+	RUN_TIME_LEN = 30, /* 2026-01-15T14:30:52.000000000Z */
 	RUN_RECORD_MAX = 4 << 20,
 	RUN_RECORD_VERSION = 1,
 };
@@ -26,21 +29,31 @@ struct run_id run_id_new(int64_t sec);
 /* 0 or -EINVAL. */
 int run_id_parse(const char *text, struct run_id *ret);
 
-/* The keys of its objects. */
+/* The keys of its objects, and back: 0 or -EINVAL. */
 struct key run_start_key(const struct run_id *id);
 struct key run_end_key(const struct run_id *id);
+int run_key_parse(const char *key, struct run_id *ret, bool *ret_is_end);
 
-/* Parses and checks one of the two: every key that is there has the type that RUNS.md says. 0; -EBADMSG
- * with a sentence logged that names the run; -ENOTSUP: a newer version. */
+/* Nanoseconds since 1970 (years 1970 to 2262) as records have them, and back: 0 or -EINVAL. */
+void run_time_text(int64_t ns, char ret[RUN_TIME_LEN + 1]);
+int run_time_parse(const char *text, int64_t *ret_ns);
+
+/* Parses and checks one of the two: every key that is there has the type that RUNS.md says; none
+ * need be there but "pfs-run" and "id". 0; -EBADMSG with a sentence logged that names the run;
+ * -ENOTSUP: a newer version; -ENOMEM. */
 int run_start_read(const struct run_id *id, struct span text, json_t **ret);
 int run_end_read(const struct run_id *id, struct span text, json_t **ret);
-/* As text; -EINVAL when it could not be read back, -EFBIG. */
+/* As text, in place of what @ret held; an end is what has a "status". -EINVAL when it could not be
+ * read back (logged), -EFBIG, -ENOMEM. */
 int run_record_write(const json_t *record, struct buf *ret);
 
-/* The parameters that count (RUNS.md, section 4), as an object of JSON values; metrics likewise: the last of
- * each. Owned by the caller; NULL: no memory. @end may be NULL. */
+/* The parameters that count (RUNS.md, section 4), as an object of JSON values; metrics likewise:
+ * the last of each. A name that is no UTF-8 is "hex:" and its digits. Owned by the caller; NULL: no
+ * memory. @end may be NULL. */
 json_t *run_params(const json_t *start, const json_t *end);
 json_t *run_metrics(const json_t *end);
 
-/* A value of a parameter given as text: a number, true, false, null, or a string. */
+/* A value of a parameter given as text: a number, true, false, null, or a string; what is no UTF-8
+ * as json_bytes.h has it. A number that JSON has but this program does not (of 30 digits, say)
+ * stays a string. NULL: no memory. */
 json_t *run_value(const char *text, size_t len);

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "object/access.h"
 #include "object/store.h"
 #include "run/seen.h"

@@ -28,7 +28,9 @@ LAYERS = [
     {"write"},
     {"merge"},
     {"head"},
-    {"transfer", "service"},
+    {"transfer"},
+    {"run"},
+    {"service"},
 ]
 # Format knows the limits of chunks, which are settings of a repo; chunks those of the format.
 PEERS = {("format", "chunk"), ("chunk", "format")}
@@ -43,10 +45,10 @@ FOREIGN = {
     "fuse.h": (),
     "zstd.h": ("store/format/frame.c", "tests/"),
     "xxhash.h": ("store/base/hash.c",),
-    "openssl/evp.h": ("store/base/oid.c", "store/s3/sign.c"),
+    "openssl/evp.h": ("store/base/digest.c", "store/base/oid.c", "store/s3/sign.c"),
     "openssl/ssl.h": ("store/s3/http_trust.c", "tests/"),
     "archive.h": ("store/transfer/tar_",),
-    "jansson.h": ("store/service/", "fs/stats", "tools/", "tests/"),
+    "jansson.h": ("store/run/", "store/service/", "fs/stats", "tools/", "tests/"),
     "ini.h": ("tools/conf.c",),
 }
 

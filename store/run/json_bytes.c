@@ -2,7 +2,7 @@
 /*
  * Bytes in JSON.
  */
-#include "service/json_bytes.h"
+#include "run/json_bytes.h"
 
 #include "base/text.h"
 
