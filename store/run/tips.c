@@ -123,7 +123,7 @@ static int find(struct run_tips *t, const struct run_place *place, struct tip **
 
 int run_tips_find(struct run_tips *t, const struct run_place *place, struct run_file *ret)
 {
-	struct tip *p;
+	struct tip *p = NULL;
 	int r = find(t, place, &p);
 
 	if (r == 0 && !p->is_there)
