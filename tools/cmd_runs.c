@@ -96,8 +96,8 @@ static void print_cell(const struct table *t, size_t i, const char *s)
 static void print_row(const struct table *t, const json_t *row)
 {
 	for (size_t i = 0; i < t->count; i++) {
-		_cleanup_free_ char *s = row ? cell(row, t->columns[i], !t->csv) :
-					       strdup(t->columns[i]);
+		_cleanup_free_ char *s =
+			row ? cell(row, t->columns[i], !t->csv) : strdup(t->columns[i]);
 
 		print_cell(t, i, s ?: "");
 	}
@@ -114,7 +114,8 @@ static void begin(struct table *t)
 	t->has_begun = true;
 	for (size_t i = 0; i < t->count; i++)
 		t->width[i] = (int)strlen(t->columns[i]);
-	json_array_foreach (t->rows, k, row) {
+	json_array_foreach(t->rows, k, row)
+	{
 		for (size_t i = 0; i < t->count; i++) {
 			_cleanup_free_ char *s = cell(row, t->columns[i], true);
 
@@ -122,8 +123,7 @@ static void begin(struct table *t)
 		}
 	}
 	print_row(t, NULL);
-	json_array_foreach (t->rows, k, row)
-		print_row(t, row);
+	json_array_foreach(t->rows, k, row) print_row(t, row);
 	json_array_clear(t->rows);
 }
 

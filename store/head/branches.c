@@ -212,9 +212,9 @@ static int set_removed(struct head *h, bool is_removed)
 	return 0;
 }
 
-static int forget(struct head *h)
+int head_forget_rest(struct head *h)
 {
-	static const char letters[] = { 'n', 'N', 'L', 'p', 'h' };
+	static const char letters[] = { 'n', 'N', 'L', 'z', 'p' };
 	int r = 0;
 
 	WITH_LOCK(&h->view.lock);
@@ -222,6 +222,13 @@ static int forget(struct head *h)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(letters); i++)
 		r = forget_prefix(h->heads, letters[i], h->id);
 	return r;
+}
+
+static int forget(struct head *h)
+{
+	int r = head_forget_rest(h);
+
+	return r < 0 ? r : forget_prefix(h->heads, 'h', h->id);
 }
 
 int heads_remove(struct heads *hs, const struct id128 *repo, const char *branch,
