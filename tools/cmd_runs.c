@@ -119,7 +119,8 @@ static void begin(struct table *t)
 		for (size_t i = 0; i < t->count; i++) {
 			_cleanup_free_ char *s = cell(row, t->columns[i], true);
 
-			t->width[i] = MIN(MAX(t->width[i], (int)strlen(s ?: "")), (int)WIDTH_MAX);
+			t->width[i] = MAX(t->width[i], (int)strlen(s ?: ""));
+			t->width[i] = MIN(t->width[i], (int)WIDTH_MAX);
 		}
 	}
 	print_row(t, NULL);

@@ -8,10 +8,6 @@
  */
 #include "run/row.h"
 
-#include <ctype.h>
-#include <stdio.h>
-#include <time.h>
-
 #include "run/trees.h"
 
 enum {
@@ -20,8 +16,6 @@ enum {
 	PAIRS_MAX = 2000, /* parameters in a row, and metrics */
 	OUTPUTS_MAX = 10000,
 };
-
-#define NS_PER_SEC 1000000000ll
 
 static const char *const status_texts[] = {
 	[RUN_RUNNING] = "running", [RUN_OK] = "ok",	  [RUN_FAILED] = "failed",
@@ -32,54 +26,6 @@ static const char *const status_texts[] = {
 const char *run_status_text(enum run_status s)
 {
 	return (size_t)s < ARRAY_SIZE(status_texts) ? status_texts[s] : "damaged";
-}
-
-/* @n digits as a number, which are taken off the text. */
-static bool take_digits(const char **s, int n, int *ret)
-{
-	int v = 0;
-
-	for (int i = 0; i < n; i++, (*s)++) {
-		if (!isdigit((unsigned char)**s))
-			return false;
-		v = 10 * v + **s - '0';
-	}
-	*ret = v;
-	return true;
-}
-
-static bool take_char(const char **s, char c)
-{
-	if (**s != c)
-		return false;
-	(*s)++;
-	return true;
-}
-
-int run_time_parse(const char *s, int64_t *ret_ns)
-{
-	struct tm tm = { 0 };
-	int64_t ns = 0, unit = NS_PER_SEC / 10, sec;
-
-	if (!take_digits(&s, 4, &tm.tm_year) || !take_char(&s, '-') ||
-	    !take_digits(&s, 2, &tm.tm_mon) || !take_char(&s, '-') ||
-	    !take_digits(&s, 2, &tm.tm_mday) || !take_char(&s, 'T') ||
-	    !take_digits(&s, 2, &tm.tm_hour) || !take_char(&s, ':') ||
-	    !take_digits(&s, 2, &tm.tm_min) || !take_char(&s, ':') ||
-	    !take_digits(&s, 2, &tm.tm_sec))
-		return -EINVAL;
-	if (take_char(&s, '.'))
-		for (; isdigit((unsigned char)*s); s++, unit /= 10)
-			ns += (*s - '0') * unit;
-	if (!take_char(&s, 'Z') || *s)
-		return -EINVAL;
-	tm.tm_year -= 1900;
-	tm.tm_mon -= 1;
-	sec = timegm(&tm);
-	if (__builtin_mul_overflow(sec, NS_PER_SEC, &sec) || __builtin_add_overflow(sec, ns, &sec))
-		return -EINVAL;
-	*ret_ns = sec;
-	return 0;
 }
 
 static struct span text_of(const json_t *j, const char *key)

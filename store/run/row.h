@@ -81,6 +81,3 @@ bool run_pair_next(struct cursor *c, struct run_pair *ret);
 /* As JSON: what `pfs runs --json` shows of it. NULL: no memory. */
 json_t *run_row_json(const struct run_row *row);
 json_t *run_value_json(const struct run_value *v);
-
-/* "2026-01-15T14:30:52.123456789Z" as nanoseconds since 1970: 0 or -EINVAL. */
-int run_time_parse(const char *text, int64_t *ret_ns);

@@ -2,9 +2,6 @@
 /*
  * Rows as JSON (run/row.h).
  */
-#include <stdio.h>
-#include <time.h>
-
 #include "run/row.h"
 
 #define NS_PER_SEC 1000000000ll
@@ -63,15 +60,11 @@ static void set_oid(json_t *o, const char *key, const struct oid *id, bool *fail
 
 static void set_time(json_t *o, const char *key, int64_t ns, bool *failed)
 {
-	time_t sec = (time_t)(ns / NS_PER_SEC);
-	char text[64];
-	struct tm tm;
-	size_t n;
+	char text[RUN_TIME_LEN + 1];
 
-	if (ns == 0 || !gmtime_r(&sec, &tm))
+	if (ns == 0)
 		return;
-	n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text + n, sizeof(text) - n, ".%09lldZ", (long long)(ns % NS_PER_SEC));
+	run_time_text(ns, text);
 	set(o, key, json_string(text), failed);
 }
 
