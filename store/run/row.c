@@ -8,6 +8,7 @@
  */
 #include "run/row.h"
 
+#include "run/json_bytes.h"
 #include "run/trees.h"
 
 enum {
@@ -40,6 +41,16 @@ static void put_text(struct buf *b, struct span s)
 {
 	s.len = MIN(s.len, (size_t)TEXT_MAX);
 	buf_put_str16(b, s);
+}
+
+/* A text that may be any bytes. */
+static void put_bytes(struct buf *b, const json_t *j)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+
+	if (!j || json_to_bytes(j, &bytes) < 0)
+		buf_clear(&bytes);
+	put_text(b, buf_span(&bytes));
 }
 
 static int64_t time_of(const json_t *j, const char *key)
@@ -215,10 +226,10 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 	buf_put_u64(&b, (uint64_t)time_of(end, "ended"));
 	buf_put_u32(&b, json_is_integer(uid) ? (uint32_t)json_integer_value(uid) : UINT32_MAX);
 	put_tree(&b, json_object_get(end, "tree"));
-	put_text(&b, text_of(start, "name"));
-	put_text(&b, text_of(start, "user"));
-	put_text(&b, text_of(start, "machine"));
-	put_text(&b, text_of(start, "group"));
+	put_bytes(&b, json_object_get(start, "name"));
+	put_bytes(&b, json_object_get(start, "user"));
+	put_bytes(&b, json_object_get(start, "machine"));
+	put_bytes(&b, json_object_get(start, "group"));
 	put_text(&b, text_of(start, "parent"));
 	put_command(&b, json_object_get(start, "argv"));
 	put_outputs(&b, json_object_get(end, "outputs"));

@@ -2,6 +2,8 @@
 /*
  * Rows as JSON (run/row.h).
  */
+#include "base/text.h"
+#include "run/json_bytes.h"
 #include "run/row.h"
 
 #define NS_PER_SEC 1000000000ll
@@ -9,11 +11,11 @@
 /* A text that was cut may end within a character. */
 static json_t *json_of_text(struct span s)
 {
-	json_t *j = json_stringn((const char *)s.data, s.len);
+	size_t n = s.len;
 
-	for (unsigned i = 0; !j && i < 4 && s.len > 0; i++)
-		j = json_stringn((const char *)s.data, --s.len);
-	return j ?: json_string("");
+	for (unsigned i = 0; i < 4 && n > 0 && !utf8_is_valid(s.data, n); i++)
+		n--;
+	return json_of_bytes(utf8_is_valid(s.data, n) ? span_of(s.data, n) : s);
 }
 
 json_t *run_value_json(const struct run_value *v)
