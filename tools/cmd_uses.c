@@ -70,8 +70,8 @@ static int show(json_t *line, void *ctx)
 	} else if (u->has_first) {
 		u->count++;
 		print_run_line(json_object_get(line, "run"), "");
-		if (json_object_get(line, "error"))
-			printf("    %s\n", field_text(line, "error"));
+		if (json_object_get(line, "problem"))
+			printf("    %s\n", field_text(line, "problem"));
 		print_reasons(line);
 		print_outputs(line);
 	} else if (field_bool(line, "uncommitted")) {

@@ -100,8 +100,8 @@ static void print_made_by(const json_t *line)
 		print_run_text(metrics);
 		putchar('\n');
 	}
-	if (json_object_get(line, "error"))
-		printf("    %s\n", field_text(line, "error"));
+	if (json_object_get(line, "problem"))
+		printf("    %s\n", field_text(line, "problem"));
 	if (json_object_get(line, "files"))
 		print_made(line);
 	print_inputs(line);

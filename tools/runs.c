@@ -175,7 +175,7 @@ void print_run_record(const json_t *line)
 	print_outputs(json_object_get(row, "outputs"));
 	if (tree)
 		printf("%-10s%" PRIu64 " in its record\n", "Files:", field_number(tree, "files"));
-	print_field("Error:", field_text(line, "error"));
+	print_field("Error:", field_text(line, "problem"));
 	print_field("Trees:", field_text(line, "trees"));
 	json_array_foreach(json_object_get(end, "error"), i, text)
 		print_field("Missing:", json_string_value(text) ?: "");

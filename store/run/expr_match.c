@@ -135,6 +135,9 @@ static bool value_matches(const struct expr_node *n, const struct run_value *v)
 		/* A number and a word: never the same, and in no order. */
 		return n->op == OP_NOT_EQUAL;
 	}
+	/* Nor are a word and a number in any. */
+	if (n->is_number && n->op >= OP_LESS && n->op <= OP_GREATER_EQUAL)
+		return false;
 	return text_matches(n, value_text(v, scratch));
 }
 

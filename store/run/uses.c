@@ -267,7 +267,7 @@ static int line_of(struct using *g, const struct run_row *row, bool has_error, j
 	if (r == 0 && may_see && u->stale)
 		r = set(line, "stale", json_incref(g->reasons));
 	if (r == 0 && has_error)
-		r = set(line, "error", json_string("what it read and wrote cannot be looked at"));
+		r = set(line, "problem", json_string("what it read and wrote cannot be looked at"));
 	if (r == 0)
 		*ret = line;
 	else

@@ -231,7 +231,7 @@ static int tell(struct asking *a, struct met *m)
 		if (r == 0)
 			r = run_files_each(&w->rd, &top, "", take_input, a);
 		if (r == -EIO || r == -EBADMSG) {
-			r = set(line, "error", json_string("what it read cannot be looked at"));
+			r = set(line, "problem", json_string("what it read cannot be looked at"));
 		} else if (r == -ENOENT) {
 			r = 0;
 		}

@@ -291,7 +291,7 @@ static int load(struct request *q, const struct run_id *id, struct answer *a, js
 	r = archive_get(q->service->store, id, &dl, ret_start, ret_end);
 	if (r == 0)
 		return 0;
-	answer_text(a, "error", complaint()[0] ? complaint() : errno_text(r));
+	answer_text(a, "problem", complaint()[0] ? complaint() : errno_text(r));
 	complaint_clear();
 	return 0;
 }
@@ -301,7 +301,7 @@ static int load(struct request *q, const struct run_id *id, struct answer *a, js
  *
  *	run: an id, what it starts with, or a name
  *
- * Line: run: its facts; start, end: the record; trees?, error?: what of it cannot be read
+ * Line: run: its facts; start, end: the record; trees?, problem?: what of it cannot be read
  */
 int verb_run_show(struct request *q)
 {
