@@ -5,7 +5,8 @@
  *
  *	content --name--> leaf --> ... --> root of a directory --name--> leaf --> ... --> top of a run
  *
- * A node that several trees share is in it once, so it costs what distinct trees do. A node counts
+ * What was read and what was written have ways of their own, so that who asks for the one does not climb through the
+ * other. In each a node that several trees share is in it once, so it costs what distinct trees do. A node counts
  * as known when all that is below it is in the tables; who was interrupted goes on from there.
  *
  * As all of the index it is a cache. Threads: all functions from any thread.
@@ -21,21 +22,22 @@ enum {
 /* Hash of a name, for steps of a way; never 0. */
 uint64_t index_run_name(struct span name);
 
+enum index_run_tree {
+	INDEX_RUN_READ = 'r',
+	INDEX_RUN_WRITTEN = 'w',
+};
+
 /* What is to be added: an entry of a node, or that all below a node has been added. */
 struct index_run_edge {
 	struct oid parent; /* the node */
 	struct oid child; /* a content, a directory's root, or a node's child; null: the latter */
 	uint64_t name; /* of the entry; 0: a child within the same tree */
 };
-int index_runs_add_edges(struct index *x, const struct index_run_edge *edges, size_t n);
+int index_runs_add_edges(struct index *x, enum index_run_tree tree,
+			 const struct index_run_edge *edges, size_t n);
 
 /* Is all below the node known? 1, 0, -errno. */
-int index_runs_knows(struct index *x, const struct oid *node);
-
-enum index_run_tree {
-	INDEX_RUN_READ = 'r',
-	INDEX_RUN_WRITTEN = 'w',
-};
+int index_runs_knows(struct index *x, enum index_run_tree tree, const struct oid *node);
 
 /* A run: its record, and the roots of its trees, null where there is none. */
 struct index_run {

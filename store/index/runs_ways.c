@@ -2,10 +2,10 @@
 /*
  * Ways up from contents and names to runs (index/runs.h).
  *
- *	run-ids		an id -> its number, and whether all below it is known
+ *	run-ids		tree, id -> its number in ways of that tree, and whether all below it is known
  *	run-parents	a number -> a parent's number and the name's hash; several
- *	run-names	a name's hash -> numbers of leaves that have it
- *	run-tops	a node's number -> tree and id of the runs of which it is the top
+ *	run-names	tree, a name's hash -> numbers of leaves that have it
+ *	run-tops	a node's number -> ids of the runs of which it is the top
  *
  * Numbers are big-endian, so that LMDB's order of bytes is theirs. They are given once and for all.
  */
@@ -16,7 +16,6 @@
 
 enum {
 	VISITS_MAX = 4 << 20, /* places that one question may lead to: some 64 MiB */
-	TOP_SIZE = 1 + INDEX_RUN_ID,
 };
 
 /* As run-ids has it. */
@@ -31,9 +30,19 @@ struct way {
 	uint64_t name;
 } __attribute__((packed));
 
-static int number_get(struct env *e, MDB_txn *txn, const struct oid *id, struct numbered *ret)
+/* Keys that begin with the tree. */
+struct id_key {
+	uint8_t tree; /* enum index_run_tree */
+	struct oid id;
+};
+struct name_key {
+	uint8_t tree;
+	uint64_t name;
+} __attribute__((packed));
+
+static int number_get(struct env *e, MDB_txn *txn, const struct id_key *id, struct numbered *ret)
 {
-	MDB_val k = env_val(id->b, OID_SIZE), v;
+	MDB_val k = env_val(id, sizeof(*id)), v;
 	int r = mdb_get(txn, env_db(e, ENV_RUN_IDS), &k, &v);
 
 	if (r == 0 && v.mv_size != sizeof(*ret))
@@ -43,15 +52,15 @@ static int number_get(struct env *e, MDB_txn *txn, const struct oid *id, struct 
 	return r;
 }
 
-static int number_put(struct env *e, MDB_txn *txn, const struct oid *id, struct numbered n)
+static int number_put(struct env *e, MDB_txn *txn, const struct id_key *id, struct numbered n)
 {
-	MDB_val k = env_val(id->b, OID_SIZE), v = env_val(&n, sizeof(n));
+	MDB_val k = env_val(id, sizeof(*id)), v = env_val(&n, sizeof(n));
 
 	return mdb_put(txn, env_db(e, ENV_RUN_IDS), &k, &v, 0);
 }
 
 /* The number of an id, given if need be. */
-static int number_of(struct env *e, MDB_txn *txn, const struct oid *id, struct numbered *ret)
+static int number_of(struct env *e, MDB_txn *txn, const struct id_key *id, struct numbered *ret)
 {
 	struct numbered n = { 0 };
 	MDB_stat st;
@@ -78,6 +87,7 @@ static int put_dup(MDB_txn *txn, MDB_dbi db, MDB_val k, MDB_val v)
 }
 
 struct edges_put {
+	enum index_run_tree tree;
 	const struct index_run_edge *edges;
 	size_t n;
 };
@@ -90,39 +100,43 @@ static int put_edges(struct env *e, MDB_txn *txn, void *ctx)
 
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
 		const struct index_run_edge *d = &p->edges[i];
+		const struct id_key of = { (uint8_t)p->tree, d->parent };
+		const struct id_key in = { (uint8_t)p->tree, d->child };
+		const struct name_key name = { (uint8_t)p->tree, d->name };
 		struct way w;
 
 		if (i == 0 || !oid_equal(&d->parent, &d[-1].parent))
-			r = number_of(e, txn, &d->parent, &parent);
+			r = number_of(e, txn, &of, &parent);
 		if (r == 0 && oid_is_null(&d->child)) {
 			parent.is_known = 1;
-			r = number_put(e, txn, &d->parent, parent);
+			r = number_put(e, txn, &of, parent);
 			continue;
 		}
 		if (r == 0)
-			r = number_of(e, txn, &d->child, &child);
+			r = number_of(e, txn, &in, &child);
 		w = (struct way){ parent.number, d->name };
 		if (r == 0)
 			r = put_dup(txn, env_db(e, ENV_RUN_PARENTS),
 				    env_val(&child.number, sizeof(child.number)),
 				    env_val(&w, sizeof(w)));
 		if (r == 0 && d->name)
-			r = put_dup(txn, env_db(e, ENV_RUN_NAMES),
-				    env_val(&d->name, sizeof(d->name)),
+			r = put_dup(txn, env_db(e, ENV_RUN_NAMES), env_val(&name, sizeof(name)),
 				    env_val(&parent.number, sizeof(parent.number)));
 	}
 	return r;
 }
 
-int index_runs_add_edges(struct index *x, const struct index_run_edge *edges, size_t n)
+int index_runs_add_edges(struct index *x, enum index_run_tree tree,
+			 const struct index_run_edge *edges, size_t n)
 {
-	struct edges_put p = { edges, n };
+	struct edges_put p = { tree, edges, n };
 
 	return n > 0 ? index_write(x, put_edges, &p) : 0;
 }
 
-int index_runs_knows(struct index *x, const struct oid *node)
+int index_runs_knows(struct index *x, enum index_run_tree tree, const struct oid *node)
 {
+	const struct id_key key = { (uint8_t)tree, *node };
 	struct numbered n = { 0 };
 	MDB_txn *txn;
 	int r;
@@ -130,32 +144,31 @@ int index_runs_knows(struct index *x, const struct oid *node)
 	r = index_look(x, &txn);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	r = number_get(x->env, txn, node, &n);
+	r = number_get(x->env, txn, &key, &n);
 	env_read_end(x->env, txn);
 	r = index_env_error(x, env_errno(r));
 	return r == -ENOENT ? 0 : r < 0 ? r : n.is_known;
+}
+
+static int put_top(struct env *e, MDB_txn *txn, const struct index_run *run,
+		   enum index_run_tree tree, const struct oid *root)
+{
+	const struct id_key key = { (uint8_t)tree, *root };
+	struct numbered n;
+	int r;
+
+	if (oid_is_null(root))
+		return 0;
+	r = number_of(e, txn, &key, &n);
+	return r ? r
+		 : put_dup(txn, env_db(e, ENV_RUN_TOPS), env_val(&n.number, sizeof(n.number)),
+			   env_val(run->id, INDEX_RUN_ID));
 }
 
 struct runs_put {
 	const struct index_run *runs;
 	size_t n;
 };
-
-static int put_top(struct env *e, MDB_txn *txn, const struct index_run *run,
-		   enum index_run_tree tree, const struct oid *root)
-{
-	char top[TOP_SIZE] = { (char)tree };
-	struct numbered n;
-	int r;
-
-	if (oid_is_null(root))
-		return 0;
-	memcpy(top + 1, run->id, INDEX_RUN_ID);
-	r = number_of(e, txn, root, &n);
-	return r ? r
-		 : put_dup(txn, env_db(e, ENV_RUN_TOPS), env_val(&n.number, sizeof(n.number)),
-			   env_val(top, sizeof(top)));
-}
 
 static int put_runs(struct env *e, MDB_txn *txn, void *ctx)
 {
@@ -312,23 +325,18 @@ static int step_up(struct climb *c, uint32_t number, uint32_t depth)
 
 static int take_tops(struct climb *c, uint32_t number)
 {
-	const uint8_t first[TOP_SIZE] = { (uint8_t)c->q->tree };
-	MDB_val k = env_val(&number, sizeof(number)), v = env_val(first, sizeof(first));
+	MDB_val k = env_val(&number, sizeof(number)), v;
 	int r;
 
-	for (r = mdb_cursor_get(c->tops, &k, &v, MDB_GET_BOTH_RANGE); r == 0;
+	for (r = mdb_cursor_get(c->tops, &k, &v, MDB_SET_KEY); r == 0;
 	     r = mdb_cursor_get(c->tops, &k, &v, MDB_NEXT_DUP)) {
-		const uint8_t *top = v.mv_data;
-
-		if (v.mv_size != TOP_SIZE)
+		if (v.mv_size != INDEX_RUN_ID)
 			return MDB_CORRUPTED;
-		if (top[0] != first[0])
-			return 0;
 		if (c->found.count >= c->q->max) {
 			c->found.is_cut = true;
 			return 0;
 		}
-		r = found(c, top + 1);
+		r = found(c, v.mv_data);
 		if (r)
 			return r;
 	}
@@ -340,12 +348,15 @@ static int begin(struct climb *c, struct env *e, MDB_txn *txn)
 {
 	const struct index_run_query *q = c->q;
 	struct numbered n;
+	struct name_key name;
 	MDB_cursor *names;
 	MDB_val k, v;
 	int r;
 
 	if (q->content) {
-		r = number_get(e, txn, q->content, &n);
+		const struct id_key key = { (uint8_t)q->tree, *q->content };
+
+		r = number_get(e, txn, &key, &n);
 		return r ? r : step_up(c, n.number, 0);
 	}
 	if (q->name_count == 0)
@@ -353,7 +364,8 @@ static int begin(struct climb *c, struct env *e, MDB_txn *txn)
 	r = mdb_cursor_open(txn, env_db(e, ENV_RUN_NAMES), &names);
 	if (r)
 		return r;
-	k = env_val(&q->names[0], sizeof(q->names[0]));
+	name = (struct name_key){ (uint8_t)q->tree, q->names[0] };
+	k = env_val(&name, sizeof(name));
 	for (r = mdb_cursor_get(names, &k, &v, MDB_SET_KEY); r == 0;
 	     r = mdb_cursor_get(names, &k, &v, MDB_NEXT_DUP)) {
 		uint32_t number;

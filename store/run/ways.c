@@ -24,6 +24,7 @@ struct stand {
 struct walk {
 	struct store *store;
 	struct access *acc;
+	enum index_run_tree tree;
 	struct index_run_edge *edges; /* owned */
 	size_t edge_count;
 	struct stand *stack; /* owned */
@@ -42,7 +43,7 @@ static void walk_release(struct walk *w)
 
 static int flush(struct walk *w)
 {
-	int r = index_runs_add_edges(w->store->index, w->edges, w->edge_count);
+	int r = index_runs_add_edges(w->store->index, w->tree, w->edges, w->edge_count);
 
 	w->edge_count = 0;
 	/* A broken index is no reason to fail: it is made anew. */
@@ -97,7 +98,7 @@ static int enter(struct walk *w, const struct oid *id, const struct loc *hint)
 
 	if (oidset_has(&w->done, id))
 		return 0;
-	r = index_runs_knows(w->store->index, id);
+	r = index_runs_knows(w->store->index, w->tree, id);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	if (w->depth == DEPTH_MAX)
@@ -189,6 +190,7 @@ int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *
 		     struct access *acc, struct oid *ret_read, struct oid *ret_written)
 {
 	static const char *const names[] = { "read", "written" };
+	static const enum index_run_tree trees[] = { INDEX_RUN_READ, INDEX_RUN_WRITTEN };
 	_cleanup_(walk_release) struct walk w = { .store = s, .acc = acc };
 	struct tree_root record = { .id = *tree, .loc = *hint };
 	struct oid tops[2];
@@ -206,15 +208,18 @@ int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		struct loc loc = LOC_NOWHERE;
 
+		w.tree = trees[i];
 		r = top_of(&w, &record, names[i], &tops[i], &loc);
 		if (r == 0 && !oid_is_null(&tops[i]))
 			r = walk_tree(&w, &tops[i], &loc);
+		if (r == 0)
+			r = flush(&w);
 		if (r < 0)
 			return r;
+		/* What is known of the one tree's ways is not of the other's. */
+		oidset_release(&w.done);
+		w.done = (struct oidset){ 0 };
 	}
-	r = flush(&w);
-	if (r < 0)
-		return r;
 	*ret_read = tops[0];
 	*ret_written = tops[1];
 	return 0;

@@ -79,7 +79,7 @@ static void what_is_true_matches(void **state)
 		"model = \"cnn-2\"",
 		"model ~ cnn",
 		"model ~ 'c*2'",
-		"model ~ c??-2",
+		"model ~ c?n-?",
 		"not model ~ rnn",
 		"not (lr = 1 or lr = 2)",
 		"lr = 1 or lr = 0.1 and n = 3",
