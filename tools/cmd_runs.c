@@ -155,7 +155,7 @@ static int list(const struct command *self, struct client *c, json_t *q, struct 
 {
 	int r;
 
-	for (char *s = strtok(columns, ","); s; s = strtok(NULL, ",")) {
+	for (char *s; (s = strsep(&columns, ","));) {
 		if (t->count == COLUMNS_MAX)
 			return cli_usage(self, "more than %d columns", COLUMNS_MAX);
 		t->columns[t->count++] = s;

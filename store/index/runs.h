@@ -5,9 +5,10 @@
  *
  *	content --name--> leaf --> ... --> root of a directory --name--> leaf --> ... --> top of a run
  *
- * What was read and what was written have ways of their own, so that who asks for the one does not climb through the
- * other. In each a node that several trees share is in it once, so it costs what distinct trees do. A node counts
- * as known when all that is below it is in the tables; who was interrupted goes on from there.
+ * What was read and what was written have ways of their own, so that who asks for the one does not
+ * climb through the other. In each a node that several trees share is in it once, so it costs what
+ * distinct trees do. A node counts as known when all that is below it is in the tables; who was
+ * interrupted goes on from there.
  *
  * As all of the index it is a cache. Threads: all functions from any thread.
  */
@@ -52,8 +53,9 @@ int index_runs_put(struct index *x, const struct index_run *runs, size_t n);
 int index_runs_get(struct index *x, const char id[INDEX_RUN_ID], struct buf *ret);
 
 /*
- * The next records above @after (NULL: from the first; with @backwards below it, from the last), up to @max of them: their
- * ids are in @ret_ids, their records one behind the other in @ret, each with its length in @ret_len. How many, or -errno.
+ * The next records above @after (NULL: from the first; with @backwards below it, from the last),
+ * up to @max of them: their ids are in @ret_ids, their records one behind the other in @ret, each
+ * with its length in @ret_len. How many, or -errno.
  */
 struct index_run_batch {
 	char (*ids)[INDEX_RUN_ID]; /* owned, room for @max, as len */

@@ -7,7 +7,8 @@
  *	run-names	tree, a name's hash -> numbers of leaves that have it
  *	run-tops	a node's number -> ids of the runs of which it is the top
  *
- * Numbers are big-endian, so that LMDB's order of bytes is theirs. They are given once and for all.
+ * Numbers are big-endian, so that LMDB's order of bytes is theirs. They are given once and for
+ * all.
  */
 #include <endian.h>
 

@@ -5,8 +5,8 @@
  * A look lists up to LISTED_MAX runs that are to be learned, learns them in batches, and lists on
  * from there: so it holds no more than that, and what it has learned stays when it is interrupted.
  *
- * Kept in the index's state: "looked", when the last look began; "full", when the last full one that
- * came to its end did; "running", ids of runs that had no end.
+ * Kept in the index's state: "looked", when the last look began; "full", when the last full one
+ * that came to its end did; "running", ids of runs that had no end.
  */
 #include "run/catalog.h"
 
@@ -320,8 +320,8 @@ static struct run_id id_at(int64_t sec)
 	return id;
 }
 
-/* Of @ids those that have no end, as far as is known, the last of them; and asks for some that a listing from @from
- * on does not show. */
+/* Of @ids those that have no end, as far as is known, the last of them; and asks for some that a
+ * listing from @from on does not show. */
 static int ask_for_running(struct looking *k, const struct buf *ids, const struct run_id *from)
 {
 	_cleanup_buf_ struct buf bytes = { 0 }, kept = { 0 };

@@ -10,8 +10,9 @@
 
 struct run_comparison {
 	struct run_reading rd;
-	/* Gets each difference: {"what": "command", "param", "metric", "pinned", "environment" or "input", "key" (of an input:
-	 * "path"), "a"?, "b"?}: absent where a side has none. Takes it. Other than 0 ends it. */
+	/* Gets each difference: {"what": "command", "param", "metric", "pinned", "environment"
+	 * or "input", "key" (of an input: "path"), "a"?, "b"?}: absent where a side has none.
+	 * Takes it. Other than 0 ends it. */
 	int (*emit)(json_t *line, void *ctx);
 	void *ctx;
 };

@@ -9,10 +9,11 @@
  *	factor		not factor | ( expression ) | KEY OP VALUE
  *	OP		=  !=  <  <=  >  >=  ~ (has a text in it; with * or ?: is like it)
  *
- * Keys are id, name, status, started, ended, seconds, exit, repo, branch, user, machine, group, parent,
- * command; what else there is is a parameter or, where there is none, a metric; "params.KEY" and "metrics.KEY" are
- * just the one. A run without the key does not match, whatever the operator. Numbers compare as numbers, all else as
- * text. A time is a date, or an age: started > 2d is what started in the last two days.
+ * Keys are id, name, status, started, ended, seconds, exit, repo, branch, user, machine, group,
+ * parent, command; what else there is is a parameter or, where there is none, a metric;
+ * "params.KEY" and "metrics.KEY" are just the one. A run without the key does not match, whatever
+ * the operator. Numbers compare as numbers, all else as text. A time is a date, or an age: started
+ * > 2d is what started in the last two days.
  *
  * Pure functions; threads: any.
  */

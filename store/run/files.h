@@ -30,8 +30,8 @@ struct run_file {
 int run_files_top(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
 		  struct tree_root *ret);
 
-/* All that is no directory below @top, by path, which starts with @prefix (""; or ends with a slash). Borrowed. Other
- * than 0 ends it. */
+/* All that is no directory below @top, by path, which starts with @prefix (""; or ends with a
+ * slash). Borrowed. Other than 0 ends it. */
 typedef int (*run_file_fn)(struct span path, const struct run_file *f, void *ctx);
 int run_files_each(const struct run_reading *rd, const struct tree_root *top, const char *prefix,
 		   run_file_fn fn, void *ctx);
@@ -45,7 +45,8 @@ struct run_place {
 	struct span repo, rev, path;
 };
 bool run_place_read(struct span text, struct run_place *ret);
-/* Hashes of its parts, the last first, at most @max >= 2: as index_runs_having() wants them. How many. */
+/* Hashes of its parts, the last first, at most @max >= 2: as index_runs_having() wants them. How
+ * many. */
 size_t run_place_names(const struct run_place *p, uint64_t *ret, size_t max);
 
 /* What places are now: the last commits of branches, looked up once. */

@@ -300,6 +300,7 @@ bool run_pair_next(struct cursor *c, struct run_pair *ret)
 
 	if (cursor_left(c) == 0)
 		return false;
+	*v = (struct run_value){ 0 };
 	ret->key = rd_str16(c, TEXT_MAX);
 	v->type = rd_u8(c);
 	switch (v->type) {

@@ -60,7 +60,8 @@ struct run_row {
 	struct span outputs, params, metrics; /* to be walked */
 };
 
-/* A row of a record: @start or @end may be NULL when it could not be read, which @status then says. */
+/* A row of a record: @start or @end may be NULL when it could not be read, which @status then
+ * says. */
 int run_row_write(const struct run_id *id, const json_t *start, const json_t *end,
 		  enum run_status unreadable, uint8_t flags, struct buf *ret);
 /* 0 or -EBADMSG. */

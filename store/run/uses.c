@@ -2,12 +2,14 @@
 /*
  * What was made from a file (run/uses.h).
  *
- * Lines, a run before those that use what it wrote: {"run": a row's JSON, "depth", "outputs": [{"path", "id"?, "size",
- * "there": bool}], "outputs_more"?, "stale"?: [{"path", "was", "now"?: its id on the branch now} or {"path", "run": the stale run
- * that made it}]}; "stale" is asked for. A run that may not be seen has its id alone, and is followed all the same.
+ * Lines, a run before those that use what it wrote: {"run": a row's JSON, "depth", "outputs":
+ * [{"path", "id"?, "size", "there": bool}], "outputs_more"?, "stale"?: [{"path", "was", "now"?:
+ * its id on the branch now} or {"path", "run": the stale run that made it}]}; "stale" is asked
+ * for. A run that may not be seen has its id alone, and is followed all the same.
  *
- * Runs are met in the order of their ids, which is that of their starts, so that of those that a run used
- * it is known whether they are stale. (Where clocks differ by more than a run takes, a run may be told before one that it used.)
+ * Runs are met in the order of their ids, which is that of their starts, so that of those that a
+ * run used it is known whether they are stale. (Where clocks differ by more than a run takes, a
+ * run may be told before one that it used.)
  */
 #include "run/uses.h"
 

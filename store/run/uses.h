@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What was made from a file: the runs that read it, what they wrote, the runs that read that, and so on, in any repo.
+ * What was made from a file: the runs that read it, what they wrote, the runs that read that, and
+ * so on, in any repo.
  *
- * An output is *there* when its branch has it now as the run wrote it. A run is *stale* when its branch has now another
- * version of something that it read, or when what it read was made by a stale run; so are its outputs.
+ * An output is *there* when its branch has it now as the run wrote it. A run is *stale* when its
+ * branch has now another version of something that it read, or when what it read was made by a
+ * stale run; so are its outputs.
  *
  * Threads: the caller's.
  */
@@ -26,6 +28,6 @@ enum {
 	RUN_USES_REASONS = 20, /* for a run to be stale, that are told */
 };
 
-/* What is at @place, with the content @id there (NULL: a directory, or nothing is there any more). What was read
- * there in other versions counts too. */
+/* What is at @place, with the content @id there (NULL: a directory, or nothing is there any
+ * more). What was read there in other versions counts too. */
 int run_uses(const struct run_uses *u, const struct run_place *place, const struct oid *id);

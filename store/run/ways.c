@@ -59,7 +59,8 @@ static int tell(struct walk *w, const struct oid *parent, const struct oid *chil
 	return r;
 }
 
-/* What is below entry @i: a directory's root or a child (@ret_is_node), or a content; false: nothing. */
+/* What is below entry @i: a directory's root or a child (@ret_is_node), or a content; false:
+ * nothing. */
 static bool entry_of(const struct node *n, uint32_t i, struct oid *ret, struct loc *ret_loc,
 		     uint64_t *ret_name, bool *ret_is_node)
 {

@@ -2,9 +2,9 @@
 /*
  * Where files come from (run/why.h).
  *
- * Lines: {"run": a row's JSON, "depth": 0 for the run asked about, "inputs": [{"path", "id", "size", "run"?: who made it,
- * "how": "place" or "content"}], "inputs_more"?: how many are not told}. A run that is not known any more, or may not be
- * seen, has no inputs.
+ * Lines: {"run": a row's JSON, "depth": 0 for the run asked about, "inputs": [{"path", "id",
+ * "size", "run"?: who made it, "how": "place" or "content"}], "inputs_more"?: how many are not
+ * told}. A run that is not known any more, or may not be seen, has no inputs.
  */
 #include "run/why.h"
 

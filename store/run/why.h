@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Where files come from: the run that made a file, what it read, and so on down to what no run has made.
+ * Where files come from: the run that made a file, what it read, and so on down to what no run has
+ * made.
  *
  * Threads: the caller's.
  */
@@ -16,9 +17,9 @@ enum run_how {
 };
 
 /*
- * The run that made what has the content @id and lies at @place (NULL: nowhere that is known): the last that wrote it
- * there and published it, else the last that wrote it at all; of those that started before @before (NULL: ever). 0, with
- * @ret_how, or errors of the index.
+ * The run that made what has the content @id and lies at @place (NULL: nowhere that is known): the
+ * last that wrote it there and published it, else the last that wrote it at all; of those that
+ * started before @before (NULL: ever). 0, with @ret_how, or errors of the index.
  */
 int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
 	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how);
@@ -27,8 +28,8 @@ struct run_why {
 	struct run_reading rd;
 	/* May the caller see what the run did? NULL: all. */
 	bool (*may_see)(const struct run_row *row, void *ctx);
-	/* Gets each run with what it read (why.c says how), those that a file comes from first; takes it. Other than 0
-	 * ends it. */
+	/* Gets each run with what it read (why.c says how), those that a file comes from first;
+	 * takes it. Other than 0 ends it. */
 	int (*emit)(json_t *line, void *ctx);
 	void *ctx;
 };
@@ -40,8 +41,9 @@ enum {
 int run_why(const struct run_why *w, const struct run_id *run);
 
 /*
- * Each run that made files of a tree, with how many and some of their paths: {"run", "files", "paths"}; at last
- * {"others": files that no run is known to have made}. @place's path is the directory, or empty.
+ * Each run that made files of a tree, with how many and some of their paths: {"run", "files",
+ * "paths"}; at last {"others": files that no run is known to have made}. @place's path is the
+ * directory, or empty.
  */
 int run_why_below(const struct run_why *w, const struct run_place *place,
 		  const struct tree_root *dir);

@@ -236,14 +236,14 @@ static int read_where(struct listing *l)
 }
 
 /*
- * runs			what ran, the last one last
+ * runs                    what ran, the last one last
  *
  *	where?: an expression (run/expr.h), zone?: seconds east of UTC, for times in it; sort?: a key,
  *	with a "-" in front from the highest on; limit?: how many lines, without sort the last ones;
  *	path?: only runs that wrote to it
  *
- * Lines: a run's facts; besides, as in all verbs of runs, {"learned": number} while runs are learned of,
- * and {"note": text}.
+ * Lines: a run's facts; besides, as in all verbs of runs, {"learned": number} while runs are
+ * learned of, and {"note": text}.
  */
 int verb_runs(struct request *q)
 {

@@ -10,8 +10,9 @@
 #include "service/request.h"
 
 /*
- * Learns what is new, and gives the caller {"learned": runs so far} now and then when there is much. A store that does
- * not answer is told with {"note": a sentence}, and what is known has to do. 0, -EINTR, -ECANCELED.
+ * Learns what is new, and gives the caller {"learned": runs so far} now and then when there is
+ * much. A store that does not answer is told with {"note": a sentence}, and what is known has to
+ * do. 0, -EINTR, -ECANCELED.
  */
 int runs_look(struct request *q);
 

@@ -130,8 +130,8 @@ static bool is_same(const struct stat *a, const struct stat *b)
 		 a->st_mtim.tv_nsec == b->st_mtim.tv_nsec));
 }
 
-/* What the path is in the commit, and whether the head has something else. The look through a view is the one
- * that asks whether the caller may. */
+/* What the path is in the commit, and whether the head has something else. The look through a
+ * view is the one that asks whether the caller may. */
 static int question_read(struct request *q, struct question *k)
 {
 	struct run_reading rd = reading(q);
@@ -207,8 +207,8 @@ static bool run_of_commit(const struct commit *c, struct run_id *ret)
 }
 
 /*
- * The commit by which a run brought the file to where it is, if that is how it came there: the commit has
- * the very same entry, with its times, and its parent has not.
+ * The commit by which a run brought the file to where it is, if that is how it came there: the
+ * commit has the very same entry, with its times, and its parent has not.
  */
 static int published_by(struct request *q, struct question *k, const struct run_id *run,
 			struct loaded *ret, bool *ret_is_it)
@@ -256,7 +256,8 @@ static int find_run(struct request *q, struct question *k, struct loaded *commit
 	if (r == 0 && run_of_commit(&commit->commit, ret))
 		*ret_how = RUN_HOW_PLACE;
 	else if (*ret_how == RUN_HOW_PLACE)
-		/* A run wrote these bytes there, but somebody has changed the file since, and back. */
+		/* A run wrote these bytes there, but somebody has changed the file since, and
+		 * back. */
 		*ret_how = RUN_HOW_CONTENT;
 	return r;
 }
@@ -303,13 +304,14 @@ static int why_below(struct request *q, struct question *k, const struct run_why
 }
 
 /*
- * why			where a file comes from
+ * why                     where a file comes from
  *
  *	path: of a file or directory in a branch or commit
  *
- * First line: path, id: of its content; uncommitted?: the head has something else; of a file commit: the
- * one that last changed it; how: "place": run made it there, "content": run made the same bytes elsewhere,
- * "none": no run is known; of a directory, directory: true. Then lines as in run/why.h.
+ * First line: path, id: of its content; uncommitted?: the head has something else; of a file
+ * commit: the one that last changed it; how: "place": run made it there, "content": run made the
+ * same bytes elsewhere, "none": no run is known; of a directory, directory: true. Then lines as in
+ * run/why.h.
  */
 int verb_why(struct request *q)
 {
@@ -327,7 +329,7 @@ int verb_why(struct request *q)
 }
 
 /*
- * uses			what was made from a file, in any repo
+ * uses                    what was made from a file, in any repo
  *
  *	path: of a file or directory in a branch or commit, which may be gone; stale?: only what is there now
  *	and was made from what its branch has another version of

@@ -39,7 +39,8 @@ int verb_diff(struct request *q);
 int verb_log(struct request *q);
 /* The commit that last changed a path, as the log has it first. 0, or an error, said. */
 int path_last_commit(struct request *q, const struct address *p, struct loaded *ret);
-/* Has @now of a path what @c brought: the same entry, with its times, which @c's first parent has not? */
+/* Has @now of a path what @c brought: the same entry, with its times, which @c's first parent
+ * has not? */
 int path_is_from(struct request *q, const struct commit *now, const struct commit *c,
 		 const struct id128 *repo, struct span path, bool *ret);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A store with runs that nothing has run: commits, trees and records as `pfs run` would have left them.
+ * A store with runs that nothing has run: commits, trees and records as `pfs run` would have left
+ * them.
  */
 #pragma once
 
@@ -31,15 +32,16 @@ struct made_run {
 /* Makes a repo with its branch main. */
 void made_repo(struct store *s, const char *repo);
 
-/* A commit of @files, whose paths are names, onto @repo's main; its entries have the time @sec. @run: NULL: no run made it. */
+/* A commit of @files, whose paths are names, onto @repo's main; its entries have the time @sec.
+ * @run: NULL: no run made it. */
 struct oid made_commit(struct store *s, const char *repo, const struct made_file *files,
 		       int64_t sec, const struct run_id *run);
 
 /* A run; all that it wrote is of one branch, REPO/main. */
 struct run_id made_run(struct store *s, const struct made_run *run);
 
-/* Many runs without commits, whose trees are stored together: each reads @shared files that all read and one of the
- * last one's, and writes one; a second apart from @since on. */
+/* Many runs without commits, whose trees are stored together: each reads @shared files that all
+ * read and one of the last one's, and writes one; a second apart from @since on. */
 void made_runs(struct store *s, unsigned count, unsigned shared, int64_t since);
 
 /* The content id of a text. */

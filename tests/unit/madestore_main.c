@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * made-runs STORE COUNT: makes the repos "data" and "out" in a store, and that many runs, for measuring.
+ * made-runs STORE COUNT: makes the repos "data" and "out" in a store, and that many runs, for
+ * measuring.
  */
 #include <time.h>
 

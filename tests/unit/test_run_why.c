@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What `pfs runs`, `why` and `uses` promise, asked of a store in which a corpus was made into features, and those into
- * models and a table.
+ * What `pfs runs`, `why` and `uses` promise, asked of a store in which a corpus was made into
+ * features, and those into models and a table.
  */
 #include <fcntl.h>
 #include <unistd.h>
