@@ -3,7 +3,7 @@
  * The index's tables of runs: a record each, as run/catalog.h writes it, and for each tree of what
  * runs have read and written the way up, from what is in a node to the node.
  *
- *	content --name--> leaf --> ... --> root of a directory --name--> leaf --> ... --> top of a run
+ *	content --name--> leaf --> ... --> a directory's root --name--> ... --> top of a run
  *
  * What was read and what was written have ways of their own, so that who asks for the one does not
  * climb through the other. In each a node that several trees share is in it once, so it costs what

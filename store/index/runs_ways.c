@@ -2,7 +2,7 @@
 /*
  * Ways up from contents and names to runs (index/runs.h).
  *
- *	run-ids		tree, id -> its number in ways of that tree, and whether all below it is known
+ *	run-ids		tree, id -> its number there, and whether all below it is known
  *	run-parents	a number -> a parent's number and the name's hash; several
  *	run-names	tree, a name's hash -> numbers of leaves that have it
  *	run-tops	a node's number -> ids of the runs of which it is the top
