@@ -22,12 +22,15 @@ extern const struct command cmd_pull;
 extern const struct command cmd_push;
 extern const struct command cmd_repo;
 extern const struct command cmd_restore;
+extern const struct command cmd_runs;
 extern const struct command cmd_show;
 extern const struct command cmd_stats;
 extern const struct command cmd_status;
 extern const struct command cmd_sync;
 extern const struct command cmd_umount;
+extern const struct command cmd_uses;
 extern const struct command cmd_version;
+extern const struct command cmd_why;
 
 /* `mount.pfs STORE DIR [-sfnvN] [-o OPTIONS]`, as mount(8) calls it: an exit code. */
 int run_mount_helper(int argc, char **argv);

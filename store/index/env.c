@@ -38,6 +38,12 @@ static const struct {
 	[ENV_PACK_NUMBERS] = { "pack-numbers", 0 },
 	[ENV_OBJECTS] = { "objects", 0 },
 	[ENV_CACHED] = { "cached", 0 },
+	[ENV_RUNS] = { "runs", 0 },
+	[ENV_RUN_IDS] = { "run-ids", 0 },
+	[ENV_RUN_PARENTS] = { "run-parents", MDB_DUPSORT | MDB_DUPFIXED },
+	[ENV_RUN_NAMES] = { "run-names", MDB_DUPSORT | MDB_DUPFIXED },
+	[ENV_RUN_TOPS] = { "run-tops", MDB_DUPSORT | MDB_DUPFIXED },
+	[ENV_RUN_STATE] = { "run-state", 0 },
 };
 
 int env_errno(int result)

@@ -21,6 +21,12 @@ enum env_db {
 	ENV_PACK_NUMBERS, /* a pack's name -> its number */
 	ENV_OBJECTS, /* key -> tag, object */
 	ENV_CACHED, /* kind, oid -> place */
+	ENV_RUNS, /* a run's id -> its record; these and the next are runs.h's */
+	ENV_RUN_IDS, /* tree, oid -> number */
+	ENV_RUN_PARENTS, /* number -> parent's number, name; several */
+	ENV_RUN_NAMES, /* tree, a name's hash -> numbers */
+	ENV_RUN_TOPS, /* number -> runs */
+	ENV_RUN_STATE, /* a word -> what the catalog keeps under it */
 	ENV_DBS, /* how many there are */
 };
 

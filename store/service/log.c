@@ -6,9 +6,10 @@
  * from it; the younger of two first. What waits in the heap is loaded, so that with a path the
  * same entry need not be looked up for each child.
  */
+#include "base/log.h"
+
 #include "base/heap.h"
 #include "base/htab.h"
-#include "base/log.h"
 #include "format/xattr.h"
 #include "head/acl.h"
 #include "object/reader.h"
@@ -32,6 +33,8 @@ struct history {
 	struct heap heap; /* of those still to be told; owned */
 	uint64_t limit;
 	bool was_there; /* some commit has the path */
+	struct loaded
+		*last; /* takes the first commit, which is not told then; NULL: all are told */
 };
 
 static void past_free(struct hnode *n, void *ctx)
@@ -188,8 +191,13 @@ static int tell(struct history *h, struct past *p)
 	}
 	if (r < 0 || is_same)
 		return r;
-	answer_commit(h->q, &a, &p->at.id, c, &h->names);
 	h->limit--;
+	if (h->last) {
+		*h->last = p->at;
+		p->at = (struct loaded){ .id = p->at.id };
+		return 0;
+	}
+	answer_commit(h->q, &a, &p->at.id, c, &h->names);
 	return request_answer(h->q, &a);
 }
 
@@ -238,4 +246,42 @@ int verb_log(struct request *q)
 		return log_fail(-ENOENT, "%s/%s has never had `%.*s`", p->repo, address_branch(p),
 				(int)p->path.len, (const char *)p->path.data);
 	return r < 0 ? request_fail(r, "the log of %s cannot be read", p->repo) : 0;
+}
+
+int path_last_commit(struct request *q, const struct address *p, struct loaded *ret)
+{
+	_cleanup_(history_release) struct history h = { .q = q, .limit = 1 };
+	struct loaded last = { 0 };
+	int r;
+
+	h.address = *p;
+	h.last = &last;
+	r = tell_all(&h);
+	h.address = (struct address){ 0 }; /* the caller's */
+	if (r < 0)
+		return request_fail(r, "the log of %s cannot be read", p->repo);
+	if (h.limit > 0)
+		return log_fail(-ENOENT, "%s/%s has never had `%.*s`", p->repo, address_branch(p),
+				(int)p->path.len, (const char *)p->path.data);
+	*ret = last;
+	return 0;
+}
+
+int path_is_from(struct request *q, const struct commit *now, const struct commit *c,
+		 const struct id128 *repo, struct span path, bool *ret)
+{
+	_cleanup_buf_ struct buf a = { 0 }, b = { 0 }, before = { 0 };
+	_cleanup_loaded_ struct loaded parent = { 0 };
+	int r = entry_at(q, now, path, &a);
+
+	if (r == 0)
+		r = entry_at(q, c, path, &b);
+	if (r == 0 && c->parent_count > 0)
+		r = commit_load(q, repo, &c->parents[0], &parent);
+	if (r == 0 && c->parent_count > 0)
+		r = entry_at(q, &parent.commit, path, &before);
+	if (r == 0)
+		*ret = a.len > 0 && span_equal(buf_span(&a), buf_span(&b)) &&
+		       !span_equal(buf_span(&b), buf_span(&before));
+	return r;
 }

@@ -31,6 +31,11 @@ static const struct verb {
 	{ "merge", verb_merge },
 	{ "sync", verb_sync },
 	{ "cache-warm", verb_cache_warm },
+	{ "runs", verb_runs },
+	{ "run-show", verb_run_show },
+	{ "run-diff", verb_run_diff },
+	{ "why", verb_why },
+	{ "uses", verb_uses },
 };
 
 static int parse(struct request *q, const char *text, size_t len)

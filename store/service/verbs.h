@@ -6,6 +6,8 @@
 #pragma once
 
 #include "head/head.h"
+#include "service/address.h"
+#include "service/describe.h"
 #include "service/request.h"
 
 /* stats.c */
@@ -35,6 +37,12 @@ int verb_diff(struct request *q);
 
 /* log.c */
 int verb_log(struct request *q);
+/* The commit that last changed a path, as the log has it first. 0, or an error, said. */
+int path_last_commit(struct request *q, const struct address *p, struct loaded *ret);
+/* Has @now of a path what @c brought: the same entry, with its times, which @c's first parent
+ * has not? */
+int path_is_from(struct request *q, const struct commit *now, const struct commit *c,
+		 const struct id128 *repo, struct span path, bool *ret);
 
 /* merging.c */
 int verb_merge(struct request *q);
@@ -43,6 +51,15 @@ int verb_sync(struct request *q);
 const char *standing_text(enum head_standing s);
 void answer_commit_result(struct answer *a, const struct commit_result *res);
 int answer_conflict(struct span path, enum merge_verdict what, void *ctx);
+
+/* runs.c */
+int verb_runs(struct request *q);
+int verb_run_show(struct request *q);
+
+/* runs_ask.c */
+int verb_run_diff(struct request *q);
+int verb_why(struct request *q);
+int verb_uses(struct request *q);
 
 /* restore.c */
 int verb_restore(struct request *q);

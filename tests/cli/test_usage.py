@@ -4,7 +4,7 @@
 import pytest
 
 COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore import "
-            "export push pull cache stats doctor help version").split()
+            "export push pull cache runs why uses stats doctor help version").split()
 
 
 def test_help_lists_every_command_once(shell):

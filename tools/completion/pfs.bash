@@ -3,7 +3,7 @@
 # from the root of the mount.
 
 _pfs_commands="init mount umount repo branch commit log status diff show merge sync restore import
-	export push pull cache stats doctor help version"
+	export push pull cache runs why uses stats doctor help version"
 
 _pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
 	allow_other dev suid noexec nonempty foreground"
@@ -27,6 +27,9 @@ _pfs_options() {
 			"-q --quiet --json --store"
 		;;
 	push | pull) echo "--all --as -n --dry-run -q --quiet --json --store" ;;
+	runs) echo "--where --sort --columns -n --limit --json --csv --store" ;;
+	why) echo "--json --dot --store" ;;
+	uses) echo "--stale --json --store" ;;
 	cache) echo "-q --quiet --json" ;;
 	doctor) echo "-r --read-only --json" ;;
 	export) echo "--threads -q --quiet --store" ;;

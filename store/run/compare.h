@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What differs between two runs.
+ *
+ * Threads: the caller's.
+ */
+#pragma once
+
+#include "run/files.h"
+
+struct run_comparison {
+	struct run_reading rd;
+	/* Gets each difference: {"what": "command", "param", "metric", "pinned", "environment"
+	 * or "input", "key" (of an input: "path"), "a"?, "b"?}: absent where a side has none.
+	 * Takes it. Other than 0 ends it. */
+	int (*emit)(json_t *line, void *ctx);
+	void *ctx;
+};
+
+/* Records, as archive_get() has them; each may be NULL. */
+int run_compare_records(const struct run_comparison *c, const json_t *start_a, const json_t *end_a,
+			const json_t *start_b, const json_t *end_b);
+
+/* What they read, path by path, without looking at what is the same. */
+int run_compare_inputs(const struct run_comparison *c, const struct run_row *a,
+		       const struct run_row *b);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Where files come from: the run that made a file, what it read, and so on down to what no run has
+ * made.
+ *
+ * Threads: the caller's.
+ */
+#pragma once
+
+#include "run/files.h"
+
+/* How it is known that a run made a file. */
+enum run_how {
+	RUN_HOW_NOT, /* no run is known to have made it */
+	RUN_HOW_PLACE, /* the run wrote these bytes to this path */
+	RUN_HOW_CONTENT, /* the run wrote these bytes elsewhere: the file was copied or moved */
+};
+
+/*
+ * The run that made what has the content @id and lies at @place (NULL: nowhere that is known): the
+ * last that wrote it there and published it, else the last that wrote it at all; of those that
+ * started before @before (NULL: ever). 0, with @ret_how, or errors of the index.
+ */
+int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
+	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how);
+
+struct run_why {
+	struct run_reading rd;
+	/* May the caller see what the run did? NULL: all. */
+	bool (*may_see)(const struct run_row *row, void *ctx);
+	/* Gets each run with what it read (why.c says how), those that a file comes from first;
+	 * takes it. Other than 0 ends it. */
+	int (*emit)(json_t *line, void *ctx);
+	void *ctx;
+};
+enum {
+	RUN_WHY_INPUTS = 1000, /* of a run, that are told and looked into */
+	RUN_WHY_RUNS = 1000, /* that are told */
+};
+/* From a run backwards, each run once. */
+int run_why(const struct run_why *w, const struct run_id *run);
+
+/*
+ * Each run that made files of a tree, with how many and some of their paths: {"run", "files",
+ * "paths"}; at last {"others": files that no run is known to have made}. @place's path is the
+ * directory, or empty.
+ */
+int run_why_below(const struct run_why *w, const struct run_place *place,
+		  const struct tree_root *dir);
+
+/* As one of the lines: a run that the caller may not see has its id alone. */
+json_t *run_row_seen(const struct run_row *row, bool may_see);
