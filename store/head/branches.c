@@ -21,6 +21,11 @@ struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char
 	return NULL;
 }
 
+const struct id128 *head_branch(const struct view *head)
+{
+	return &container_of(head, struct head, view)->branch;
+}
+
 static char *swap_name(struct head *h, char *name)
 {
 	char *former;
@@ -142,6 +147,13 @@ int get_left_over(struct head *h, struct view **ret)
 	return 0;
 }
 
+static bool has_uncommitted(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return is_uncommitted(h);
+}
+
 /* A head whose branch is gone, and its name another's. It gets one that no branch has. */
 static void give_way(struct head *h)
 {
@@ -151,9 +163,10 @@ static void give_way(struct head *h)
 		return;
 	id128_hex(&h->branch, hex);
 	snprintf(name, sizeof(name), "%.*s.left-%.8s", OBJECT_NAME_MAX - 14, h->branch_name, hex);
-	log_warning("%s/%s: another mount has removed the branch and made another one; what is "
-		    "uncommitted in the former is at %s/%s, to be copied elsewhere",
-		    h->view.repo_name, h->branch_name, h->view.repo_name, name);
+	if (has_uncommitted(h))
+		log_warning("%s/%s: another mount has removed the branch and made another one; "
+			    "what is uncommitted in the former is at %s/%s, to be copied elsewhere",
+			    h->view.repo_name, h->branch_name, h->view.repo_name, name);
 	h->is_left_over = true;
 	if (head_use_name(h, name) < 0)
 		log_warning("%s/%s: this name is not kept", h->view.repo_name, name);

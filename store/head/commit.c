@@ -103,6 +103,20 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 	return r < 0 ? r : pending_finish(h, true, buf_span(&object), acc);
 }
 
+/* Is that name the last commit's, whose maker was never told? */
+static bool is_untold(struct head *h, const char *name)
+{
+	const struct pending *p = &h->pending;
+
+	return name && p->state >= PENDING_LANDED && !p->is_answered && strcmp(p->name, name) == 0;
+}
+
+static int name_again(struct head *h, const struct oid *id, const struct commit_request *req,
+		      struct access *acc)
+{
+	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, id, &acc->deadline);
+}
+
 /* The base gets one more name. Who asks again after a kill is to be known. */
 static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
@@ -110,6 +124,8 @@ static int name_base(struct head *h, const struct commit_request *req, struct ac
 
 	if (!req->name)
 		return 0;
+	if (is_untold(h, req->name) && oid_equal(&h->pending.commit, &h->view.base.id))
+		return name_again(h, &h->view.base.id, req, acc);
 	r = pending_name(h, req->name);
 	if (r == 0)
 		r = refs_create_name_once(h->view.store->refs, &h->view.repo, req->name,
@@ -196,26 +212,21 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	r = refs_get(refs, &h->view.repo, REF_NAME, req->name, &w, &there, &tag);
 	if (r == -ENOENT)
 		r = refs_get(refs, &h->view.repo, REF_BRANCH, req->name, &w, &branch, &tag);
+	/* Killed between naming the base and landing on it: what is frozen says whether it is the
+	 * same commit that is asked for again. */
+	else if (r == 0 && is_untold(h, req->name) && oid_equal(&there.target, &h->view.base.id))
+		return 0;
 	if (r == 0)
 		return log_fail(-EEXIST, "%s has `%s` already", h->view.repo_name, req->name);
 	return r == -ENOENT ? 0 : r;
 }
 
-/* Is that name the last commit's, whose maker was never told? The head may have followed its branch
- * since. */
+/* The head may have followed its branch since. */
 static bool is_asked_again(struct head *h, const struct commit_request *req)
 {
-	const struct pending *p = &h->pending;
 	WITH_LOCK(&h->view.lock);
 
-	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
-	       strcmp(p->name, req->name) == 0 && !is_uncommitted(h);
-}
-
-static int name_again(struct head *h, const struct oid *id, const struct commit_request *req,
-		      struct access *acc)
-{
-	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, id, &acc->deadline);
+	return is_untold(h, req->name) && !is_uncommitted(h);
 }
 
 /* The snapshot, as far as the head's base. */

@@ -74,6 +74,9 @@ DEFINE_CLEANUP(struct heads *, heads_free)
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 
+/* The identity of its branch, as long as the head lives. */
+const struct id128 *head_branch(const struct view *head);
+
 /*
  * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open
  * for writing, it moves there. What is not the same in that commit is left behind: who has it goes
@@ -101,7 +104,7 @@ int heads_remove_repo(struct heads *h, const struct id128 *repo, const char *nam
  * 0: the commit is durable and has its name, if one is given; nothing changed since the base: that
  * is what gets the name. How it stands with the branch is another matter: if that cannot be
  * reached, or has changed the same, the head keeps the commit as its base, and every later commit,
- * heads_rejoin() and head_merge() try again.
+ * head_rejoin() and head_merge() try again.
  *
  * -EEXIST: the name is taken by another commit or a branch, nothing was done.
  */
@@ -141,10 +144,13 @@ int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
 int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct access *acc,
 		   struct commit_result *ret);
 
-/* Tries again what is pending, and what has diverged if the branch has moved since: for somebody
- * who looks now and then. Each head waits as long as @acc says; heads that are being committed are
- * left out. Errors are logged. True: something is still pending. */
-bool heads_rejoin(struct heads *h, struct access *acc);
+/*
+ * Tries again what is pending, and what has diverged if the branch has moved since: for somebody
+ * who looks now and then. It finds the branch within @acc's time; a merge takes as long as it
+ * takes, up to ten minutes, and commits go on meanwhile. A head that is being committed is left
+ * out. Errors are logged. True: something is still pending.
+ */
+bool head_rejoin(struct view *head, struct access *acc);
 
 /* Sees now what others have done to the branch, and tries again what is pending: 0, with the head's
  * standing; or the backend's errors. */

@@ -30,6 +30,7 @@
 #include "base/thread.h"
 #include "head/head.h"
 #include "head/record.h"
+#include "merge/join.h"
 #include "object/reader.h"
 #include "object/store.h"
 #include "state/table.h"
@@ -97,6 +98,7 @@ struct head {
 	uint32_t top; /* 0: none */
 	struct layers frozen;
 	bool is_committing; /* frozen layers are being read */
+	struct unsure_merge unsure; /* guarded by commit_lock */
 	struct pending pending; /* changed under commit_lock and view.lock: either is enough */
 	uint64_t *lifted; /* files whose record came up from a frozen layer meanwhile; owned */
 	size_t lifted_count, lifted_cap;

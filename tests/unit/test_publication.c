@@ -229,7 +229,7 @@ static void assert_own_files(struct worker *w, unsigned ops)
 static void try_again(struct worker *w)
 {
 	if (prng_below(&w->prng, 2))
-		heads_rejoin(w->stand.heads, &w->stand.acc);
+		head_rejoin(w->stand.head, &w->stand.acc);
 }
 
 /* Where nothing had changed the name is the base's, and is not on record: if we were killed before
