@@ -80,7 +80,8 @@ void http_reply_release(struct http_reply *r);
  * logged); -EHOSTUNREACH (name, route, refused
  * connection, none in 5 s); -ECONNRESET (the connection ended early, or stalled: less than 10 KiB
  * went or came in 10 s, or no reply within @q->patience_ms); -EPROTO (nonsense, or headers
- * above 64 KiB); -EFBIG (the body is longer than @max); -EKEYREJECTED (the certificate, or the CA
+ * above 64 KiB); -EPROTONOSUPPORT (what answers speaks no HTTP, or no TLS, or none of a version
+ * or kind that we do); -EFBIG (the body is longer than @max); -EKEYREJECTED (the certificate, or the CA
  * file); -EINVAL (a malformed URL, method or header: nothing was sent); -ENOMEM. complaint() tells
  * more.
  */
