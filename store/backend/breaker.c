@@ -8,6 +8,10 @@
  * The probe goes out at once: a backend that was only slow with a large object is back in a moment.
  * Any answer will do, "no such object" and "you may not" too.
  *
+ * A call that finds it open has a probe sent for itself and waits for what comes of it, so that the
+ * first call after an outage is not the last one to fail. Where nothing is there that is a moment.
+ * Where a probe hangs, nobody waits for it, or for the next ones, when it has done so for WAIT_MS.
+ *
  * Invariants
  *  - a call that fails because it is open has not reached the inner backend
  *  - while it is open there is one thread that probes
@@ -24,6 +28,9 @@ enum {
 	SILENCE_MS = 4000, /* nobody was answered for so long */
 	PROBE_MS = 5000, /* deadline of a probe */
 	PAUSE_MS = 500, /* between probes */
+	GAP_MS = 20, /* the same when somebody waits for one */
+	WAIT_MS = 2000, /* so long at most */
+	STEP_MS = 100, /* how soon a caller that gives up is noticed */
 };
 
 struct breaker {
@@ -34,9 +41,13 @@ struct breaker {
 	atomic_bool is_ending;
 	atomic_int_fast64_t answered_ns; /* the last answer */
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	pthread_t prober; /* guarded by lock, as the next */
+	pthread_cond_t wake; /* of the prober, and of who waits for it */
+	pthread_t prober; /* guarded by lock, as all below */
 	bool has_prober;
+	uint64_t begun, ended; /* probes */
+	uint64_t wanted; /* up to this one without a pause */
+	int64_t begun_ns; /* the last that was begun */
+	bool is_silent; /* the last that ended took longer than anybody waits */
 };
 
 struct breaker_put {
@@ -49,13 +60,50 @@ static struct breaker *breaker_of(struct backend *b)
 	return container_of(b, struct breaker, base);
 }
 
+static bool is_older(int64_t ns, int64_t ms)
+{
+	return now_ns() - ns >= ms * 1000000;
+}
+
+/* Does a probe hang, or did the last one? */
+static bool is_hanging(const struct breaker *k)
+{
+	return k->begun > k->ended ? is_older(k->begun_ns, WAIT_MS) : k->is_silent;
+}
+
+/* Waits for a probe that begins from now on, if it is worth it. 0, or the caller's deadline. */
+static int await_probe(struct breaker *k, const struct deadline *dl)
+{
+	struct deadline wait = deadline_in_ms(WAIT_MS);
+	uint64_t mine;
+	int r = 0;
+
+	WITH_LOCK(&k->lock);
+
+	if (k->is_silent || is_hanging(k))
+		return 0;
+	mine = k->begun + 1;
+	k->wanted = MAX(k->wanted, mine);
+	pthread_cond_broadcast(&k->wake);
+	while (r == 0 && k->is_open && !k->is_ending && k->ended < mine && !is_hanging(k) &&
+	       deadline_check(&wait) == 0) {
+		cond_wait_until(&k->wake, &k->lock, dl, STEP_MS);
+		r = deadline_check(dl);
+	}
+	return r;
+}
+
 /* 0, or how a call fails that must not be tried. Nothing is logged: it was when it opened. */
-static int enter(struct breaker *k)
+static int enter(struct breaker *k, const struct deadline *dl)
 {
 	bool was_quiet;
+	int r;
 
 	if (!k->is_open)
 		return 0;
+	r = await_probe(k, dl);
+	if (r < 0 || !k->is_open)
+		return r;
 	was_quiet = log_set_quiet(true);
 	log_fail(-EIO, "%s does not answer", k->base.url);
 	log_set_quiet(was_quiet);
@@ -76,31 +124,60 @@ static bool is_answer(int r)
 	}
 }
 
+/* Does the backend answer? */
+static bool is_answered(struct breaker *k)
+{
+	struct deadline dl = deadline_in_ms(PROBE_MS);
+	bool was_quiet = log_set_quiet(true);
+	uint64_t size;
+	int r;
+
+	dl.cancelled = &k->is_ending;
+	dl.one_try = true;
+	r = k->inner->ops->head(k->inner, k->probe_key, &dl, &size);
+	log_set_quiet(was_quiet);
+	return is_answer(r);
+}
+
+/* Until it is time for the next probe. */
+static void pause_probes(struct breaker *k)
+{
+	int64_t since = now_ns();
+
+	while (!k->is_ending) {
+		int ms = k->wanted > k->ended ? GAP_MS : PAUSE_MS;
+
+		if (is_older(since, ms))
+			return;
+		cond_wait_until(&k->wake, &k->lock, NULL, ms);
+	}
+}
+
 static void *probe(void *arg)
 {
 	struct breaker *k = arg;
+	bool is_back = false;
 
-	while (!k->is_ending) {
-		struct deadline dl = deadline_in_ms(PROBE_MS), pause;
-		bool was_quiet = log_set_quiet(true);
-		uint64_t size;
-		int r;
-
-		dl.cancelled = &k->is_ending;
-		r = k->inner->ops->head(k->inner, k->probe_key, &dl, &size);
-		log_set_quiet(was_quiet);
-		if (is_answer(r)) {
+	pthread_mutex_lock(&k->lock);
+	while (!k->is_ending && !is_back) {
+		k->begun++;
+		k->begun_ns = now_ns();
+		pthread_mutex_unlock(&k->lock);
+		is_back = is_answered(k);
+		if (is_back)
 			log_info("%s answers again", k->base.url);
+		pthread_mutex_lock(&k->lock);
+		k->ended = k->begun;
+		k->is_silent = !is_back && is_older(k->begun_ns, WAIT_MS);
+		if (is_back) {
 			k->answered_ns = now_ns();
 			k->is_open = false;
-			return NULL;
 		}
-		pause = deadline_in_ms(PAUSE_MS);
-		pthread_mutex_lock(&k->lock);
-		while (!k->is_ending && deadline_check(&pause) == 0)
-			cond_wait_until(&k->wake, &k->lock, &pause, PAUSE_MS);
-		pthread_mutex_unlock(&k->lock);
+		pthread_cond_broadcast(&k->wake);
+		if (!is_back)
+			pause_probes(k);
 	}
+	pthread_mutex_unlock(&k->lock);
 	return NULL;
 }
 
@@ -140,7 +217,7 @@ static int breaker_get(struct backend *b, const char *key, uint64_t off, size_t 
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began,
@@ -152,7 +229,7 @@ static int breaker_get_all(struct backend *b, const char *key, size_t max, const
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began,
@@ -164,7 +241,7 @@ static int breaker_head(struct backend *b, const char *key, const struct deadlin
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->head(k->inner, key, dl, ret_size));
 }
@@ -174,7 +251,7 @@ static int breaker_put_whole(struct backend *b, const char *key, struct span dat
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->put(k->inner, key, data, dl));
 }
@@ -183,7 +260,7 @@ static int breaker_put_begin(struct backend *b, const char *key, struct backend_
 {
 	struct breaker *k = breaker_of(b);
 	struct breaker_put *p;
-	int r = enter(k);
+	int r = enter(k, NULL);
 
 	if (r < 0)
 		return r;
@@ -205,7 +282,7 @@ static int breaker_put_write(struct backend_put *put, struct span data, const st
 	struct breaker_put *p = container_of(put, struct breaker_put, base);
 	struct breaker *k = breaker_of(put->backend);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->put_write(p->inner, data, dl));
 }
@@ -223,7 +300,7 @@ static int breaker_put_end(struct backend_put *put, const struct deadline *dl)
 	struct breaker_put *p = container_of(put, struct breaker_put, base);
 	struct breaker *k = breaker_of(put->backend);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	if (r < 0) {
 		breaker_put_abort(put);
@@ -239,7 +316,7 @@ static int breaker_swap(struct backend *b, const char *key, const struct etag *t
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began, k->inner->ops->swap(k->inner, key, tag, data, dl, ret_tag));
@@ -250,7 +327,7 @@ static int breaker_list(struct backend *b, const char *prefix, const char *after
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began, k->inner->ops->list(k->inner, prefix, after, fn, ctx, dl));
@@ -260,7 +337,7 @@ static int breaker_remove(struct backend *b, const char *key, const struct deadl
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->remove(k->inner, key, dl));
 }

@@ -521,7 +521,7 @@ static int attempt(struct errand *e, unsigned n, struct http_reply *ret)
 	if (mend(e, &o, &reply, &keys))
 		return 1;
 	if (!o.is_passing || (e->q->once && o.may_be_done) || (!e->dl && n >= TRIES_MAX) ||
-	    is_out_of_reach(e, &o))
+	    (e->dl && e->dl->one_try) || is_out_of_reach(e, &o))
 		return conclude(e, &o);
 	r = rest(e, n, o.retry_after_s);
 	if (r < 0) {
