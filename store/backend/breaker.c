@@ -4,6 +4,8 @@
  *
  *	closed --a call waited in vain, and none was answered meanwhile--> open
  *	   ^------------------------- the probe is answered ----------------'
+ *	unconfirmed --the probe is answered, and it is the store--> closed
+ *	         '--the same, and it is not--> refused, for good
  *
  * The probe goes out at once: a backend that was only slow with a large object is back in a moment.
  * Any answer will do, "no such object" and "you may not" too.
@@ -37,6 +39,11 @@ struct breaker {
 	struct backend base; /* first */
 	struct backend *inner; /* owned */
 	char *probe_key; /* owned */
+	/* What must agree before anybody gets through; NULL: nothing. Set before the first probe, then
+	 * the prober's. */
+	breaker_confirm_fn confirm;
+	void *confirm_ctx;
+	atomic_bool is_refused;
 	atomic_bool is_open;
 	atomic_bool is_ending;
 	atomic_int_fast64_t answered_ns; /* the last answer */
@@ -80,13 +87,13 @@ static int await_probe(struct breaker *k, const struct deadline *dl)
 
 	WITH_LOCK(&k->lock);
 
-	if (k->is_silent || is_hanging(k))
+	if (k->is_silent || k->is_refused || is_hanging(k))
 		return 0;
 	mine = k->begun + 1;
 	k->wanted = MAX(k->wanted, mine);
 	pthread_cond_broadcast(&k->wake);
-	while (r == 0 && k->is_open && !k->is_ending && k->ended < mine && !is_hanging(k) &&
-	       deadline_check(&wait) == 0) {
+	while (r == 0 && k->is_open && !k->is_refused && !k->is_ending && k->ended < mine &&
+	       !is_hanging(k) && deadline_check(&wait) == 0) {
 		cond_wait_until(&k->wake, &k->lock, dl, STEP_MS);
 		r = deadline_check(dl);
 	}
@@ -105,7 +112,8 @@ static int enter(struct breaker *k, const struct deadline *dl)
 	if (r < 0 || !k->is_open)
 		return r;
 	was_quiet = log_set_quiet(true);
-	log_fail(-EIO, "%s does not answer", k->base.url);
+	log_fail(-EIO, "%s %s", k->base.url,
+		 k->is_refused ? "is not the store that was mounted" : "does not answer");
 	log_set_quiet(was_quiet);
 	return -EIO;
 }
@@ -139,6 +147,23 @@ static bool is_answered(struct breaker *k)
 	return is_answer(r);
 }
 
+/* It answers: is it what it was taken for? */
+static bool is_confirmed(struct breaker *k)
+{
+	struct deadline dl = deadline_in_ms(PROBE_MS);
+	int r;
+
+	if (!k->confirm)
+		return true;
+	dl.cancelled = &k->is_ending;
+	r = k->confirm(k->inner, &dl, k->confirm_ctx);
+	if (r == 0)
+		k->confirm = NULL;
+	else if (is_answer(r))
+		k->is_refused = true;
+	return r == 0;
+}
+
 /* Until it is time for the next probe. */
 static void pause_probes(struct breaker *k)
 {
@@ -159,11 +184,11 @@ static void *probe(void *arg)
 	bool is_back = false;
 
 	pthread_mutex_lock(&k->lock);
-	while (!k->is_ending && !is_back) {
+	while (!k->is_ending && !is_back && !k->is_refused) {
 		k->begun++;
 		k->begun_ns = now_ns();
 		pthread_mutex_unlock(&k->lock);
-		is_back = is_answered(k);
+		is_back = is_answered(k) && is_confirmed(k);
 		if (is_back)
 			log_info("%s answers again", k->base.url);
 		pthread_mutex_lock(&k->lock);
@@ -174,27 +199,34 @@ static void *probe(void *arg)
 			k->is_open = false;
 		}
 		pthread_cond_broadcast(&k->wake);
-		if (!is_back)
+		if (!is_back && !k->is_refused)
 			pause_probes(k);
 	}
 	pthread_mutex_unlock(&k->lock);
 	return NULL;
 }
 
-static void open_it(struct breaker *k)
+/* With the lock held. */
+static int open_now(struct breaker *k)
 {
-	WITH_LOCK(&k->lock);
+	int r;
 
-	if (k->is_open || k->is_ending)
-		return;
 	/* The last prober has ended, or is about to. */
 	if (k->has_prober)
 		pthread_join(k->prober, NULL);
 	k->is_open = true;
-	k->has_prober = thread_start(&k->prober, "probe", probe, k) == 0;
-	if (!k->has_prober)
+	r = thread_start(&k->prober, "probe", probe, k);
+	k->has_prober = r == 0;
+	if (r < 0)
 		k->is_open = false;
-	else
+	return r;
+}
+
+static void open_it(struct breaker *k)
+{
+	WITH_LOCK(&k->lock);
+
+	if (!k->is_open && !k->is_ending && open_now(k) == 0)
 		log_warning("%s does not answer; what is cached can be read", k->base.url);
 }
 
@@ -407,6 +439,16 @@ int breaker_backend_new(struct backend *inner, const char *probe_key, struct bac
 	k->inner = inner;
 	*ret = &k->base;
 	return 0;
+}
+
+int breaker_open_unconfirmed(struct backend *b, breaker_confirm_fn confirm, void *ctx)
+{
+	struct breaker *k = breaker_of(b);
+
+	WITH_LOCK(&k->lock);
+	k->confirm = confirm;
+	k->confirm_ctx = ctx;
+	return open_now(k);
 }
 
 bool breaker_is_closed(struct backend *b)

@@ -157,6 +157,48 @@ static void where_questions_hang_nobody_waits_for_them(void **state)
 	assert_true(calls(s, FAULT_HEAD) < before + 20);
 }
 
+/* What a confirmation says, and how often it was asked for. */
+struct oracle {
+	int answers[3];
+	atomic_uint asked;
+};
+
+static int say(struct backend *inner, const struct deadline *dl, void *ctx)
+{
+	struct oracle *o = ctx;
+
+	return o->answers[MIN(o->asked++, 2u)];
+}
+
+static void nobody_gets_through_to_what_is_not_confirmed(void **state)
+{
+	struct oracle o = { .answers = { -EIO, -ETIME, 0 } };
+	struct stand *s = *state;
+	struct deadline dl = deadline_in_ms(TEST_MS);
+	int r;
+
+	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
+	while ((r = get(s, FOREVER_MS)) == -EIO)
+		assert_ok(deadline_check(&dl));
+	assert_ok(r);
+	assert_int_equal(o.asked, 3);
+	assert_int_equal(calls(s, FAULT_GET), 1);
+	assert_true(breaker_is_closed(s->b));
+}
+
+static void what_is_found_to_be_something_else_is_never_asked_again(void **state)
+{
+	struct oracle o = { .answers = { -ENOTSUP, 0, 0 } };
+	struct stand *s = *state;
+
+	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(get(s, FOREVER_MS), -EIO);
+	assert_int_equal(o.asked, 1);
+	assert_int_equal(calls(s, FAULT_GET), 0);
+	assert_false(breaker_is_closed(s->b));
+}
+
 static void a_probe_that_is_refused_is_answered(void **state)
 {
 	struct stand *s = *state;
@@ -239,6 +281,8 @@ int main(void)
 		TEST(the_first_call_after_an_outage_succeeds),
 		TEST(each_call_in_an_outage_has_a_question_of_its_own),
 		TEST(where_questions_hang_nobody_waits_for_them),
+		TEST(nobody_gets_through_to_what_is_not_confirmed),
+		TEST(what_is_found_to_be_something_else_is_never_asked_again),
 		TEST(a_probe_that_is_refused_is_answered),
 		TEST(what_one_object_does_is_not_the_others_fault),
 		TEST(errors_that_come_at_once_are_passed_on),
