@@ -39,8 +39,8 @@ struct breaker {
 	struct backend base; /* first */
 	struct backend *inner; /* owned */
 	char *probe_key; /* owned */
-	/* What must agree before anybody gets through; NULL: nothing. Set before the first probe, then
-	 * the prober's. */
+	/* What must agree before anybody gets through; NULL: nothing. Set before the first probe,
+	 * then the prober's. */
 	breaker_confirm_fn confirm;
 	void *confirm_ctx;
 	atomic_bool is_refused;

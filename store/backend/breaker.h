@@ -4,8 +4,8 @@
  *
  * After a call that waited in vain, all others fail with -EIO, while a thread asks now and then
  * whether the backend answers again: at once if it has been silent for long, else as soon as a
- * question of their own has failed, which takes no more than a moment. What is cached can be had meanwhile, and nobody waits
- * twice: the kernel, for one, repeats a read-ahead that failed as a read.
+ * question of their own has failed, which takes no more than a moment. What is cached can be had
+ * meanwhile, and nobody waits twice: the kernel, for one, repeats a read-ahead that failed as a read.
  *
  * Threads: all functions from any thread.
  */
@@ -16,8 +16,8 @@
 /* Takes @inner. @probe_key: an object that is there, to be asked for; copied. */
 int breaker_backend_new(struct backend *inner, const char *probe_key, struct backend **ret);
 
-/* Is what answers the store that it was taken for? 0; -EIO, -ETIME, -ECANCELED (no answer); any other
- * error: it is not, and the sentence is logged. */
+/* Is what answers the store that it was taken for? 0; -EIO, -ETIME, -ECANCELED (no answer); any
+ * other error: it is not, and the sentence is logged. */
 typedef int (*breaker_confirm_fn)(struct backend *inner, const struct deadline *dl, void *ctx);
 
 /*
