@@ -5,7 +5,8 @@
  * After a call that waited in vain, all others fail with -EIO, while a thread asks now and then
  * whether the backend answers again: at once if it has been silent for long, else as soon as a
  * question of their own has failed, which takes no more than a moment. What is cached can be had
- * meanwhile, and nobody waits twice: the kernel, for one, repeats a read-ahead that failed as a read.
+ * meanwhile, and nobody waits twice: the kernel, for one, repeats a read-ahead that failed as a
+ * read.
  *
  * Threads: all functions from any thread.
  */
