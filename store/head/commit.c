@@ -237,12 +237,12 @@ static int snapshot(struct head *h, const struct commit_request *req, struct acc
 	int r = check_refs(h, req, acc);
 
 	if (r == 0)
-		r = head_freeze(h);
+		r = head_freeze(h, &acc->deadline);
 	if (r == -EXFULL) {
 		/* As many have failed as can be kept apart: they are made up for first. */
 		r = commit_frozen(h, &unnamed, acc, ret_is_new);
 		if (r == 0)
-			r = head_freeze(h);
+			r = head_freeze(h, &acc->deadline);
 	}
 	if (r < 0)
 		return r;

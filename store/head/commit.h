@@ -12,9 +12,10 @@
 
 /*
  * Freezes the top: what was done before the call is below, what comes after above. 0 also if there
- * was nothing to freeze. At most FROZEN_MAX layers stay frozen: -EXFULL.
+ * was nothing to freeze. At most FROZEN_MAX layers stay frozen: -EXFULL. What the client cannot
+ * write back in time: its error, and nothing is frozen.
  */
-int head_freeze(struct head *h);
+int head_freeze(struct head *h, const struct deadline *dl);
 
 /* Writes what the frozen layers make of the base. The session ends with it: @ret stays valid until
  * it is freed. */

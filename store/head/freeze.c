@@ -7,15 +7,15 @@
  */
 #include "head/commit.h"
 
-int head_freeze(struct head *h)
+int head_freeze(struct head *h, const struct deadline *dl)
 {
 	struct heads *hs = h->heads;
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
 	struct layers frozen;
-	int r;
+	int r = hs->opts.write_back ? hs->opts.write_back(&h->view, dl, hs->opts.ctx) : 0;
 
-	if (hs->opts.write_back)
-		hs->opts.write_back(&h->view, hs->opts.ctx);
+	if (r < 0)
+		return r;
 
 	WITH_WRLOCK(&h->gate);
 	WITH_LOCK(&h->view.lock);

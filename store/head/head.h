@@ -50,9 +50,10 @@ struct heads_options {
 	uint64_t table_bytes; /* 0: the default */
 	/*
 	 * Asks the client to write back what it holds for the writable files of a head, right
-	 * before a freeze; called with no lock held. NULL: nothing to ask.
+	 * before a freeze; called with no lock held. 0, or why it is not all written, the sentence
+	 * logged. NULL: nothing to ask.
 	 */
-	void (*write_back)(struct view *head, void *ctx);
+	int (*write_back)(struct view *head, const struct deadline *dl, void *ctx);
 	/* Called with no lock held that a request may wait for. NULL: nobody caches. */
 	void (*outdated)(struct view *head, const struct outdated *what, void *ctx);
 	void *ctx;
