@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For tools/check: what a report of tests says, meson's testlog.json or pytest's JUnit.
 
-Prints "PASSED FAILED SKIPPED", then what failed, a line each. Of meson's two reports this is the one
-to believe: in its JUnit report, at least until 1.0, a test that timed out counts as passed.
+Prints "PASSED FAILED SKIPPED", then what failed, a line each. Of meson's two reports this is the
+one to believe: in its JUnit report, at least until 1.0, a test that timed out counts as passed.
 """
 
 import json
@@ -11,11 +11,15 @@ import sys
 import xml.etree.ElementTree as tree
 
 
+# As cmocka says which of a program's tests have failed; not how many.
+TOLD = re.compile(r"^\[  FAILED  \] (?!\d+ test)(.+)$", re.M)
+
+
 def of_meson(lines):
-    """Each test's name, result ("OK", "FAIL", "TIMEOUT", ...), and what is to be said of a bad one."""
+    """Each test's name, result ("OK", "FAIL", "TIMEOUT", ...), and what to say if it is bad."""
     for line in lines:
         test = json.loads(line)
-        told = dict.fromkeys(re.findall(r"\[  FAILED  \] (\w+)$", test.get("stderr") or "", re.M))
+        told = dict.fromkeys(TOLD.findall(test.get("stderr") or ""))
         yield test["name"], test["result"], ", ".join(told) or test["result"].lower()
 
 
@@ -32,7 +36,8 @@ def main(part, report):
     with open(report, encoding="utf-8") as f:
         cases = list(of_meson(f) if report.endswith(".json") else of_junit(tree.parse(f).getroot()))
     good = ("OK", "EXPECTEDFAIL")
-    failed = [f"{part}: {name}: {why}" for name, result, why in cases if result not in (*good, "SKIP")]
+    failed = [f"{part}: {name}: {why}" for name, result, why in cases
+              if result not in (*good, "SKIP")]
     if not cases:
         failed.append(f"{part}: no tests")
     print(sum(result in good for _, result, _ in cases), len(failed),
