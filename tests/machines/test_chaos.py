@@ -19,7 +19,7 @@ import threading
 import time
 
 from acting import content, retried, together
-from conftest import PATIENCE, becomes
+from conftest import PATIENCE
 
 MACHINES = 6
 SECONDS = 300 if os.environ.get("PFS_LONG") else 20
@@ -91,9 +91,8 @@ class User:
         def look():
             with self.down:
                 found.append(fn())
-            return True
 
-        assert becomes(look, True, SETTLED)
+        retried(look, SETTLED)
         return found[-1]
 
     def some(self, branch):
