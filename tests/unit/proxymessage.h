@@ -40,6 +40,6 @@ void proxy_set_length(struct buf *head, uint64_t len);
 
 int proxy_status(const struct proxy_message *reply);
 
-/* The final reply, its body's length said in its head whatever way it came; @is_head: one to a HEAD,
- * which has no body. */
+/* The final reply, its body's length said in its head whatever way it came; @is_head: one to a
+ * HEAD, which has no body. */
 bool proxy_read_reply(int fd, bool is_head, struct proxy_message *ret);

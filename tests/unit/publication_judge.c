@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The judge of the world of publication.h, and the reader who checks what can be checked at any time.
+ * The judge of the world of publication.h, and the reader who checks what can be checked at any
+ * time.
  *
  *  - every acknowledged commit is in the branch's history, and nothing is twice
  *  - a name leads to the one commit that was acknowledged under it

@@ -127,7 +127,7 @@ static void what_was_merged_elsewhere_is_not_taken_back(void **state)
 	end(&s, &o);
 }
 
-/* The branch `try` goes, or has another name from now on; a new one of its name is where main is. */
+/* The branch `try` goes, or gets another name; a new one of its name is where main is. */
 static struct oid replace_branch(struct headstand *o, const char *new_name)
 {
 	struct id128 repo = repo_of(o);
