@@ -14,41 +14,10 @@ import time
 
 import pytest
 
+from acting import content, retried, settle, timed, together
 from conftest import KEYS, PATIENCE, PFS, becomes
 
 LONG = bool(os.environ.get("PFS_LONG"))
-
-
-def together(*calls):
-    """Runs them all at once: what each gave back, or raised."""
-    results = [None] * len(calls)
-
-    def one(i):
-        try:
-            results[i] = calls[i]()
-        except BaseException as error:  # pylint: disable=broad-except
-            results[i] = error
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return results
-
-
-def settle(machines, head="R/main"):
-    """All have committed, and see what all have."""
-    for m in machines:
-        m.ok("commit", m / head)
-    for m in machines:
-        m.ok("sync", m / head)
-
-
-def content(path, but=()):
-    """Every file by its path; those named in `but` are not even opened."""
-    return {os.path.relpath(os.path.join(d, f), path): open(os.path.join(d, f), "rb").read()
-            for d, _, files in os.walk(path) for f in files if f not in but}
 
 
 def test_of_48_writers_those_with_one_name_have_one_winner(lan):
@@ -272,26 +241,6 @@ def test_who_has_something_open_keeps_it_while_the_head_moves(lan):
     assert (there / "stays/newer").read_text() == "newer"
     for f in (fd, path, *dirs.values()):
         os.close(f)
-
-
-def retried(fn, seconds=90):
-    """Until it succeeds; what was asked for may be there from an earlier try."""
-    def attempt():
-        try:
-            fn()
-        except FileExistsError:
-            pass
-        except AssertionError as error:
-            raise OSError(str(error)) from error
-        return True
-
-    assert becomes(attempt, True, seconds)
-
-
-def timed(fn):
-    start = time.monotonic()
-    fn()
-    return time.monotonic() - start
 
 
 def is_quick(m, head):

@@ -146,18 +146,28 @@ static void what_was_merged_elsewhere_is_not_taken_back(void **state)
 	end(&s, &o);
 }
 
+/* The branch `try` goes, or gets another name; a new one of its name is where main is. */
+static struct oid replace_branch(struct headstand *o, const char *new_name)
+{
+	struct id128 repo = repo_of(o);
+	struct oid main = target_of(o, REF_BRANCH, "main");
+
+	if (new_name)
+		assert_ok(heads_rename(o->heads, &repo, "try", new_name, NULL));
+	else
+		assert_ok(heads_remove(o->heads, &repo, "try", NULL));
+	assert_ok(refs_create_branch(o->store->refs, &repo, "try", &main, NULL));
+	return main;
+}
+
 static void it_joins_its_own_branch_whatever_that_is_called(void **state)
 {
 	struct headstand s = stand_make(), o;
 	struct commit_result res;
-	struct id128 repo;
 	struct oid main;
 
 	diverge(&s, &o);
-	repo = repo_of(&o);
-	main = target_of(&o, REF_BRANCH, "main");
-	assert_ok(heads_rename(o.heads, &repo, "try", "tried", NULL));
-	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &main, NULL));
+	main = replace_branch(&o, "tried");
 	assert_branch_at(&s, "try", &main);
 	head_rejoin(s.head, &s.acc);
 	assert_ok(head_merge(s.head, MERGE_PREFER_OURS, &s.acc, &res));
@@ -171,14 +181,10 @@ static void it_joins_no_branch_that_was_made_after_its_own_was_removed(void **st
 {
 	struct headstand s = stand_make(), o;
 	struct commit_result res;
-	struct id128 repo;
 	struct oid main;
 
 	diverge(&s, &o);
-	repo = repo_of(&o);
-	main = target_of(&o, REF_BRANCH, "main");
-	assert_ok(heads_remove(o.heads, &repo, "try", NULL));
-	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &main, NULL));
+	main = replace_branch(&o, NULL);
 	assert_int_equal(head_sync(s.head, &s.acc, &res), -ENOENT);
 	/* That is nothing to wait for. */
 	assert_false(head_rejoin(s.head, &s.acc));
