@@ -603,3 +603,24 @@ def fails_in_time(call):
             return True
         return False
     assert becomes(has_failed, True)
+
+
+def test_a_head_does_not_follow_another_branch_by_the_name_of_its_own(two, home):
+    a, b = two
+    (a / "R/main/f").write_text("old")
+    commit(a, "c1")
+    os.mkdir(a / "R/try")
+    assert becomes(lambda: os.path.exists(b / "R/try/f"), True)
+    os.chdir(b / "R/try")
+    # Made anew, and ahead of what the former was at.
+    os.rmdir(a / "R/try")
+    (a / "R/main/f").write_text("new")
+    commit(a, "c2")
+    os.mkdir(a / "R/try")
+    (a / "R/try/g").write_text("new")
+    commit(a, "try@c3")
+    assert becomes(lambda: os.path.exists(b / "R/main/f") and (b / "R/main/f").read_text(), "new")
+    assert becomes(lambda: os.path.exists(b / "R/try/g"), True)
+    assert os.listdir() == ["f"]
+    with open("f") as f:
+        assert f.read() == "old"
