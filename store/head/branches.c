@@ -147,23 +147,15 @@ int get_left_over(struct head *h, struct view **ret)
 	return 0;
 }
 
-static bool has_uncommitted(struct head *h)
-{
-	WITH_LOCK(&h->view.lock);
-
-	return is_uncommitted(h);
-}
-
 /* A head whose branch is gone, and its name another's. It gets one that no branch has. */
 static void give_way(struct head *h)
 {
-	char hex[ID128_HEX], name[OBJECT_NAME_MAX + 1];
+	char name[OBJECT_NAME_MAX + 1];
 
 	if (pthread_mutex_trylock(&h->commit_lock) != 0)
 		return;
-	id128_hex(&h->branch, hex);
-	snprintf(name, sizeof(name), "%.*s.left-%.8s", OBJECT_NAME_MAX - 14, h->branch_name, hex);
-	if (has_uncommitted(h))
+	left_name(h->branch_name, &h->branch, name);
+	if (head_has_uncommitted(h))
 		log_warning("%s/%s: another mount has removed the branch and made another one; "
 			    "what is uncommitted in the former is at %s/%s, to be copied elsewhere",
 			    h->view.repo_name, h->branch_name, h->view.repo_name, name);

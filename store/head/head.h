@@ -70,8 +70,21 @@ int heads_open(const struct heads_options *o, struct heads **ret);
 void heads_free(struct heads *h);
 DEFINE_CLEANUP(struct heads *, heads_free)
 
-/* The head of a branch, loaded on first use; a reference. -ENOENT: there is no such branch, nor was
- * one in which something is uncommitted here. */
+/*
+ * As refs_repo(); but a repo that another mount has removed is still there while something in it is
+ * uncommitted here: under its name or, where another repo has that by now, as NAME.left-XXXXXXXX.
+ * Of its record the id is right.
+ */
+int heads_repo(struct heads *h, const char *name, const struct refs_wait *w, struct repo_rec *ret);
+
+/* What a listing shows beside what refs say: names of such repos (@repo NULL), or of a repo's
+ * branches in which something is uncommitted. In no order, and some of them refs say as well. Waits
+ * for a moment at most; -EAGAIN: @w does not let it. @fn as in refs_list(). */
+int heads_list_left(struct heads *h, const struct id128 *repo, const struct refs_wait *w,
+		    refs_name_fn fn, void *ctx);
+
+/* The head of a branch, loaded on first use; a reference. @repo as for heads_repo(). -ENOENT: there
+ * is no such branch, nor was one in which something is uncommitted here. */
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 

@@ -448,6 +448,12 @@ struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char
  * reference; -ENOENT. */
 int get_left_over(struct head *h, struct view **ret);
 
+/* What is called @name and was left when another got that name: NAME.left-XXXXXXXX. */
+void left_name(const char *name, const struct id128 *id, char ret[OBJECT_NAME_MAX + 1]);
+
+/* Takes the view's lock. */
+bool head_has_uncommitted(struct head *h);
+
 /* The name is that of @branch: a head of a former branch by this name gets another one. */
 void clear_name(struct heads *hs, const struct id128 *repo, const struct id128 *branch,
 		const char *name);

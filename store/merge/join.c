@@ -2,10 +2,10 @@
 /*
  * Commits onto branches (merge/join.h).
  *
- * A merge commit that loses its swap for certain, or whose swap is refused, is removed again: nobody
- * was told of it, and no ref can come to point to it, since the tag that its swap required never
- * comes back. One whose outcome is not known is taken for the next try if nothing has changed; when
- * the branch has moved on without it, it is removed as well.
+ * A merge commit that loses its swap for certain, or whose swap is refused, is removed again:
+ * nobody was told of it, and no ref can come to point to it, since the tag that its swap required
+ * never comes back. One whose outcome is not known is taken for the next try if nothing has
+ * changed; when the branch has moved on without it, it is removed as well.
  */
 #include "merge/join.h"
 

@@ -41,7 +41,7 @@ struct merge_options {
 	 * they have nothing in common. */
 	struct merge_side bases[MERGE_BASES_MAX];
 	unsigned base_count;
-	/* There are more bases than that, none of which is given: what the two sides have not the same
+	/* There are more bases than that, and none is given: what is not the same on both sides
 	 * conflicts. */
 	bool is_base_unknown;
 	enum merge_prefer prefer;

@@ -6,9 +6,10 @@
  * from it; the younger of two first. What waits in the heap is loaded, so that with a path the
  * same entry need not be looked up for each child.
  */
+#include "base/log.h"
+
 #include "base/heap.h"
 #include "base/htab.h"
-#include "base/log.h"
 #include "format/xattr.h"
 #include "head/acl.h"
 #include "object/reader.h"
