@@ -143,7 +143,7 @@ static int emit(const char *line, size_t len, void *ctx)
 	struct delivery d;
 
 	/* What the request changed is seen by whoever reads that it has. */
-	notify_wait(v->all->fs->notify);
+	notify_wait(v->all->fs->notify, NULL);
 	pthread_mutex_lock(&v->lock);
 	while (!v->cancelled && v->unread.len - v->read_from > UNREAD_MAX)
 		pthread_cond_wait(&v->room, &v->lock);

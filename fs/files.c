@@ -7,11 +7,13 @@
 
 #include <fcntl.h>
 
+#include "base/log.h"
 #include "notify.h"
 
 enum {
 	WINDOW_MIN = 1 << 20,
 	WINDOW_MAX = 16 << 20,
+	WRITE_BACK_MS = 60000, /* twice what a page may take to be read */
 	SLACK = 2 << 20, /* how far reads of one reader overtake each other */
 };
 
@@ -146,7 +148,23 @@ static size_t written_nodes(struct files *f, struct view *view, struct vnode ***
 	return n;
 }
 
-void files_write_back(struct files *f, struct view *view)
+/* The kernel waits for pages that are being read, maybe from a store that does not answer. */
+static int await_write_back(struct files *f, const struct deadline *dl)
+{
+	struct deadline most = deadline_in_ms(WRITE_BACK_MS);
+	int r;
+
+	if (dl) {
+		most.at_ns = MIN(most.at_ns, dl->at_ns);
+		most.cancelled = dl->cancelled;
+	}
+	r = notify_wait(f->fs->notify, &most);
+	return r == -ETIME ? log_fail(r, "the kernel does not write back what is mapped in time: "
+					 "somebody reads what the store does not give")
+			   : r;
+}
+
+int files_write_back(struct files *f, struct view *view, const struct deadline *dl)
 {
 	_cleanup_free_ struct vnode **nodes = NULL;
 	size_t n = written_nodes(f, view, &nodes);
@@ -155,8 +173,7 @@ void files_write_back(struct files *f, struct view *view)
 		notify_flush_file(f->fs->notify, vnode_id(nodes[i]));
 		vnode_unref(f->fs->vnodes, nodes[i]);
 	}
-	if (n > 0)
-		notify_wait(f->fs->notify);
+	return n > 0 ? await_write_back(f, dl) : 0;
 }
 
 void files_read_ahead(struct open_file *file, uint64_t off, size_t len, struct access *acc)

@@ -44,8 +44,9 @@ int files_opendir(struct files *f, struct vnode *v, struct access *acc, struct o
 void files_closedir(struct files *f, struct open_dir *dir);
 
 /* Has the kernel write back what it holds for files of @view (NULL: of any) that are open for
- * writing, and waits for it. */
-void files_write_back(struct files *f, struct view *view);
+ * writing, and waits for it: a minute at most, or to @dl (NULL: none). 0; -ETIME, logged;
+ * -ECANCELED. */
+int files_write_back(struct files *f, struct view *view, const struct deadline *dl);
 
 /* A read of [@off, @off + @len) is about to be done: fetches ahead of a sequential reader. */
 void files_read_ahead(struct open_file *file, uint64_t off, size_t len, struct access *acc);

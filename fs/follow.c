@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Heads that follow their branches.
+ * Heads that follow their branches. A head goes by its branch's identity: what has the name may be
+ * another branch by now.
  */
 #include "follow.h"
 
@@ -11,17 +12,17 @@
 #include "object/refs.h"
 #include "root.h"
 
-/* Takes the reference to @head. */
-static void follow(struct fs *fs, struct view *head, const struct oid *target)
+static void follow(struct fs *fs, struct view *head, const struct ref *branch)
 {
 	struct access acc;
 
+	if (!id128_equal(&branch->branch, head_branch(head)))
+		return;
 	access_init(&acc, fs->store->reader, true);
 	acc.deadline = lane_deadline(PATIENCE_META);
 	/* What does not succeed now is tried again by follow_again(). */
-	head_follow(head, target, &acc);
+	head_follow(head, &branch->target, &acc);
 	access_release(&acc);
-	view_unref(head);
 }
 
 /* In refs' thread. */
@@ -30,8 +31,10 @@ static void on_moved(const struct id128 *repo, const char *branch, const struct 
 	struct fs *fs = ctx;
 	struct view *head = root_head(fs->root, repo, branch);
 
-	if (head)
-		follow(fs, head, &now->target);
+	if (!head)
+		return;
+	follow(fs, head, now);
+	view_unref(head);
 }
 
 void follow_again(struct fs *fs)
@@ -44,13 +47,11 @@ void follow_again(struct fs *fs)
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_ref_ struct ref tip = { 0 };
 		struct etag tag;
-		int r = refs_get(fs->store->refs, &heads[i].repo, REF_BRANCH, heads[i].branch, &w,
-				 &tip, &tag);
 
-		if (r == 0)
-			follow(fs, heads[i].view, &tip.target);
-		else
-			view_unref(heads[i].view);
+		if (refs_get(fs->store->refs, &heads[i].repo, REF_BRANCH, heads[i].branch, &w, &tip,
+			     &tag) == 0)
+			follow(fs, heads[i].view, &tip);
+		view_unref(heads[i].view);
 	}
 }
 

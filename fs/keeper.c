@@ -52,7 +52,7 @@ static void sweep(struct keeper *k)
 
 		for (size_t i = 0; i < n; i++)
 			notify_forget(fs->notify, &k->stale[i]);
-		notify_wait(fs->notify);
+		notify_wait(fs->notify, NULL);
 		if (n == 0 || is_ending(k))
 			return;
 		left -= n;

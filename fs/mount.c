@@ -87,11 +87,11 @@ static void on_interrupt(uint64_t unique, void *ctx)
 		lane_interrupt(m->fs.lane, unique);
 }
 
-static void write_back(struct view *head, void *ctx)
+static int write_back(struct view *head, const struct deadline *dl, void *ctx)
 {
 	struct fs *fs = ctx;
 
-	files_write_back(fs->files, head);
+	return files_write_back(fs->files, head, dl);
 }
 
 static void changed(uint64_t node, const char *name, void *ctx)
@@ -313,7 +313,7 @@ static void end(struct mount *m, bool is_detached)
 		/* Detached already, by somebody else, there may be another mount by now. */
 		if (!m->dev || !now || now == m->dev)
 			mountpoint_detach(fs->opts);
-		files_write_back(fs->files, NULL);
+		files_write_back(fs->files, NULL, NULL);
 	}
 	if (fs->keeper)
 		follow_stop(fs);

@@ -26,6 +26,7 @@ enum notice_kind {
 
 enum {
 	PACE = 4096, /* notices */
+	WAIT_STEP_MS = 100, /* how soon one who gives up is noticed */
 	STUCK_MS = 1000, /* anybody can lock a directory in the kernel, and take his time */
 };
 
@@ -108,15 +109,17 @@ void notify_forget(struct notify *n, const struct vnode_stale *stale)
 	    span_str(stale->name));
 }
 
-void notify_wait(struct notify *n)
+int notify_wait(struct notify *n, const struct deadline *dl)
 {
 	uint64_t upto;
+	int r = 0;
 
 	WITH_LOCK(&n->lock);
 
 	upto = n->queued;
-	while (n->sent < upto && !n->is_ending)
-		pthread_cond_wait(&n->done, &n->lock);
+	while (n->sent < upto && !n->is_ending && (r = deadline_check(dl)) == 0)
+		cond_wait_until(&n->done, &n->lock, dl, WAIT_STEP_MS);
+	return r;
 }
 
 void notify_pace(struct notify *n)

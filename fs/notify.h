@@ -43,8 +43,9 @@ void notify_forget(struct notify *n, const struct vnode_stale *stale);
  * pass. */
 void notify_then(struct notify *n, void (*fn)(struct fs *fs));
 
-/* Waits until all that was queued before has been sent and taken. */
-void notify_wait(struct notify *n);
+/* Waits until all that was queued before has been sent and taken. 0; -ETIME, -ECANCELED (@dl; NULL:
+ * never). */
+int notify_wait(struct notify *n, const struct deadline *dl);
 
 /* Waits while very much is queued, and goes out. */
 void notify_pace(struct notify *n);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Commits on their way to a branch (fs/rejoin.h). It may wait for the store as long as a look at
- * metadata may, so it is a thread of its own; after a failure it waits longer each time.
+ * Commits on their way to a branch (fs/rejoin.h). It may wait for the store, and for each head as
+ * long as a look at metadata may, so it is a thread of its own; after a failure it waits longer
+ * each time.
  */
 #include "rejoin.h"
 
@@ -19,6 +20,7 @@ struct rejoin {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	atomic_bool is_ending; /* set under lock; what is under way gives up */
+	bool is_pending; /* some head is; the thread's own */
 	bool has_thread;
 	pthread_t thread;
 };
@@ -35,21 +37,28 @@ static bool pause_for(struct rejoin *j, int64_t ms)
 	return false;
 }
 
+static int try_head(struct view *head, void *ctx)
+{
+	struct rejoin *j = ctx;
+	struct access acc;
+
+	access_init(&acc, j->fs->store->reader, true);
+	acc.deadline = lane_deadline(PATIENCE_META);
+	acc.deadline.cancelled = &j->is_ending;
+	j->is_pending |= head_rejoin(head, &acc);
+	access_release(&acc);
+	return j->is_ending;
+}
+
 static void *work(void *arg)
 {
 	struct rejoin *j = arg;
 	int64_t ms = PAUSE_MS;
 
 	while (pause_for(j, ms)) {
-		struct access acc;
-		bool is_pending;
-
-		access_init(&acc, j->fs->store->reader, true);
-		acc.deadline = lane_deadline(PATIENCE_META);
-		acc.deadline.cancelled = &j->is_ending;
-		is_pending = heads_rejoin(j->fs->heads, &acc);
-		access_release(&acc);
-		ms = is_pending ? MIN(2 * ms, (int64_t)PAUSE_MAX_MS) : PAUSE_MS;
+		j->is_pending = false;
+		heads_each(j->fs->heads, try_head, j);
+		ms = j->is_pending ? MIN(2 * ms, (int64_t)PAUSE_MAX_MS) : PAUSE_MS;
 	}
 	return NULL;
 }

@@ -130,7 +130,7 @@ int repo_of_name(struct call *c, const char *name, struct access *acc, struct re
 
 	if (!object_name_is_valid(name))
 		return -ENOENT;
-	r = refs_repo(c->fs->store->refs, name, &w, &x.rec);
+	r = heads_repo(c->fs->heads, name, &w, &x.rec);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&x.root->lock);
@@ -160,7 +160,7 @@ int repo_of_node(struct call *c, uint64_t node, struct access *acc, struct repo_
 	pthread_mutex_unlock(&x.root->lock);
 	if (!x.repo)
 		return -ESTALE;
-	r = refs_repo(c->fs->store->refs, x.repo->name, &w, &x.rec);
+	r = heads_repo(c->fs->heads, x.repo->name, &w, &x.rec);
 	if (r < 0)
 		return r == -ENOENT ? -ESTALE : r;
 	if (!id128_equal(&x.rec.id, &x.repo->id))

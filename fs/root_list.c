@@ -141,6 +141,8 @@ static int fill_repo(struct filling *f)
 	if (r >= 0 && f->result == 0)
 		r = refs_list(refs, id, REF_NAME, &w, add_name, f);
 	if (r >= 0 && f->result == 0)
+		r = heads_list_left(f->c->fs->heads, id, &w, add_name, f);
+	if (r >= 0 && f->result == 0)
 		add_name("commits", f);
 	return r;
 }
@@ -170,6 +172,8 @@ static int fill(struct call *c, struct root_dir *d, struct access *acc)
 	switch (d->node) {
 	case ROOT_TOP:
 		r = refs_list_repos(c->fs->store->refs, &w, add_name, &f);
+		if (r >= 0 && f.result == 0)
+			r = heads_list_left(c->fs->heads, NULL, &w, add_name, &f);
 		break;
 	case ROOT_PFS_DIR:
 		if (add_name("control", &f) == 0)

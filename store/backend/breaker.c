@@ -4,9 +4,15 @@
  *
  *	closed --a call waited in vain, and none was answered meanwhile--> open
  *	   ^------------------------- the probe is answered ----------------'
+ *	unconfirmed --the probe is answered, and it is the store--> closed
+ *	         '--the same, and it is not--> refused, for good
  *
  * The probe goes out at once: a backend that was only slow with a large object is back in a moment.
  * Any answer will do, "no such object" and "you may not" too.
+ *
+ * A call that finds it open has a probe sent for itself and waits for what comes of it, so that the
+ * first call after an outage is not the last one to fail. Where nothing is there that is a moment.
+ * Where a probe hangs, nobody waits for it, or for the next ones, when it has done so for WAIT_MS.
  *
  * Invariants
  *  - a call that fails because it is open has not reached the inner backend
@@ -24,19 +30,31 @@ enum {
 	SILENCE_MS = 4000, /* nobody was answered for so long */
 	PROBE_MS = 5000, /* deadline of a probe */
 	PAUSE_MS = 500, /* between probes */
+	GAP_MS = 20, /* the same when somebody waits for one */
+	WAIT_MS = 2000, /* so long at most */
+	STEP_MS = 100, /* how soon a caller that gives up is noticed */
 };
 
 struct breaker {
 	struct backend base; /* first */
 	struct backend *inner; /* owned */
 	char *probe_key; /* owned */
+	/* What must agree before anybody gets through; NULL: nothing. Set before the first probe,
+	 * then the prober's. */
+	breaker_confirm_fn confirm;
+	void *confirm_ctx;
+	atomic_bool is_refused;
 	atomic_bool is_open;
 	atomic_bool is_ending;
 	atomic_int_fast64_t answered_ns; /* the last answer */
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	pthread_t prober; /* guarded by lock, as the next */
+	pthread_cond_t wake; /* of the prober, and of who waits for it */
+	pthread_t prober; /* guarded by lock, as all below */
 	bool has_prober;
+	uint64_t begun, ended; /* probes */
+	uint64_t wanted; /* up to this one without a pause */
+	int64_t begun_ns; /* the last that was begun */
+	bool is_silent; /* the last that ended took longer than anybody waits */
 };
 
 struct breaker_put {
@@ -49,15 +67,53 @@ static struct breaker *breaker_of(struct backend *b)
 	return container_of(b, struct breaker, base);
 }
 
+static bool is_older(int64_t ns, int64_t ms)
+{
+	return now_ns() - ns >= ms * 1000000;
+}
+
+/* Does a probe hang, or did the last one? */
+static bool is_hanging(const struct breaker *k)
+{
+	return k->begun > k->ended ? is_older(k->begun_ns, WAIT_MS) : k->is_silent;
+}
+
+/* Waits for a probe that begins from now on, if it is worth it. 0, or the caller's deadline. */
+static int await_probe(struct breaker *k, const struct deadline *dl)
+{
+	struct deadline wait = deadline_in_ms(WAIT_MS);
+	uint64_t mine;
+	int r = 0;
+
+	WITH_LOCK(&k->lock);
+
+	if (k->is_silent || k->is_refused || is_hanging(k))
+		return 0;
+	mine = k->begun + 1;
+	k->wanted = MAX(k->wanted, mine);
+	pthread_cond_broadcast(&k->wake);
+	while (r == 0 && k->is_open && !k->is_refused && !k->is_ending && k->ended < mine &&
+	       !is_hanging(k) && deadline_check(&wait) == 0) {
+		cond_wait_until(&k->wake, &k->lock, dl, STEP_MS);
+		r = deadline_check(dl);
+	}
+	return r;
+}
+
 /* 0, or how a call fails that must not be tried. Nothing is logged: it was when it opened. */
-static int enter(struct breaker *k)
+static int enter(struct breaker *k, const struct deadline *dl)
 {
 	bool was_quiet;
+	int r;
 
 	if (!k->is_open)
 		return 0;
+	r = await_probe(k, dl);
+	if (r < 0 || !k->is_open)
+		return r;
 	was_quiet = log_set_quiet(true);
-	log_fail(-EIO, "%s does not answer", k->base.url);
+	log_fail(-EIO, "%s %s", k->base.url,
+		 k->is_refused ? "is not the store that was mounted" : "does not answer");
 	log_set_quiet(was_quiet);
 	return -EIO;
 }
@@ -76,48 +132,101 @@ static bool is_answer(int r)
 	}
 }
 
+/* Does the backend answer? */
+static bool is_answered(struct breaker *k)
+{
+	struct deadline dl = deadline_in_ms(PROBE_MS);
+	bool was_quiet = log_set_quiet(true);
+	uint64_t size;
+	int r;
+
+	dl.cancelled = &k->is_ending;
+	dl.one_try = true;
+	r = k->inner->ops->head(k->inner, k->probe_key, &dl, &size);
+	log_set_quiet(was_quiet);
+	return is_answer(r);
+}
+
+/* It answers: is it what it was taken for? */
+static bool is_confirmed(struct breaker *k)
+{
+	struct deadline dl = deadline_in_ms(PROBE_MS);
+	int r;
+
+	if (!k->confirm)
+		return true;
+	dl.cancelled = &k->is_ending;
+	r = k->confirm(k->inner, &dl, k->confirm_ctx);
+	if (r == 0)
+		k->confirm = NULL;
+	else if (is_answer(r))
+		k->is_refused = true;
+	return r == 0;
+}
+
+/* Until it is time for the next probe. */
+static void pause_probes(struct breaker *k)
+{
+	int64_t since = now_ns();
+
+	while (!k->is_ending) {
+		int ms = k->wanted > k->ended ? GAP_MS : PAUSE_MS;
+
+		if (is_older(since, ms))
+			return;
+		cond_wait_until(&k->wake, &k->lock, NULL, ms);
+	}
+}
+
 static void *probe(void *arg)
 {
 	struct breaker *k = arg;
+	bool is_back = false;
 
-	while (!k->is_ending) {
-		struct deadline dl = deadline_in_ms(PROBE_MS), pause;
-		bool was_quiet = log_set_quiet(true);
-		uint64_t size;
-		int r;
-
-		dl.cancelled = &k->is_ending;
-		r = k->inner->ops->head(k->inner, k->probe_key, &dl, &size);
-		log_set_quiet(was_quiet);
-		if (is_answer(r)) {
+	pthread_mutex_lock(&k->lock);
+	while (!k->is_ending && !is_back && !k->is_refused) {
+		k->begun++;
+		k->begun_ns = now_ns();
+		pthread_mutex_unlock(&k->lock);
+		is_back = is_answered(k) && is_confirmed(k);
+		if (is_back)
 			log_info("%s answers again", k->base.url);
+		pthread_mutex_lock(&k->lock);
+		k->ended = k->begun;
+		k->is_silent = !is_back && is_older(k->begun_ns, WAIT_MS);
+		if (is_back) {
 			k->answered_ns = now_ns();
 			k->is_open = false;
-			return NULL;
 		}
-		pause = deadline_in_ms(PAUSE_MS);
-		pthread_mutex_lock(&k->lock);
-		while (!k->is_ending && deadline_check(&pause) == 0)
-			cond_wait_until(&k->wake, &k->lock, &pause, PAUSE_MS);
-		pthread_mutex_unlock(&k->lock);
+		pthread_cond_broadcast(&k->wake);
+		if (!is_back && !k->is_refused)
+			pause_probes(k);
 	}
+	pthread_mutex_unlock(&k->lock);
 	return NULL;
+}
+
+/* With the lock held. */
+static int open_now(struct breaker *k)
+{
+	int r;
+
+	/* The last prober has ended, or is about to. */
+	if (k->has_prober)
+		pthread_join(k->prober, NULL);
+	k->is_open = true;
+	r = thread_start(&k->prober, "probe", probe, k);
+	k->has_prober = r == 0;
+	if (r < 0)
+		k->is_open = false;
+	return r;
 }
 
 static void open_it(struct breaker *k)
 {
 	WITH_LOCK(&k->lock);
 
-	if (k->is_open || k->is_ending)
-		return;
-	/* The last prober has ended, or is about to. */
-	if (k->has_prober)
-		pthread_join(k->prober, NULL);
-	k->is_open = true;
-	k->has_prober = thread_start(&k->prober, "probe", probe, k) == 0;
-	if (!k->has_prober)
-		k->is_open = false;
-	else
+	if (!k->is_open && !k->is_ending && open_now(k) == 0)
 		log_warning("%s does not answer; what is cached can be read", k->base.url);
 }
 
@@ -140,7 +249,7 @@ static int breaker_get(struct backend *b, const char *key, uint64_t off, size_t 
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began,
@@ -152,7 +261,7 @@ static int breaker_get_all(struct backend *b, const char *key, size_t max, const
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began,
@@ -164,7 +273,7 @@ static int breaker_head(struct backend *b, const char *key, const struct deadlin
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->head(k->inner, key, dl, ret_size));
 }
@@ -174,7 +283,7 @@ static int breaker_put_whole(struct backend *b, const char *key, struct span dat
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->put(k->inner, key, data, dl));
 }
@@ -183,7 +292,7 @@ static int breaker_put_begin(struct backend *b, const char *key, struct backend_
 {
 	struct breaker *k = breaker_of(b);
 	struct breaker_put *p;
-	int r = enter(k);
+	int r = enter(k, NULL);
 
 	if (r < 0)
 		return r;
@@ -205,7 +314,7 @@ static int breaker_put_write(struct backend_put *put, struct span data, const st
 	struct breaker_put *p = container_of(put, struct breaker_put, base);
 	struct breaker *k = breaker_of(put->backend);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->put_write(p->inner, data, dl));
 }
@@ -223,7 +332,7 @@ static int breaker_put_end(struct backend_put *put, const struct deadline *dl)
 	struct breaker_put *p = container_of(put, struct breaker_put, base);
 	struct breaker *k = breaker_of(put->backend);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	if (r < 0) {
 		breaker_put_abort(put);
@@ -239,7 +348,7 @@ static int breaker_swap(struct backend *b, const char *key, const struct etag *t
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began, k->inner->ops->swap(k->inner, key, tag, data, dl, ret_tag));
@@ -250,7 +359,7 @@ static int breaker_list(struct backend *b, const char *prefix, const char *after
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r
 		     : leave(k, began, k->inner->ops->list(k->inner, prefix, after, fn, ctx, dl));
@@ -260,7 +369,7 @@ static int breaker_remove(struct backend *b, const char *key, const struct deadl
 {
 	struct breaker *k = breaker_of(b);
 	int64_t began = now_ns();
-	int r = enter(k);
+	int r = enter(k, dl);
 
 	return r < 0 ? r : leave(k, began, k->inner->ops->remove(k->inner, key, dl));
 }
@@ -330,6 +439,16 @@ int breaker_backend_new(struct backend *inner, const char *probe_key, struct bac
 	k->inner = inner;
 	*ret = &k->base;
 	return 0;
+}
+
+int breaker_open_unconfirmed(struct backend *b, breaker_confirm_fn confirm, void *ctx)
+{
+	struct breaker *k = breaker_of(b);
+
+	WITH_LOCK(&k->lock);
+	k->confirm = confirm;
+	k->confirm_ctx = ctx;
+	return open_now(k);
 }
 
 bool breaker_is_closed(struct backend *b)

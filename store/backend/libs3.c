@@ -7,6 +7,7 @@
  */
 #include "backend/libs3.h"
 
+#include "backend/held_put.h"
 #include "backend/libs3_call.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -28,12 +29,6 @@ struct libs3_backend {
 	struct s3_credentials *credentials;
 	struct libs3_contexts *contexts;
 	bool is_read_only;
-};
-
-struct libs3_put {
-	struct backend_put p; /* first */
-	char *key; /* owned */
-	struct buf data;
 };
 
 static struct libs3_backend *libs3_of(struct backend *b)
@@ -223,51 +218,15 @@ static int libs3_put(struct backend *b, const char *key, struct span data,
 
 static int libs3_put_begin(struct backend *b, const char *key, struct backend_put **ret)
 {
-	struct libs3_put *p;
-
-	if (!backend_key_is_valid(key))
-		return -EINVAL;
-	if (libs3_of(b)->is_read_only)
-		return -EROFS;
-	p = new0(struct libs3_put, 1);
-	if (!p)
-		return -ENOMEM;
-	p->p.backend = b;
-	p->key = strdup(key);
-	if (!p->key) {
-		free(p);
-		return -ENOMEM;
-	}
-	*ret = &p->p;
-	return 0;
-}
-
-static int libs3_put_write(struct backend_put *put, struct span data, const struct deadline *dl)
-{
-	struct libs3_put *p = container_of(put, struct libs3_put, p);
-	int r = deadline_check(dl);
-
-	if (r < 0)
-		return r;
-	buf_put(&p->data, data.data, data.len);
-	return buf_failed(&p->data) ? -ENOMEM : 0;
-}
-
-static void libs3_put_abort(struct backend_put *put)
-{
-	struct libs3_put *p = container_of(put, struct libs3_put, p);
-
-	buf_release(&p->data);
-	free(p->key);
-	free(p);
+	return libs3_of(b)->is_read_only ? -EROFS : held_put_begin(b, key, ret);
 }
 
 static int libs3_put_end(struct backend_put *put, const struct deadline *dl)
 {
-	struct libs3_put *p = container_of(put, struct libs3_put, p);
+	struct held_put *p = container_of(put, struct held_put, p);
 	int r = libs3_put(put->backend, p->key, buf_span(&p->data), dl);
 
-	libs3_put_abort(put);
+	held_put_abort(put);
 	return r;
 }
 
@@ -314,9 +273,9 @@ static const struct backend_ops libs3_ops = {
 	.head = libs3_head,
 	.put = libs3_put,
 	.put_begin = libs3_put_begin,
-	.put_write = libs3_put_write,
+	.put_write = held_put_write,
 	.put_end = libs3_put_end,
-	.put_abort = libs3_put_abort,
+	.put_abort = held_put_abort,
 	.swap = libs3_swap,
 	.list = libs3_list,
 	.remove = libs3_remove,

@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "backend/backend.h"
+#include "backend/held_put.h"
 #include "base/thread.h"
 
 struct object {
@@ -25,12 +25,6 @@ struct memory_backend {
 	struct object *objects; /* guarded by lock, as all below; ascending by key */
 	size_t count, cap;
 	uint64_t versions; /* given out so far */
-};
-
-struct memory_put {
-	struct backend_put base;
-	char *key; /* owned */
-	struct buf data;
 };
 
 static struct memory_backend *memory_of(struct backend *b)
@@ -200,48 +194,9 @@ static int memory_put(struct backend *b, const char *key, struct span data,
 	return store(m, key, &copy, NULL);
 }
 
-static void memory_put_abort(struct backend_put *put)
-{
-	struct memory_put *p = container_of(put, struct memory_put, base);
-
-	buf_release(&p->data);
-	free(p->key);
-	free(p);
-}
-
-static int memory_put_begin(struct backend *b, const char *key, struct backend_put **ret)
-{
-	struct memory_put *p;
-
-	if (!backend_key_is_valid(key))
-		return -EINVAL;
-	p = new0(struct memory_put, 1);
-	if (!p)
-		return -ENOMEM;
-	p->base.backend = b;
-	p->key = strdup(key);
-	if (!p->key) {
-		free(p);
-		return -ENOMEM;
-	}
-	*ret = &p->base;
-	return 0;
-}
-
-static int memory_put_write(struct backend_put *put, struct span data, const struct deadline *dl)
-{
-	struct memory_put *p = container_of(put, struct memory_put, base);
-	int r = deadline_check(dl);
-
-	if (r < 0)
-		return r;
-	buf_put(&p->data, data.data, data.len);
-	return buf_failed(&p->data) ? -ENOMEM : 0;
-}
-
 static int memory_put_end(struct backend_put *put, const struct deadline *dl)
 {
-	struct memory_put *p = container_of(put, struct memory_put, base);
+	struct held_put *p = container_of(put, struct held_put, p);
 	struct memory_backend *m = memory_of(put->backend);
 	int r = deadline_check(dl);
 
@@ -251,7 +206,7 @@ static int memory_put_end(struct backend_put *put, const struct deadline *dl)
 		WITH_LOCK(&m->lock);
 		r = store(m, p->key, &p->data, NULL);
 	}
-	memory_put_abort(put);
+	held_put_abort(put);
 	return r;
 }
 
@@ -373,10 +328,10 @@ static const struct backend_ops memory_ops = {
 	.get_all = memory_get_all,
 	.head = memory_head,
 	.put = memory_put,
-	.put_begin = memory_put_begin,
-	.put_write = memory_put_write,
+	.put_begin = held_put_begin,
+	.put_write = held_put_write,
 	.put_end = memory_put_end,
-	.put_abort = memory_put_abort,
+	.put_abort = held_put_abort,
 	.swap = memory_swap,
 	.list = memory_list,
 	.remove = memory_remove,

@@ -34,11 +34,6 @@ static struct s3_client *client_of(struct backend *b)
 	return container_of(b, struct s3_backend, b)->client;
 }
 
-int s3_check_key(const char *key)
-{
-	return backend_key_is_valid(key) ? 0 : -EINVAL;
-}
-
 int s3_nonsense(struct backend *b, const char *key)
 {
 	return log_fail(-EIO,
@@ -56,7 +51,7 @@ int s3_ask(struct backend *b, const struct s3_request *q, const struct deadline 
 	   struct http_reply *ret)
 {
 	bool is_write = strcmp(q->method, "GET") != 0 && strcmp(q->method, "HEAD") != 0;
-	int r = q->key ? s3_check_key(q->key) : 0;
+	int r = q->key && !backend_key_is_valid(q->key) ? -EINVAL : 0;
 
 	if (r == 0 && is_write)
 		r = s3_check_writable(b);

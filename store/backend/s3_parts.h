@@ -13,8 +13,7 @@ struct s3_backend {
 	bool is_read_only;
 };
 
-/* 0, or what forbids it: -EINVAL, -EROFS. */
-int s3_check_key(const char *key);
+/* 0, or what forbids it: -EROFS. */
 int s3_check_writable(struct backend *b);
 
 /* Has the caller time left, and may it be done? Then s3_request(). */

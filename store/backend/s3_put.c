@@ -15,6 +15,7 @@
  */
 #include <stdio.h>
 
+#include "backend/held_put.h"
 #include "backend/s3_parts.h"
 #include "base/log.h"
 #include "s3/sign.h"
@@ -39,9 +40,7 @@ struct upload {
 };
 
 struct s3_put {
-	struct backend_put p; /* first */
-	char *key; /* owned */
-	struct buf data; /* not sent yet */
+	struct held_put held; /* first; what is not sent yet */
 	struct upload upload;
 };
 
@@ -200,51 +199,47 @@ int s3_put(struct backend *b, const char *key, struct span data, const struct de
 	return r;
 }
 
-int s3_put_begin(struct backend *b, const char *key, struct backend_put **ret)
+static struct s3_put *put_of(struct backend_put *put)
 {
-	struct s3_put *p;
-	int r = s3_check_key(key);
-
-	if (r == 0)
-		r = s3_check_writable(b);
-	if (r < 0)
-		return r;
-	p = new0(struct s3_put, 1);
-	if (!p)
-		return -ENOMEM;
-	p->p.backend = b;
-	p->key = strdup(key);
-	if (!p->key) {
-		free(p);
-		return -ENOMEM;
-	}
-	p->upload = (struct upload){ .backend = b, .key = p->key };
-	*ret = &p->p;
-	return 0;
+	return container_of(put, struct s3_put, held.p);
 }
 
 static void put_free(struct s3_put *p)
 {
 	upload_release(&p->upload);
-	buf_release(&p->data);
-	free(p->key);
+	held_put_release(&p->held);
 	free(p);
+}
+
+int s3_put_begin(struct backend *b, const char *key, struct backend_put **ret)
+{
+	int r = s3_check_writable(b);
+	struct s3_put *p;
+
+	if (r < 0)
+		return r;
+	p = new0(struct s3_put, 1);
+	if (!p)
+		return -ENOMEM;
+	r = held_put_init(&p->held, b, key);
+	if (r < 0) {
+		put_free(p);
+		return r;
+	}
+	p->upload = (struct upload){ .backend = b, .key = p->held.key };
+	*ret = &p->held.p;
+	return 0;
 }
 
 int s3_put_write(struct backend_put *put, struct span data, const struct deadline *dl)
 {
-	struct s3_put *p = container_of(put, struct s3_put, p);
-	struct buf *held = &p->data;
+	struct s3_put *p = put_of(put);
+	struct buf *held = &p->held.data;
 	size_t sent = 0;
-	int r = deadline_check(dl);
+	int r = held_put_write(put, data, dl);
 
-	if (r < 0)
+	if (r < 0 || held->len <= ONE_MAX)
 		return r;
-	buf_put(held, data.data, data.len);
-	if (buf_failed(held))
-		return -ENOMEM;
-	if (held->len <= ONE_MAX)
-		return 0;
 	while (r == 0 && held->len - sent > PART_SIZE) {
 		r = upload_part(&p->upload, span_of(held->data + sent, PART_SIZE), dl);
 		sent += r == 0 ? PART_SIZE : 0;
@@ -256,7 +251,7 @@ int s3_put_write(struct backend_put *put, struct span data, const struct deadlin
 
 void s3_put_abort(struct backend_put *put)
 {
-	struct s3_put *p = container_of(put, struct s3_put, p);
+	struct s3_put *p = put_of(put);
 
 	upload_abort(&p->upload);
 	put_free(p);
@@ -264,14 +259,14 @@ void s3_put_abort(struct backend_put *put)
 
 int s3_put_end(struct backend_put *put, const struct deadline *dl)
 {
-	struct s3_put *p = container_of(put, struct s3_put, p);
-	struct span rest = buf_span(&p->data);
+	struct s3_put *p = put_of(put);
+	struct span rest = buf_span(&p->held.data);
 	int r;
 
 	if (p->upload.id)
 		r = upload_all(&p->upload, rest, dl);
 	else
-		r = s3_put(put->backend, p->key, rest, dl);
+		r = s3_put(put->backend, p->held.key, rest, dl);
 	if (r < 0)
 		upload_abort(&p->upload);
 	put_free(p);

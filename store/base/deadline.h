@@ -12,6 +12,7 @@
 struct deadline {
 	int64_t at_ns; /* CLOCK_MONOTONIC; INT64_MAX: never */
 	const atomic_bool *cancelled; /* borrowed; NULL: cannot be */
+	bool one_try; /* what fails is not repeated: how it is now is what is wanted */
 };
 
 #define DEADLINE_NEVER ((struct deadline){ .at_ns = INT64_MAX })

@@ -27,6 +27,11 @@ bool head_is_of(const struct view *head, const struct id128 *repo, const struct 
 	       id128_equal(&container_of(head, const struct head, view)->branch, branch);
 }
 
+const struct id128 *head_branch(const struct view *head)
+{
+	return &container_of(head, struct head, view)->branch;
+}
+
 static char *swap_name(struct head *h, char *name)
 {
 	char *former;
@@ -151,15 +156,15 @@ int get_left_over(struct head *h, struct view **ret)
 /* A head whose branch is gone, and its name another's. It gets one that no branch has. */
 static void give_way(struct head *h)
 {
-	char hex[ID128_HEX], name[OBJECT_NAME_MAX + 1];
+	char name[OBJECT_NAME_MAX + 1];
 
 	if (pthread_mutex_trylock(&h->commit_lock) != 0)
 		return;
-	id128_hex(&h->branch, hex);
-	snprintf(name, sizeof(name), "%.*s.left-%.8s", OBJECT_NAME_MAX - 14, h->branch_name, hex);
-	log_warning("%s/%s: another mount has removed the branch and made another one; what is "
-		    "uncommitted in the former is at %s/%s, to be copied elsewhere",
-		    h->view.repo_name, h->branch_name, h->view.repo_name, name);
+	left_name(h->branch_name, &h->branch, name);
+	if (head_has_uncommitted(h))
+		log_warning("%s/%s: another mount has removed the branch and made another one; "
+			    "what is uncommitted in the former is at %s/%s, to be copied elsewhere",
+			    h->view.repo_name, h->branch_name, h->view.repo_name, name);
 	h->is_left_over = true;
 	if (head_use_name(h, name) < 0)
 		log_warning("%s/%s: this name is not kept", h->view.repo_name, name);

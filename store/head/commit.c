@@ -125,6 +125,20 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 	return r < 0 ? r : pending_finish(h, true, buf_span(&object), acc);
 }
 
+/* Is that name the last commit's, whose maker was never told? */
+static bool is_untold(struct head *h, const char *name)
+{
+	const struct pending *p = &h->pending;
+
+	return name && p->state >= PENDING_LANDED && !p->is_answered && strcmp(p->name, name) == 0;
+}
+
+static int name_again(struct head *h, const struct oid *id, const struct commit_request *req,
+		      struct access *acc)
+{
+	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, id, &acc->deadline);
+}
+
 /* The committed base gets one more name. Who asks again after a kill is to be known. */
 static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
@@ -132,6 +146,8 @@ static int name_base(struct head *h, const struct commit_request *req, struct ac
 
 	if (!req->name)
 		return 0;
+	if (is_untold(h, req->name) && oid_equal(&h->pending.commit, &h->committed))
+		return name_again(h, &h->committed, req, acc);
 	r = pending_name(h, req->name);
 	if (r == 0)
 		r = refs_create_name_once(h->view.store->refs, &h->view.repo, req->name,
@@ -238,26 +254,21 @@ static int check_refs(struct head *h, const struct commit_request *req, struct a
 	r = refs_get(refs, &h->view.repo, REF_NAME, req->name, &w, &there, &tag);
 	if (r == -ENOENT)
 		r = refs_get(refs, &h->view.repo, REF_BRANCH, req->name, &w, &branch, &tag);
+	/* Killed between naming the base and landing on it: what is frozen says whether it is the
+	 * same commit that is asked for again. */
+	else if (r == 0 && is_untold(h, req->name) && oid_equal(&there.target, &h->committed))
+		return 0;
 	if (r == 0)
 		return log_fail(-EEXIST, "%s has `%s` already", h->view.repo_name, req->name);
 	return r == -ENOENT ? 0 : r;
 }
 
-/* Is that name the last commit's, whose maker was never told? The head may have followed its branch
- * since. */
+/* The head may have followed its branch since. */
 static bool is_asked_again(struct head *h, const struct commit_request *req)
 {
-	const struct pending *p = &h->pending;
 	WITH_LOCK(&h->view.lock);
 
-	return req->name && p->state >= PENDING_LANDED && !p->is_answered &&
-	       strcmp(p->name, req->name) == 0 && !is_uncommitted(h);
-}
-
-static int name_again(struct head *h, const struct oid *id, const struct commit_request *req,
-		      struct access *acc)
-{
-	return refs_create_name(h->view.store->refs, &h->view.repo, req->name, id, &acc->deadline);
+	return is_untold(h, req->name) && !is_uncommitted(h);
 }
 
 /* The snapshot, as far as the head's base. */
@@ -268,12 +279,12 @@ static int snapshot(struct head *h, const struct commit_request *req, struct acc
 	int r = check_refs(h, req, acc);
 
 	if (r == 0)
-		r = head_freeze(h);
+		r = head_freeze(h, &acc->deadline);
 	if (r == -EXFULL) {
 		/* As many have failed as can be kept apart: they are made up for first. */
 		r = head_store(h, &unnamed, false, acc, ret_is_new);
 		if (r == 0)
-			r = head_freeze(h);
+			r = head_freeze(h, &acc->deadline);
 	}
 	if (r < 0)
 		return r;

@@ -12,11 +12,12 @@
 
 /*
  * Freezes the top: what was done before the call is below, what comes after above. 0 also if there
- * was nothing to freeze. At most FROZEN_MAX layers stay frozen: -EXFULL.
+ * was nothing to freeze. At most FROZEN_MAX layers stay frozen: -EXFULL. What the client cannot
+ * write back in time: its error, and nothing is frozen.
  */
-int head_freeze(struct head *h);
+int head_freeze(struct head *h, const struct deadline *dl);
 /* Several at one instant: @heads by ascending id, of all of which commit_lock is held. */
-int heads_freeze(struct heads *hs, struct head *const *heads, size_t n);
+int heads_freeze(struct heads *hs, struct head *const *heads, size_t n, const struct deadline *dl);
 
 /* Writes what the frozen layers make of the base. The session ends with it: @ret stays valid until
  * it is freed. */

@@ -69,20 +69,22 @@ static int freeze_locked(struct heads *hs, struct head *const *heads, size_t n)
 	return r;
 }
 
-int heads_freeze(struct heads *hs, struct head *const *heads, size_t n)
+int heads_freeze(struct heads *hs, struct head *const *heads, size_t n, const struct deadline *dl)
 {
-	int r;
+	int r = 0;
 
 	if (hs->opts.write_back)
-		for (size_t i = 0; i < n; i++)
-			hs->opts.write_back(&heads[i]->view, hs->opts.ctx);
+		for (size_t i = 0; r == 0 && i < n; i++)
+			r = hs->opts.write_back(&heads[i]->view, dl, hs->opts.ctx);
+	if (r < 0)
+		return r;
 	lock_all(heads, n);
 	r = freeze_locked(hs, heads, n);
 	unlock_all(heads, n);
 	return r;
 }
 
-int head_freeze(struct head *h)
+int head_freeze(struct head *h, const struct deadline *dl)
 {
-	return heads_freeze(h->heads, &h, 1);
+	return heads_freeze(h->heads, &h, 1, dl);
 }

@@ -50,9 +50,10 @@ struct heads_options {
 	uint64_t table_bytes; /* 0: the default */
 	/*
 	 * Asks the client to write back what it holds for the writable files of a head, right
-	 * before a freeze; called with no lock held. NULL: nothing to ask.
+	 * before a freeze; called with no lock held. 0, or why it is not all written, the sentence
+	 * logged. NULL: nothing to ask.
 	 */
-	void (*write_back)(struct view *head, void *ctx);
+	int (*write_back)(struct view *head, const struct deadline *dl, void *ctx);
 	/* Called with no lock held that a request may wait for. NULL: nobody caches. */
 	void (*outdated)(struct view *head, const struct outdated *what, void *ctx);
 	void *ctx;
@@ -69,10 +70,26 @@ int heads_open(const struct heads_options *o, struct heads **ret);
 void heads_free(struct heads *h);
 DEFINE_CLEANUP(struct heads *, heads_free)
 
-/* The head of a branch, loaded on first use; a reference. -ENOENT: there is no such branch, nor was
- * one in which something is uncommitted here. */
+/*
+ * As refs_repo(); but a repo that another mount has removed is still there while something in it is
+ * uncommitted here: under its name or, where another repo has that by now, as NAME.left-XXXXXXXX.
+ * Of its record the id is right.
+ */
+int heads_repo(struct heads *h, const char *name, const struct refs_wait *w, struct repo_rec *ret);
+
+/* What a listing shows beside what refs say: names of such repos (@repo NULL), or of a repo's
+ * branches in which something is uncommitted. In no order, and some of them refs say as well. Waits
+ * for a moment at most; -EAGAIN: @w does not let it. @fn as in refs_list(). */
+int heads_list_left(struct heads *h, const struct id128 *repo, const struct refs_wait *w,
+		    refs_name_fn fn, void *ctx);
+
+/* The head of a branch, loaded on first use; a reference. @repo as for heads_repo(). -ENOENT: there
+ * is no such branch, nor was one in which something is uncommitted here. */
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
+
+/* The identity of its branch, as long as the head lives. */
+const struct id128 *head_branch(const struct view *head);
 
 /*
  * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open
@@ -101,7 +118,7 @@ int heads_remove_repo(struct heads *h, const struct id128 *repo, const char *nam
  * 0: the commit is durable and has its name, if one is given; nothing changed since the base: that
  * is what gets the name. How it stands with the branch is another matter: if that cannot be
  * reached, or has changed the same, the head keeps the commit as its base, and every later commit,
- * heads_rejoin() and head_merge() try again.
+ * head_rejoin() and head_merge() try again.
  *
  * -EEXIST: the name is taken by another commit or a branch, nothing was done.
  */
@@ -141,10 +158,13 @@ int head_merge(struct view *head, enum merge_prefer prefer, struct access *acc,
 int head_conflicts(struct view *head, merge_conflict_fn fn, void *ctx, struct access *acc,
 		   struct commit_result *ret);
 
-/* Tries again what is pending, and what has diverged if the branch has moved since: for somebody
- * who looks now and then. Each head waits as long as @acc says; heads that are being committed are
- * left out. Errors are logged. True: something is still pending. */
-bool heads_rejoin(struct heads *h, struct access *acc);
+/*
+ * Tries again what is pending, and what has diverged if the branch has moved since: for somebody
+ * who looks now and then. It finds the branch within @acc's time; a merge takes as long as it
+ * takes, up to ten minutes, and commits go on meanwhile. A head that is being committed is left
+ * out. Errors are logged. True: something is still pending.
+ */
+bool head_rejoin(struct view *head, struct access *acc);
 
 /* Sees now what others have done to the branch, and tries again what is pending: 0, with the head's
  * standing; or the backend's errors. */

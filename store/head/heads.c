@@ -500,7 +500,7 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 	bool is_new;
 	int r;
 
-	r = refs_repo(hs->store->refs, repo, &w, &rec);
+	r = heads_repo(hs, repo, &w, &rec);
 	if (r < 0)
 		return r;
 	r = refs_get(hs->store->refs, &rec.id, REF_BRANCH, branch, &w, &ref, &tag);

@@ -32,6 +32,7 @@
 #include "base/thread.h"
 #include "head/head.h"
 #include "head/record.h"
+#include "merge/join.h"
 #include "object/reader.h"
 #include "object/store.h"
 #include "state/table.h"
@@ -106,6 +107,7 @@ struct head {
 	 * either is enough to read it. */
 	struct oid committed;
 	bool is_committing; /* frozen layers are being read */
+	struct unsure_merge unsure; /* guarded by commit_lock */
 	struct pending pending; /* changed under commit_lock and view.lock: either is enough */
 	uint64_t *lifted; /* files whose record came up from a frozen layer meanwhile; owned */
 	size_t lifted_count, lifted_cap;
@@ -492,6 +494,12 @@ struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char
 /* A loaded head whose branch is gone, if something in it is uncommitted: nobody but us has that. A
  * reference; -ENOENT. */
 int get_left_over(struct head *h, struct view **ret);
+
+/* What is called @name and was left when another got that name: NAME.left-XXXXXXXX. */
+void left_name(const char *name, const struct id128 *id, char ret[OBJECT_NAME_MAX + 1]);
+
+/* Takes the view's lock. */
+bool head_has_uncommitted(struct head *h);
 
 /* The name is that of @branch: a head of a former branch by this name gets another one. */
 void clear_name(struct heads *hs, const struct id128 *repo, const struct id128 *branch,

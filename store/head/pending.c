@@ -23,7 +23,8 @@
 #include "merge/join.h"
 
 enum {
-	JOIN_TIMEOUT_MS = 60 * 1000,
+	JOIN_TIMEOUT_MS = 60 * 1000, /* with somebody waiting */
+	REJOIN_TIMEOUT_MS = 10 * 60 * 1000,
 	CLOSING_MS = 500,
 };
 
@@ -199,6 +200,7 @@ static struct joining joining_of(struct head *h, enum merge_prefer prefer, struc
 		.identity = &h->branch,
 		.commit = h->committed,
 		.base = h->pending.is_fork_sure ? &h->pending.fork : NULL,
+		.unsure = &h->unsure,
 		.prefer = prefer,
 		.deadline = dl,
 	};
@@ -243,12 +245,11 @@ static void note_left_over(struct head *h, bool is)
 	h->is_left_over = is;
 }
 
-/* Brings it onto the branch, whatever that is called now. */
-static int join(struct head *h, enum merge_prefer prefer, struct access *acc, struct joined *ret)
+/* Finds out what the branch is called now. */
+static int find_branch(struct head *h, struct access *acc)
 {
 	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
 	_cleanup_ref_ struct ref ref = { 0 };
-	struct joining j;
 	int r = head_find_branch(h, &w, &ref);
 
 	if (r == -ENOENT) {
@@ -257,36 +258,45 @@ static int join(struct head *h, enum merge_prefer prefer, struct access *acc, st
 	}
 	if (r == 0 || r == -ENOENT)
 		note_left_over(h, r < 0);
-	if (r < 0)
-		return r;
-	j = joining_of(h, prefer, acc);
-	return join_branch(&j, ret);
+	return r;
+}
+
+/* How a joining ended. */
+static int note_ended(struct head *h, int error, const struct joined *x)
+{
+	bool was_diverged = h->pending.is_diverged;
+
+	if (error == 0)
+		return note_joined(h);
+	note_failed(h, error, x);
+	if (error == -ESTALE && !was_diverged)
+		log_warning("%s/%s has diverged: %llu names were changed here and by another "
+			    "mount; the commit is kept, and is not on the branch (see pfs "
+			    "status)",
+			    h->view.repo_name, h->branch_name, (unsigned long long)x->conflicts);
+	else if (error != -ESTALE && !is_left_over(h))
+		log_errno(error, "%s/%s: the commit is kept, but not on the branch yet",
+			  h->view.repo_name, h->branch_name);
+	return error;
 }
 
 int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 		 struct commit_result *ret)
 {
-	bool was_diverged = h->pending.is_diverged;
 	struct joined x = { 0 };
+	struct joining j;
 	int r;
 
 	if (h->pending.state != PENDING_LANDED)
 		return 0;
-	r = join(h, prefer, acc, &x);
+	r = find_branch(h, acc);
+	if (r == 0) {
+		j = joining_of(h, prefer, acc);
+		r = join_branch(&j, &x);
+	}
 	ret->tip = x.tip;
 	ret->conflicts = x.conflicts;
-	if (r == 0)
-		return note_joined(h);
-	note_failed(h, r, &x);
-	if (r == -ESTALE && !was_diverged)
-		log_warning("%s/%s has diverged: %llu names were changed here and by another "
-			    "mount; the commit is kept, and is not on the branch (see pfs "
-			    "status)",
-			    h->view.repo_name, h->branch_name, (unsigned long long)x.conflicts);
-	else if (r != -ESTALE && !is_left_over(h))
-		log_errno(r, "%s/%s: the commit is kept, but not on the branch yet",
-			  h->view.repo_name, h->branch_name);
-	return r;
+	return note_ended(h, r, &x);
 }
 
 static void say(struct head *h, struct commit_result *ret)
@@ -418,34 +428,83 @@ static bool is_worth_a_try(struct head *h)
 	       (is_there && !oid_equal(&ref.target, &h->pending.diverged_from));
 }
 
-/* True: it is still pending. */
-static bool rejoin(struct head *h, struct access *acc)
+/* A joining with all that it borrows from the head, which may go on meanwhile. */
+struct rejoining {
+	struct joining j;
+	char *branch; /* owned */
+	struct oid fork;
+	struct unsure_merge unsure;
+};
+
+static void rejoining_release(struct rejoining *x)
 {
-	struct commit_result res = { 0 };
-	enum pending_state state;
-	bool is_pending;
+	free(x->branch);
+}
+
+/* With commit_lock held: 1 if there is something to join. */
+static int rejoin_begin(struct head *h, struct access *acc, struct rejoining *ret)
+{
 	int r = 0;
+
+	if (h->pending.state == PENDING_STORED)
+		r = pending_settle(h, acc);
+	if (r < 0 || h->pending.state != PENDING_LANDED || !is_worth_a_try(h))
+		return r;
+	r = find_branch(h, acc);
+	if (r < 0)
+		return note_ended(h, r, &(struct joined){ 0 });
+	ret->branch = strdup(h->branch_name);
+	if (!ret->branch)
+		return -ENOMEM;
+	ret->j = joining_of(h, MERGE_PREFER_NEITHER, acc);
+	ret->j.deadline = deadline_in_ms(REJOIN_TIMEOUT_MS);
+	ret->j.deadline.cancelled = acc->deadline.cancelled;
+	ret->j.branch = ret->branch;
+	ret->fork = h->pending.fork;
+	if (ret->j.base)
+		ret->j.base = &ret->fork;
+	ret->unsure = h->unsure;
+	ret->j.unsure = &ret->unsure;
+	return 1;
+}
+
+/* Likewise. What has been committed or joined since has its own say. */
+static void rejoin_end(struct head *h, int error, const struct rejoining *x,
+		       const struct joined *to)
+{
+	if (h->pending.state != PENDING_LANDED || !oid_equal(&h->view.base.id, &x->j.commit))
+		return;
+	h->unsure = x->unsure;
+	note_ended(h, error, to);
+}
+
+static bool is_pending(struct head *h)
+{
+	return h->pending.state == PENDING_STORED ||
+	       (head_standing(h) == HEAD_PENDING && !is_left_over(h));
+}
+
+bool head_rejoin(struct view *head, struct access *acc)
+{
+	struct head *h = head_of(head);
+	_cleanup_(rejoining_release) struct rejoining x = { 0 };
+	struct joined to = { 0 };
+	bool is;
+	int r;
 
 	if (h->is_removed || pthread_mutex_trylock(&h->commit_lock) != 0)
 		return false;
-	state = h->pending.state;
-	if (state == PENDING_STORED)
-		r = pending_settle(h, acc);
-	if (r == 0 && h->pending.state == PENDING_LANDED && is_worth_a_try(h))
-		r = pending_join(h, MERGE_PREFER_NEITHER, acc, &res);
-	is_pending = h->pending.state == PENDING_STORED ||
-		     (head_standing(h) == HEAD_PENDING && !is_left_over(h));
+	r = rejoin_begin(h, acc, &x);
+	is = is_pending(h);
 	pthread_mutex_unlock(&h->commit_lock);
-	if (r == 0 && !oid_is_null(&res.tip))
-		head_follow(&h->view, &res.tip, acc);
-	return is_pending;
-}
-
-bool heads_rejoin(struct heads *hs, struct access *acc)
-{
-	bool any = false;
-
-	for (struct head *h = next_head(hs, NULL); h; h = next_head(hs, h))
-		any |= rejoin(h, acc);
-	return any;
+	if (r != 1)
+		return is;
+	r = join_branch(&x.j, &to);
+	pthread_mutex_lock(&h->commit_lock);
+	rejoin_end(h, r, &x, &to);
+	is = is_pending(h);
+	pthread_mutex_unlock(&h->commit_lock);
+	if (r == 0 && !oid_is_null(&to.tip))
+		head_follow(head, &to.tip, acc);
+	return is;
 }

@@ -177,7 +177,7 @@ static int pin_all(struct pinning *p)
 		return -ENOMEM;
 	r = prepare_all(p);
 	if (r == 0 && p->count > 0)
-		r = heads_freeze(p->heads[0]->heads, p->heads, p->count);
+		r = heads_freeze(p->heads[0]->heads, p->heads, p->count, &p->acc->deadline);
 	for (size_t i = 0; r == 0 && i < p->count; i++) {
 		struct head *h = p->heads[i];
 
@@ -217,7 +217,7 @@ int head_pin_locked(struct head *h, const struct pin_request *req, struct access
 	if (r == 0 && is_gone)
 		r = -ESTALE;
 	if (r == 0)
-		r = head_freeze(h);
+		r = head_freeze(h, &acc->deadline);
 	return r == 0 && h->frozen.count ? store(&p, h) : r;
 }
 

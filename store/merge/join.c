@@ -2,9 +2,10 @@
 /*
  * Commits onto branches (merge/join.h).
  *
- * A merge commit that loses its swap for certain is removed again: nobody was told of it, and no
- * ref can come to point to it, since the tag that its swap required never comes back. One whose
- * outcome is not known stays.
+ * A merge commit that loses its swap for certain, or whose swap is refused, is removed again:
+ * nobody was told of it, and no ref can come to point to it, since the tag that its swap required
+ * never comes back. One whose outcome is not known is taken for the next try if nothing has
+ * changed; when the branch has moved on without it, it is removed as well.
  */
 #include "merge/join.h"
 
@@ -80,9 +81,9 @@ static int load_bases(const struct joining *j, const struct oid *tip, struct sid
 		w.deadline = j->deadline;
 		r = merge_bases(j->store->refs, &j->repo, &j->commit, tip, &w, ids, &n);
 	}
+	s->options.is_base_unknown = r == -E2BIG;
 	if (r == -E2BIG)
-		return log_fail(r, "%s/%s: the two have too many commits in common to be merged",
-				j->repo_name, j->branch);
+		return 0;
 	for (unsigned i = 0; r == 0 && i < n; i++) {
 		r = load(j, &ids[i], &s->bases[i]);
 		s->options.bases[i] = side_of(&s->bases[i]);
@@ -217,13 +218,29 @@ static int write_merge(const struct joining *j, struct sides *s, const struct ch
 	return 0;
 }
 
+/* The merge commit of an earlier try, if it would be the same. */
+static bool take_unsure(const struct joining *j, const struct oid *tip, struct joined *ret)
+{
+	const struct unsure_merge *u = j->unsure;
+
+	if (!u || oid_is_null(&u->merge) || !oid_equal(&u->tip, tip) ||
+	    !oid_equal(&u->commit, &j->commit) || u->prefer != j->prefer)
+		return false;
+	ret->tip = u->merge;
+	ret->is_merge = true;
+	return true;
+}
+
 static int merge(const struct joining *j, const struct oid *tip, struct joined *ret)
 {
 	struct refs_wait w = patient(j);
 	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
 	_cleanup_(sides_release) struct sides s = { 0 };
-	int r = load_sides(j, tip, &s);
+	int r;
 
+	if (take_unsure(j, tip, ret))
+		return 0;
+	r = load_sides(j, tip, &s);
 	if (r == 0 && j->prefer == MERGE_PREFER_NEITHER)
 		r = merge_conflicts(&s.options, NULL, NULL, &ret->conflicts);
 	if (r == 0 && ret->conflicts > 0)
@@ -249,14 +266,49 @@ static void take_back(const struct joining *j, const struct oid *id)
 	refs_forget_commit(j->store->refs, &j->repo, id);
 }
 
+/* What came of the swap to a merge commit. All errors but one say that it has not happened and
+ * never will; but where an earlier try may still do it, only that the branch is elsewhere does. */
+static void note_swapped(const struct joining *j, int error, const struct oid *tip,
+			 const struct joined *x)
+{
+	struct unsure_merge *u = j->unsure;
+	bool is_again = u && oid_equal(&u->merge, &x->tip);
+
+	if (error == -EINPROGRESS && u)
+		*u = (struct unsure_merge){ x->tip, j->commit, *tip, j->prefer };
+	if (error < 0 && error != -EINPROGRESS && (!is_again || error == -ESTALE))
+		take_back(j, &x->tip);
+	if (is_again && (error == 0 || error == -ESTALE))
+		u->merge = (struct oid){ 0 };
+}
+
+/* The branch is at @tip, as it was found just now. Where it has moved since an earlier try, that
+ * one's merge commit is on it, or never will be. */
+static void settle_unsure(const struct joining *j, const struct oid *tip)
+{
+	struct unsure_merge *u = j->unsure;
+	struct refs_wait w = patient(j);
+	int r;
+
+	if (!u || oid_is_null(&u->merge) || oid_equal(&u->tip, tip))
+		return;
+	r = refs_is_ancestor(j->store->refs, &j->repo, &u->merge, tip, &w);
+	if (r == 0)
+		take_back(j, &u->merge);
+	if (r >= 0)
+		u->merge = (struct oid){ 0 };
+}
+
 /* One round from the branch at @tip: 1 to look again, at what @tip then is. */
 static int round_from(const struct joining *j, struct oid *tip, struct joined *ret)
 {
 	struct deadline dl = step_deadline(j);
 	struct oid now = *tip;
 	bool above;
-	int r = compare(j, tip, &above);
+	int r;
 
+	settle_unsure(j, tip);
+	r = compare(j, tip, &above);
 	*ret = (struct joined){ .tip = *tip };
 	if (r != 0)
 		return MIN(r, 0);
@@ -271,10 +323,10 @@ static int round_from(const struct joining *j, struct oid *tip, struct joined *r
 		return r;
 	r = refs_move_branch(j->store->refs, &j->repo, j->branch, j->identity, tip, &ret->tip, &dl,
 			     &now);
+	if (ret->is_merge)
+		note_swapped(j, r, tip, ret);
 	if (r != -ESTALE)
 		return r;
-	if (ret->is_merge)
-		take_back(j, &ret->tip);
 	*tip = now;
 	return 1;
 }
@@ -282,7 +334,8 @@ static int round_from(const struct joining *j, struct oid *tip, struct joined *r
 int join_branch(const struct joining *j, struct joined *ret)
 {
 	struct oid tip;
-	int r = tip_of(j, false, &tip);
+	/* What an earlier try left is judged by where the branch is, not by where it was. */
+	int r = tip_of(j, j->unsure && !oid_is_null(&j->unsure->merge), &tip);
 
 	if (r == 0)
 		r = 1;

@@ -5,7 +5,8 @@
  *	          is the branch's commit above it?  --yes--> done
  *	look -->  is it above the branch's commit?  --yes--> swap --lost--> look
  *	          neither: merge ---conflict---> left as it is
- *	                     '--> a merge commit --> swap --lost--> taken back, look
+ *	                     '--> a merge commit --> swap --lost, refused--> taken back; look again
+ *	                                               '--unknown--> kept for the next try
  *
  * Threads: any; the branch's ref is the only thing shared.
  */
@@ -28,6 +29,13 @@ struct join_change {
 	void *ctx;
 };
 
+/* A merge commit of which it is not known whether the branch was moved to it; null: none. Whoever
+ * will try again keeps it for the next try. */
+struct unsure_merge {
+	struct oid merge, commit, tip; /* of @commit and the branch at @tip */
+	enum merge_prefer prefer;
+};
+
 struct joining {
 	struct store *store; /* borrowed, as all below */
 	struct id128 repo;
@@ -38,6 +46,7 @@ struct joining {
 	 */
 	const struct oid *base;
 	enum merge_prefer prefer;
+	struct unsure_merge *unsure; /* updated; NULL: nobody will try again. Needs an identity */
 	const char *author; /* of a merge commit; NULL: the store's writer */
 	const char *message; /* NULL: one that says what was merged */
 	const struct join_change *as_change; /* NULL: the commit itself is to be on the branch */

@@ -152,54 +152,102 @@ int links_judge(struct merging *m)
 	return r;
 }
 
-/* A pair of directories whose names are looked through for links. */
-struct pair {
-	struct tree_root a, b;
-	size_t path_len;
-	struct buf name;
+/* Where a search is in a pair of directories, of which one may be missing. */
+struct search_level {
+	struct tree_diff *names; /* owned */
+	size_t path_len; /* of the directory above */
 };
 
+/* Goes through the names below a pair of directories, as far as there are links and the two differ;
+ * depth first, so that it takes no more memory than the path is long. */
 struct search {
 	struct merging *m;
+	/* A name, NULL where it is not there; other than 0 ends the search and is its result. */
+	int (*fn)(struct search *s, const struct dirent_rec *a, const struct dirent_rec *b);
 	enum merge_verdict wanted;
-	struct pair *pairs; /* a stack; owned */
+	struct search_level *levels; /* a stack; owned */
 	size_t count, cap;
 };
+
+static void search_leave(struct search *s)
+{
+	struct search_level *l = &s->levels[--s->count];
+
+	tree_diff_free(l->names);
+	s->m->path.len = l->path_len;
+}
 
 static void search_release(struct search *s)
 {
 	while (s->count > 0)
-		buf_release(&s->pairs[--s->count].name);
-	free(s->pairs);
+		search_leave(s);
+	free(s->levels);
 }
 
-static int search_push(struct search *s, struct span name, const struct tree_root *a,
-		       const struct tree_root *b)
+static int search_enter(struct search *s, struct span name, const struct tree_root *a,
+			const struct tree_root *b)
 {
 	static const struct tree_root empty;
-	struct pair *p;
+	struct search_level *l;
+	int r;
 
 	if (!(a && a->sum.has_links) && !(b && b->sum.has_links))
 		return 0;
 	if (s->count == s->cap) {
 		size_t cap = MAX(2 * s->cap, (size_t)16);
 
-		p = reallocarray(s->pairs, cap, sizeof(*p));
-		if (!p)
+		l = reallocarray(s->levels, cap, sizeof(*l));
+		if (!l)
 			return -ENOMEM;
-		s->pairs = p;
+		s->levels = l;
 		s->cap = cap;
 	}
-	p = &s->pairs[s->count++];
-	*p = (struct pair){ a ? *a : empty, b ? *b : empty, s->m->path.len, { 0 } };
-	if (name.len > 0)
-		buf_put(&p->name, name.data, name.len);
-	return buf_failed(&p->name) ? -ENOMEM : 0;
+	l = &s->levels[s->count++];
+	*l = (struct search_level){ 0 };
+	r = merging_enter(s->m, name, &l->path_len);
+	return r < 0 ? r
+		     : tree_diff_new(TREE_DIR, &s->m->source.base, a ? a : &empty, b ? b : &empty,
+				     &l->names);
 }
 
 static const struct tree_root *dir_of(const struct dirent_rec *e)
 {
 	return e && !e->has_link && e->inode.type == FT_DIR ? &e->inode.dir : NULL;
+}
+
+/* One name, and what is below it next. */
+static int search_name(struct search *s, const struct dirent_rec *a, const struct dirent_rec *b)
+{
+	int r = s->fn(s, a, b);
+
+	return r != 0 ? r : search_enter(s, a ? a->name : b->name, dir_of(a), dir_of(b));
+}
+
+/* Goes on to the end of the level that is uppermost. */
+static int search_run(struct search *s)
+{
+	int r = 0;
+
+	while (r == 0 && s->count > 0) {
+		struct tree_place pa, pb;
+		struct dirent_rec a, b;
+
+		r = deadline_check(&s->m->o->access->deadline);
+		if (r == 0)
+			r = tree_diff_next(s->levels[s->count - 1].names, &pa, &pb);
+		if (r < 0)
+			return r;
+		if (r == 0) {
+			search_leave(s);
+			continue;
+		}
+		if (pa.leaf)
+			node_dirent(pa.leaf, pa.i, &a);
+		if (pb.leaf)
+			node_dirent(pb.leaf, pb.i, &b);
+		r = search_name(s, pa.leaf ? &a : NULL, pb.leaf ? &b : NULL);
+	}
+	return r;
 }
 
 static int count_name(struct merging *m, const struct dirent_rec *e, int names)
@@ -215,106 +263,49 @@ static int count_name(struct merging *m, const struct dirent_rec *e, int names)
 	return r;
 }
 
-/* One name: counted, and what is below it to be searched. */
-static int replace_one(struct search *s, const struct dirent_rec *theirs,
-		       const struct dirent_rec *ours)
+static int replace_name(struct search *s, const struct dirent_rec *ours,
+			const struct dirent_rec *theirs)
 {
 	int r = count_name(s->m, theirs, -1);
 
-	if (r == 0)
-		r = count_name(s->m, ours, 1);
-	return r < 0 ? r : search_push(s, span_of(NULL, 0), dir_of(ours), dir_of(theirs));
+	return r < 0 ? r : count_name(s->m, ours, 1);
 }
 
 int links_replace(struct merging *m, const struct dirent_rec *theirs, const struct dirent_rec *ours)
 {
-	_cleanup_(search_release) struct search s = { .m = m };
-	int r = replace_one(&s, theirs, ours);
+	_cleanup_(search_release) struct search s = { .m = m, .fn = replace_name };
+	int r = search_name(&s, ours, theirs);
 
-	while (r == 0 && s.count > 0) {
-		_cleanup_(tree_diff_freep) struct tree_diff *d = NULL;
-		struct pair p = s.pairs[--s.count];
-		struct tree_place pa, pb;
-
-		r = tree_diff_new(TREE_DIR, &m->source.base, &p.a, &p.b, &d);
-		while (r == 0 && (r = tree_diff_next(d, &pa, &pb)) > 0) {
-			struct dirent_rec a, b;
-
-			r = deadline_check(&m->o->access->deadline);
-			if (r < 0)
-				return r;
-			if (pa.leaf)
-				node_dirent(pa.leaf, pa.i, &a);
-			if (pb.leaf)
-				node_dirent(pb.leaf, pb.i, &b);
-			r = replace_one(&s, pb.leaf ? &b : NULL, pa.leaf ? &a : NULL);
-		}
-	}
-	return r;
+	return r < 0 ? r : search_run(&s);
 }
 
-/* Goes through all names below a directory, as far as there are links: @fn may push more of them,
- * and ends it with a result other than 0. */
-static int search_names(struct search *s, int (*fn)(struct search *s, const struct dirent_rec *e))
+static int find_conflict(struct search *s, const struct dirent_rec *e,
+			 const struct dirent_rec *none)
 {
-	int r = 0;
-
-	while (r == 0 && s->count > 0) {
-		struct pair p = s->pairs[--s->count];
-		_cleanup_buf_ struct buf name = p.name;
-		struct tree_cursor c;
-		size_t len;
-
-		s->m->path.len = p.path_len;
-		r = merging_enter(s->m, buf_span(&name), &len);
-		tree_cursor_init(&c, TREE_DIR, &s->m->source.base);
-		if (r == 0)
-			r = tree_seek_ordinal(&c, &p.a, 0);
-		while (r == 0 && !c.is_end) {
-			struct dirent_rec e;
-
-			node_dirent(tree_leaf(&c), tree_index(&c), &e);
-			r = deadline_check(&s->m->o->access->deadline);
-			if (r == 0)
-				r = fn(s, &e);
-			if (r == 0)
-				r = tree_next(&c);
-		}
-		tree_cursor_release(&c);
-	}
-	return r;
-}
-
-static int find_conflict(struct search *s, const struct dirent_rec *e)
-{
-	if (!e->has_link)
-		return search_push(s, e->name, dir_of(e), NULL);
-	return links_conflict(s->m, &e->link) == s->wanted;
+	return e->has_link && links_conflict(s->m, &e->link) == s->wanted;
 }
 
 int links_conflict_below(struct merging *m, const struct tree_root *dir,
 			 enum merge_verdict conflict, bool *ret)
 {
-	_cleanup_(search_release) struct search s = { .m = m, .wanted = conflict };
-	size_t len = m->path.len;
-	int r = search_push(&s, span_of(NULL, 0), dir, NULL);
+	_cleanup_(search_release) struct search s = { .m = m,
+						      .fn = find_conflict,
+						      .wanted = conflict };
+	int r = search_enter(&s, span_of(NULL, 0), dir, NULL);
 
 	if (r == 0)
-		r = search_names(&s, find_conflict);
-	m->path.len = len;
+		r = search_run(&s);
 	*ret = r == 1;
 	return MIN(r, 0);
 }
 
-/* A name on our side: told of if both have changed its file, gone into if it is a directory. */
-static int tell_name(struct search *s, const struct dirent_rec *e)
+/* A name on our side: told of if both have changed its file. */
+static int tell_name(struct search *s, const struct dirent_rec *e, const struct dirent_rec *none)
 {
 	size_t len;
-	int r = 0;
+	int r;
 
-	if (!e->has_link)
-		return search_push(s, e->name, dir_of(e), NULL);
-	if (links_conflict(s->m, &e->link) != MERGE_BOTH_CHANGED)
+	if (!e->has_link || links_conflict(s->m, &e->link) != MERGE_BOTH_CHANGED)
 		return 0;
 	r = merging_enter(s->m, e->name, &len);
 	if (r == 0)
@@ -323,7 +314,7 @@ static int tell_name(struct search *s, const struct dirent_rec *e)
 	return r;
 }
 
-static bool has_both_changed(struct merging *m)
+bool links_have_both_changed(struct merging *m)
 {
 	bool found = false;
 
@@ -336,16 +327,13 @@ static bool has_both_changed(struct merging *m)
 
 int links_tell(struct merging *m)
 {
-	_cleanup_(search_release) struct search s = { .m = m };
+	_cleanup_(search_release) struct search s = { .m = m, .fn = tell_name };
 	int r = 0;
 
-	if (!has_both_changed(m))
+	if (!links_have_both_changed(m))
 		return 0;
-	r = search_push(&s, span_of(NULL, 0), &m->o->ours.root->dir, NULL);
-	if (r == 0)
-		r = search_names(&s, tell_name);
-	m->path.len = 0;
-	return r;
+	r = search_enter(&s, span_of(NULL, 0), &m->o->ours.root->dir, NULL);
+	return r < 0 ? r : search_run(&s);
 }
 
 /* Was a link made on one side since they parted? Then the other, @side, cannot have it. */

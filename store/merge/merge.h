@@ -14,7 +14,7 @@
 #include "write/session.h"
 
 enum {
-	MERGE_BASES_MAX = 8,
+	MERGE_BASES_MAX = 32,
 };
 
 /* A commit's trees; all is borrowed. */
@@ -41,6 +41,9 @@ struct merge_options {
 	 * they have nothing in common. */
 	struct merge_side bases[MERGE_BASES_MAX];
 	unsigned base_count;
+	/* There are more bases than that, and none is given: what is not the same on both sides
+	 * conflicts. */
+	bool is_base_unknown;
 	enum merge_prefer prefer;
 	/* Names that stay as they are on their side, with all below them. NULL: none. */
 	bool (*leave_out)(struct span name, void *ctx);
@@ -55,7 +58,8 @@ int merge_conflicts(const struct merge_options *o, merge_conflict_fn fn, void *c
 		    uint64_t *ret_count);
 
 /*
- * Writes the merged trees to @s, which has not been used yet and ends with it. 0; -ESTALE: there
- * are conflicts and no preference, @s can only be freed; or errors of reading and writing.
+ * Writes the merged trees to @s, which has not been used yet and ends with it. Without a preference
+ * nothing may conflict: merge_conflicts() is asked before. 0; -ESTALE: something does, @s can only
+ * be freed; or errors of reading and writing.
  */
 int merge_write(const struct merge_options *o, struct session *s, struct snapshot *ret);

@@ -249,6 +249,9 @@ static int judge(struct walk *w, const struct level *l, const struct name *a, co
 		if (may_go_down)
 			judge_dirs(&none, a, b, ret);
 		ret->verdict = merge_name(&none.entry, &a->entry, &b->entry);
+		/* Added here, or removed there: who knows? */
+		if (o->is_base_unknown && !(a->entry.is_there && b->entry.is_there))
+			ret->verdict = may_go_down ? MERGE_DOWN : disagreement(a, b);
 	}
 	return 0;
 }
@@ -557,15 +560,11 @@ int merge_write(const struct merge_options *o, struct session *s, struct snapsho
 		.source = reader_source(o->access->reader, o->access),
 		.session = s,
 	};
-	uint64_t conflicts = 0;
-	int r = 0;
+	int r = merge(&m);
 
-	if (o->prefer == MERGE_PREFER_NEITHER)
-		r = merge_conflicts(o, NULL, NULL, &conflicts);
-	if (r == 0 && conflicts > 0)
-		return -ESTALE;
-	if (r == 0)
-		r = merge(&m);
+	if (r == 0 && o->prefer == MERGE_PREFER_NEITHER &&
+	    (m.conflicts > 0 || links_have_both_changed(&m)))
+		r = -ESTALE;
 	if (r == 0)
 		r = links_write(&m);
 	return r < 0 ? r : session_finish(s, o->theirs.links, ret);

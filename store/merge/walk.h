@@ -54,6 +54,9 @@ enum merge_verdict merging_agree(enum merge_verdict sum, enum merge_verdict v,
 /* Finds what conflicts in the records, before the walk; the names come with the walk. */
 int links_judge(struct merging *m);
 
+/* Is there a file that both sides have changed? */
+bool links_have_both_changed(struct merging *m);
+
 /* Names of files that both sides have changed, told of by their names on our side. */
 int links_tell(struct merging *m);
 

@@ -16,7 +16,7 @@ enum {
 };
 
 /* Frames on their way or about to be. */
-#define RUNS_BYTES_MAX (16 * MiB)
+#define RUNS_BYTES_MAX (18 * MiB)
 
 struct run {
 	struct job job;
@@ -94,7 +94,7 @@ static struct run *run_new(struct reader *r)
 	struct run *run;
 
 	pthread_mutex_lock(&r->lock);
-	run = r->ahead_bytes < RUNS_BYTES_MAX ? new0(struct run, 1) : NULL;
+	run = r->ahead_bytes + AHEAD_RUN_BYTES / 2 <= RUNS_BYTES_MAX ? new0(struct run, 1) : NULL;
 	pthread_mutex_unlock(&r->lock);
 	if (run) {
 		run->reader = r;
@@ -113,7 +113,13 @@ void ahead_end(struct ahead *a)
 		free(run);
 }
 
-bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint)
+/* Is what is left too little to be worth a request of its own, now? */
+static bool may_wait(const struct run *run, uint64_t left)
+{
+	return run->bytes > AHEAD_RUN_BYTES / 2 && left < AHEAD_RUN_BYTES / 2;
+}
+
+bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t left)
 {
 	if (is_here(a->reader, id)) {
 		ahead_end(a);
@@ -129,8 +135,11 @@ bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint)
 		reader_prefetch(a->reader, id, hint);
 		return true;
 	}
-	if (a->run && !fits(a->run, hint))
+	if (a->run && !fits(a->run, hint)) {
+		if (may_wait(a->run, left))
+			return false;
 		ahead_end(a);
+	}
 	if (!a->run)
 		a->run = run_new(a->reader);
 	if (!a->run)

@@ -10,7 +10,7 @@
 #include "object/reader_parts.h"
 
 enum {
-	AHEAD_RUN_BYTES = 4 << 20, /* of one request */
+	AHEAD_RUN_BYTES = STRETCH_LARGE, /* of one request: fewer cost a server twice the work */
 	AHEAD_RUN_FRAMES = 64,
 };
 
@@ -22,8 +22,9 @@ struct ahead {
 	struct run *run; /* owned; not on its way yet; NULL: none */
 };
 
-/* The next chunk of a file. False: too much is on its way, it was not taken. Never waits. */
-bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint);
+/* The next chunk of a file, with which @left bytes are wanted. False: too much is on its way, or
+ * what is left had better come with what follows; it was not taken. Never waits. */
+bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t left);
 
 /* Sends what was gathered on its way. */
 void ahead_end(struct ahead *a);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The disk cache: looking up and putting in. Its files are in cache_files.c, the thread that
- * keeps the budget in cache_worker.c.
+ * The disk cache: looking up and putting in. Its files are in cache_files.c, how they are written
+ * in cache_write.c, the thread that keeps the budget in cache_worker.c.
  *
  *	being filled --full--> sealed (has a table) --oldest, budget spent--> gone
  *
@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/fdio.h"
@@ -32,7 +31,6 @@
 enum {
 	FILES_OF_BUDGET = 32, /* so many make up the budget */
 	PAUSE_S = 10, /* after the disk was full */
-	IOV_ITEMS = 256, /* written with one call */
 };
 
 #define IDENTITY_KEY "cache/identity"
@@ -225,14 +223,15 @@ int cache_len(struct cache *c, uint8_t kind, const struct oid *id, uint32_t *ret
 /* A file to append @len bytes to, with the lock held; *@ret_at: where. */
 static struct cache_file *reserve(struct cache *c, uint64_t len, uint64_t *ret_at)
 {
-	uint64_t target = cache_file_target(c);
+	uint64_t target = cache_file_target(c), align = cache_write_align(len), gap;
 	struct cache_file *f;
 
 	if (c->used + len > c->budget || now_ns() < c->paused_until || c->is_ending) {
 		pthread_cond_broadcast(&c->wake);
 		return NULL;
 	}
-	while ((f = c->active) && f->end + len > target) {
+	len = ALIGN_UP(len, align);
+	while ((f = c->active) && ALIGN_UP(f->end, align) + len > target) {
 		c->active = NULL; /* its last writer seals it */
 		if (f->writers == 0)
 			cache_seal(c, f);
@@ -245,10 +244,11 @@ static struct cache_file *reserve(struct cache *c, uint64_t len, uint64_t *ret_a
 	}
 	f->refs++;
 	f->writers++;
-	*ret_at = f->end;
-	f->end += len;
-	f->size += len;
-	c->used += len;
+	*ret_at = ALIGN_UP(f->end, align);
+	gap = *ret_at - f->end;
+	f->end += gap + len;
+	f->size += gap + len;
+	c->used += gap + len;
 	return f;
 }
 
@@ -257,51 +257,6 @@ static void wake_if_full(struct cache *c)
 {
 	if (c->used + cache_file_target(c) > c->budget)
 		pthread_cond_broadcast(&c->wake);
-}
-
-/* Writes up to IOV_ITEMS of them; *@ret_n: how many. */
-static int write_some(int fd, uint64_t at, const struct cache_item *items, size_t n, size_t *ret_n)
-{
-	struct iovec v[IOV_ITEMS] = { 0 };
-	size_t count = MIN(n, ARRAY_SIZE(v)), len = 0;
-	ssize_t done;
-	int r = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		v[i] = (struct iovec){ (void *)items[i].data.data, items[i].data.len };
-		len += v[i].iov_len;
-	}
-	done = pwritev(fd, v, (int)count, (off_t)at);
-	*ret_n = count;
-	if (done == (ssize_t)len)
-		return 0;
-	/* It was cut short: by a signal, or by a disk that is full, which will say so now. */
-	for (size_t i = 0; r == 0 && i < count; at += items[i].data.len, i++)
-		r = pwrite_all(fd, items[i].data.data, items[i].data.len, at);
-	return r;
-}
-
-static int write_items(struct cache *c, uint32_t number, uint64_t at,
-		       const struct cache_item *items, size_t n)
-{
-	char name[CACHE_NAME_SIZE];
-	_cleanup_close_ int fd = openat(c->dirfd, cache_file_name(number, name),
-					O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd < 0)
-		return -errno;
-	while (n > 0) {
-		size_t some;
-		int r = write_some(fd, at, items, n, &some);
-
-		if (r < 0)
-			return r;
-		for (size_t i = 0; i < some; i++)
-			at += items[i].data.len;
-		items += some;
-		n -= some;
-	}
-	return 0;
 }
 
 static struct index_cached *entries_of(uint32_t number, uint64_t at, const struct cache_item *items,
@@ -357,7 +312,7 @@ bool cache_append(struct cache *c, const struct cache_item *items, size_t n)
 		return false;
 
 	e = entries_of(f->number, at, items, n);
-	r = e ? write_items(c, f->number, at, items, n) : -ENOMEM;
+	r = e ? cache_write(c, f->number, at, items, n) : -ENOMEM;
 	pthread_mutex_lock(&c->lock);
 	if (r == 0)
 		r = add_entries(f, e, n);

@@ -83,6 +83,12 @@ void cache_seal(struct cache *c, struct cache_file *f);
 /* Reads a whole object and checks it. 0 or -ENOENT. */
 int cache_load(struct cache *c, const struct index_place *p, void *buf);
 
+/* Writes objects behind one another at @at, a multiple of what cache_write_align() says for their
+ * length together, of which the place is a multiple too (cache_write.c). 0 or -errno. */
+int cache_write(struct cache *c, uint32_t number, uint64_t at, const struct cache_item *items,
+		size_t n);
+uint64_t cache_write_align(uint64_t len);
+
 /* How full a data file gets. */
 uint64_t cache_file_target(const struct cache *c);
 

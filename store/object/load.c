@@ -21,6 +21,7 @@ enum {
 
 struct loader {
 	struct backend *backend;
+	struct stretches *stretches;
 	struct windows *windows;
 	struct load_watch watch;
 	pthread_mutex_t lock;
@@ -74,8 +75,8 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 	return NULL;
 }
 
-int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
-	       struct loader **ret)
+int loader_new(struct backend *backend, struct stretches *stretches, uint64_t window_bytes,
+	       const struct load_watch *watch, struct loader **ret)
 {
 	struct loader *l = new0(struct loader, 1);
 	int r;
@@ -83,6 +84,7 @@ int loader_new(struct backend *backend, uint64_t window_bytes, const struct load
 	if (!l)
 		return -ENOMEM;
 	l->backend = backend;
+	l->stretches = stretches;
 	l->watch = *watch;
 	r = windows_new(backend, window_bytes, watch, &l->windows);
 	if (r < 0) {
@@ -258,22 +260,16 @@ static void verify(const struct frame_item *f, struct parcel *p, struct load_ite
 		i->blob = parcel_add(p, &id, i->bytes.data, (uint32_t)i->bytes.len);
 }
 
-/* The frame's items lie in @raw, which is in @bytes; those are taken. */
-static int take_apart(const struct frame *f, uint8_t *bytes, size_t size, const uint8_t *raw,
+/* The frame's items lie in @raw, which is in the parcel. */
+static int take_apart(const struct frame *f, struct parcel *p, const uint8_t *raw,
 		      struct load **ret)
 {
 	struct load *l = calloc(1, sizeof(*l) + f->count * sizeof(l->items[0]));
 
-	if (!l) {
-		free(bytes);
+	if (!l)
 		return -ENOMEM;
-	}
 	l->refs = 1;
-	l->parcel = parcel_new(bytes, size, f->count);
-	if (!l->parcel) {
-		free(l);
-		return -ENOMEM;
-	}
+	l->parcel = parcel_ref(p);
 	for (uint16_t i = 0; i < f->count; i++) {
 		struct frame_item item;
 
@@ -289,6 +285,16 @@ static int take_apart(const struct frame *f, uint8_t *bytes, size_t size, const 
 	}
 	*ret = l;
 	return 0;
+}
+
+/* The same for one that has @bytes to itself; those are taken. */
+static int take_apart_alone(const struct frame *f, uint8_t *bytes, size_t size, const uint8_t *raw,
+			    struct load **ret)
+{
+	struct stretch s = { .data = bytes, .size = size };
+	_cleanup_(parcel_unrefp) struct parcel *p = parcel_new(&s, f->count);
+
+	return p ? take_apart(f, p, raw, ret) : -ENOMEM;
 }
 
 /* Decoded or copied to memory of its own. */
@@ -309,7 +315,7 @@ static int unpack_copy(struct loader *l, const struct frame *f, struct span payl
 		free(raw);
 		return r;
 	}
-	return take_apart(f, raw, f->raw_len, raw, ret);
+	return take_apart_alone(f, raw, f->raw_len, raw, ret);
 }
 
 static int unpack(struct taking *t, const struct frame *f, struct load **ret)
@@ -319,7 +325,8 @@ static int unpack(struct taking *t, const struct frame *f, struct load **ret)
 	/* The header borrows the bytes too, so they may only move whole. */
 	if (f->codec == CODEC_RAW && t->own && f->raw_len == f->stored_len) {
 		t->own = NULL;
-		return take_apart(f, (uint8_t *)t->bytes.data, t->bytes.len, payload.data, ret);
+		return take_apart_alone(f, (uint8_t *)t->bytes.data, t->bytes.len, payload.data,
+					ret);
 	}
 	return unpack_copy(t->loader, f, payload, ret);
 }
@@ -365,28 +372,95 @@ int loader_unpack(struct loader *l, struct span bytes, struct load **ret)
 	return unpack_copy(l, &f, span_of(bytes.data + f.header_len, f.stored_len), ret);
 }
 
-/* A frame that lies in @bytes from @off on. */
-static int unpack_at(struct loader *l, struct span bytes, size_t off, size_t len, struct load **ret)
+/* A run of frames as it came. */
+struct run {
+	const struct loc *at; /* borrowed */
+	unsigned n;
+	struct stretch stretch; /* owned */
+	struct span bytes; /* in it */
+	/* of frames that could stay where they are: */
+	uint64_t raw_bytes;
+	uint32_t raw_items;
+	struct parcel *parcel; /* a reference, with the stretch in it; NULL: they are copied */
+};
+
+static void run_release(struct run *run)
 {
-	if (off > bytes.len || len > bytes.len - off)
-		return -EBADMSG;
-	return loader_unpack(l, span_of(bytes.data + off, len), ret);
+	stretch_release(&run->stretch);
+	parcel_unref(run->parcel);
+}
+
+/* The bytes of a run's frame; none if they did not come. */
+static struct span frame_of(const struct run *run, unsigned i)
+{
+	size_t off = run->at[i].offset - run->at[0].offset, len = run->at[i].frame_len;
+
+	if (off > run->bytes.len || len > run->bytes.len - off)
+		return (struct span){ 0 };
+	return span_of(run->bytes.data + off, len);
+}
+
+/* Does the frame's content lie in it as it is? */
+static bool is_raw(struct span bytes, struct frame *ret)
+{
+	size_t need;
+
+	return frame_header_read(bytes, ret, &need) == 0 && frame_len(ret) == bytes.len &&
+	       ret->codec == CODEC_RAW && ret->raw_len == ret->stored_len;
+}
+
+/* Frames stay where they were received if that is most of the memory: it goes as a whole. */
+static int keep_raw(struct run *run)
+{
+	for (unsigned i = 0; i < run->n; i++) {
+		struct frame f;
+
+		if (!is_raw(frame_of(run, i), &f))
+			continue;
+		run->raw_bytes += f.raw_len;
+		run->raw_items += f.count;
+	}
+	if (run->raw_bytes <= run->stretch.size / 2)
+		return 0;
+	run->parcel = parcel_new(&run->stretch, run->raw_items);
+	return run->parcel ? 0 : -ENOMEM;
+}
+
+static int unpack_of(struct loader *l, const struct run *run, unsigned i, struct load **ret)
+{
+	struct span bytes = frame_of(run, i);
+	struct frame f;
+
+	if (run->parcel && is_raw(bytes, &f))
+		return take_apart(&f, run->parcel, bytes.data + f.header_len, ret);
+	return loader_unpack(l, bytes, ret);
+}
+
+static int receive(struct loader *l, struct run *run, const struct deadline *dl)
+{
+	const struct loc *first = &run->at[0], *last = &run->at[run->n - 1];
+	size_t len = (size_t)(last->offset - first->offset) + last->frame_len, got;
+	int r;
+
+	r = stretch_get(l->stretches, len, &run->stretch);
+	if (r == 0)
+		r = l->backend->ops->get(l->backend, pack_key(&first->pack).s, first->offset, len,
+					 run->stretch.data, dl, &got);
+	if (r < 0)
+		return r;
+	run->bytes = span_of(run->stretch.data, got);
+	l->watch.fetched(got, l->watch.ctx);
+	return 0;
 }
 
 void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
 		     struct load **ret, int *results)
 {
-	size_t len = (size_t)(at[n - 1].offset - at[0].offset) + at[n - 1].frame_len, got = 0;
-	_cleanup_free_ uint8_t *bytes = malloc(len);
-	int r = -ENOMEM;
+	_cleanup_(run_release) struct run run = { .at = at, .n = n };
+	int r = receive(l, &run, dl);
 
-	if (bytes)
-		r = l->backend->ops->get(l->backend, pack_key(&at[0].pack).s, at[0].offset, len,
-					 bytes, dl, &got);
 	if (r == 0)
-		l->watch.fetched(got, l->watch.ctx);
+		r = keep_raw(&run);
 	for (unsigned i = 0; i < n; i++)
-		results[i] = r < 0 ? r
-				   : unpack_at(l, span_of(bytes, got), at[i].offset - at[0].offset,
-					       at[i].frame_len, &ret[i]);
+		results[i] = r < 0 ? r : unpack_of(l, &run, i, &ret[i]);
 }

@@ -39,9 +39,10 @@ const struct load_item *load_find(const struct load *l, uint8_t kind, const stru
 /* Reads frames. */
 struct loader;
 
-/* @backend is borrowed; @window_bytes for what is kept of packs as they are; @watch is copied. */
-int loader_new(struct backend *backend, uint64_t window_bytes, const struct load_watch *watch,
-	       struct loader **ret);
+/* @backend and @stretches are borrowed; @window_bytes for what is kept of packs as they are; @watch
+ * is copied. */
+int loader_new(struct backend *backend, struct stretches *stretches, uint64_t window_bytes,
+	       const struct load_watch *watch, struct loader **ret);
 void loader_free(struct loader *l);
 DEFINE_CLEANUP(struct loader *, loader_free)
 
@@ -56,7 +57,7 @@ int loader_read(struct loader *l, const struct loc *at, bool is_node, bool at_on
 /*
  * Reads @n frames that lie behind one another, each of the length that its place says, with one
  * request. For each 0 in @results, also when items are damaged, and what it gave in @ret; or an
- * error as above.
+ * error as above. Those that are not compressed may share one parcel.
  */
 void loader_read_run(struct loader *l, const struct loc *at, unsigned n, const struct deadline *dl,
 		     struct load **ret, int *results);

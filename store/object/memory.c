@@ -25,7 +25,7 @@ struct placed_blob {
 struct parcel {
 	atomic_uint refs;
 	struct list lru; /* guarded by the chunks' lock */
-	uint8_t *bytes; /* owned */
+	struct stretch bytes; /* owned */
 	size_t cost;
 	uint32_t count;
 	struct placed_blob blobs[];
@@ -246,18 +246,19 @@ void memory_used(struct memory *m, uint64_t *ret_nodes, uint64_t *ret_chunks)
 	pthread_mutex_unlock(&m->chunks.lock);
 }
 
-struct parcel *parcel_new(void *bytes, size_t size, uint32_t max)
+struct parcel *parcel_new(struct stretch *s, uint32_t max)
 {
 	size_t own = sizeof(struct parcel) + max * sizeof(struct placed_blob);
 	struct parcel *p = calloc(1, own);
 
 	if (!p) {
-		free(bytes);
+		stretch_release(s);
 		return NULL;
 	}
 	p->refs = 1;
-	p->bytes = bytes;
-	p->cost = own + size;
+	p->bytes = *s;
+	p->cost = own + s->size;
+	*s = (struct stretch){ 0 };
 	list_init(&p->lru);
 	return p;
 }
@@ -280,7 +281,7 @@ void parcel_unref(struct parcel *p)
 {
 	if (!p || --p->refs > 0)
 		return;
-	free(p->bytes);
+	stretch_release(&p->bytes);
 	free(p);
 }
 

@@ -2,8 +2,8 @@
 /*
  * Verified nodes and chunks in memory, each within a budget, the least recently used go first.
  *
- * Chunks that came in one frame share its buffer, a parcel: they come and go together, since none
- * of them alone would give memory back. What somebody holds a reference to stays his after it has
+ * Chunks that came in one buffer share it, a parcel: they come and go together, since none of them
+ * alone would give memory back. What somebody holds a reference to stays his after it has
  * left the memory, and no longer counts.
  *
  * Threads: all functions from any thread, but for a parcel that is being filled.
@@ -11,6 +11,7 @@
 #pragma once
 
 #include "object/reader.h"
+#include "object/stretch.h"
 
 struct memory;
 struct parcel;
@@ -29,9 +30,8 @@ void memory_add_parcel(struct memory *m, struct parcel *p);
 
 void memory_used(struct memory *m, uint64_t *ret_nodes, uint64_t *ret_chunks);
 
-/* Takes @bytes (malloc'ed, @size), in which there will be up to @max chunks; NULL: no memory, and
- * @bytes is freed. */
-struct parcel *parcel_new(void *bytes, size_t size, uint32_t max);
+/* Takes @s, in which there will be up to @max chunks; NULL: no memory, and @s is released. */
+struct parcel *parcel_new(struct stretch *s, uint32_t max);
 
 /* A chunk that was verified; @data lies in the parcel's bytes. */
 struct blob *parcel_add(struct parcel *p, const struct oid *id, const void *data, uint32_t len);

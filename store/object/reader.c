@@ -3,6 +3,7 @@
  * Nodes and chunks: from memory, else the disk, else the backend.
  *
  *	memory.c	what is in memory
+ *	stretch.c	what packs are received in
  *	window.c load.c	packs and frames, as they come
  *	fetch.c		where an object lies
  *	ahead.c		chunks that will be wanted
@@ -45,9 +46,12 @@ int reader_new(const struct reader_options *o, struct reader **ret)
 	pthread_mutex_init(&r->lock, NULL);
 	cond_init(&r->landed);
 	list_init(&r->verdict_order);
-	e = memory_new(o->node_bytes, o->chunk_bytes, &r->memory);
+	e = stretches_new(&r->stretches);
 	if (e == 0)
-		e = loader_new(o->backend, MIN(windows, WINDOWS_MAX), &watch, &r->loader);
+		e = memory_new(o->node_bytes, o->chunk_bytes, &r->memory);
+	if (e == 0)
+		e = loader_new(o->backend, r->stretches, MIN(windows, WINDOWS_MAX), &watch,
+			       &r->loader);
 	if (e == 0)
 		e = pool_new("fetch", o->fetch_threads, &r->pool);
 	if (e == 0)
@@ -67,6 +71,7 @@ void reader_free(struct reader *r)
 	pool_free(r->pool);
 	loader_free(r->loader);
 	memory_free(r->memory);
+	stretches_free(r->stretches);
 	verdicts_release(r);
 	htab_release(&r->flights);
 	pthread_cond_destroy(&r->landed);
@@ -155,7 +160,8 @@ int reader_node(struct reader *r, const struct oid *id, const struct loc *hint, 
 static int blob_of(struct reader *r, const struct oid *id, uint8_t *bytes, uint32_t len,
 		   struct blob **ret)
 {
-	_cleanup_(parcel_unrefp) struct parcel *p = parcel_new(bytes, len, 1);
+	struct stretch s = { .data = bytes, .size = len };
+	_cleanup_(parcel_unrefp) struct parcel *p = parcel_new(&s, 1);
 
 	if (!p)
 		return -ENOMEM;

@@ -19,6 +19,7 @@ struct reader_counts {
 
 struct reader {
 	struct reader_options options;
+	struct stretches *stretches;
 	struct memory *memory;
 	struct loader *loader;
 	struct pool *pool; /* prefetches, and what goes to the disk */

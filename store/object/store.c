@@ -33,6 +33,7 @@
 enum {
 	REFRESH_MS = 2000,
 	METADATA_MS = 10000,
+	KNOWN_MS = 500, /* for a store that this machine knows */
 	PROBE_MS = 60000,
 	FETCHERS_LOCAL = 2,
 	FETCHERS_REMOTE = 8,
@@ -249,17 +250,13 @@ static int parse_format(struct span object, const char *url, struct format_rec *
 	return r;
 }
 
-/* The state directory's copy, when the store does not answer (@error). */
-static int format_from_copy(const char *url, int state_fd, int error, struct format_rec *ret)
+/* The state directory's copy. */
+static bool read_copy(int state_fd, struct format_rec *ret)
 {
 	_cleanup_buf_ struct buf b = { 0 };
 
-	if (state_fd < 0 || read_file(state_fd, FORMAT_COPY, FORMAT_OBJECT_MAX, &b) < 0 ||
-	    format_read(buf_span(&b), ret) < 0)
-		return say(error, url, "cannot be read");
-	log_warning("%s does not answer (%s); what is known of it is shown", url,
-		    strerrordesc_np(-error));
-	return 0;
+	return state_fd >= 0 && read_file(state_fd, FORMAT_COPY, FORMAT_OBJECT_MAX, &b) == 0 &&
+	       format_read(buf_span(&b), ret) == 0;
 }
 
 /* Keeps a copy for the next start. */
@@ -272,10 +269,47 @@ static void copy_format(int state_fd, struct span object)
 		write_file_atomic(state_fd, FORMAT_COPY, object, 0600);
 }
 
+/* The store answers, at last: is it the one whose copy was taken? */
+static int confirm_format(struct backend *b, const struct deadline *dl, void *ctx)
+{
+	_cleanup_buf_ struct buf object = { 0 };
+	struct store *s = ctx;
+	struct format_rec now;
+	int r = get_format(b, dl, &object);
+
+	if (r == -EACCES)
+		r = -EIO; /* keys can be mended, and then we shall see */
+	if (r == 0)
+		r = parse_format(buf_span(&object), b->url, &now);
+	if (r == 0)
+		r = judge_format(&now, b->url, s->read_only);
+	if (r == 0 && !id128_equal(&now.store_id, &s->format.store_id))
+		r = -ENOENT;
+	if (r == 0)
+		copy_format(s->state_fd, buf_span(&object));
+	else if (r != -EIO && r != -ETIME && r != -ECANCELED)
+		log_errno(r,
+			  "%s is not the store any more that this machine knows, and nothing is "
+			  "read from it or written to it: unmount it",
+			  b->url);
+	return r;
+}
+
+/* With what this machine knows of a store that does not answer (@error). */
+static int go_on_with(struct store *s, const struct format_rec *copy, int error)
+{
+	s->format = *copy;
+	log_warning("%s does not answer (%s); what is known of it is shown", s->backend->url,
+		    strerrordesc_np(-error));
+	return s->breaker ? breaker_open_unconfirmed(s->breaker, confirm_format, s) : 0;
+}
+
 /* @state_fd: where there may be a copy; -1: not known yet. */
 static int load_format(struct store *s, int state_fd, struct buf *ret_object)
 {
-	struct deadline dl = deadline_in_ms(METADATA_MS);
+	struct format_rec copy;
+	bool is_known = read_copy(state_fd, &copy);
+	struct deadline dl = deadline_in_ms(is_known ? KNOWN_MS : METADATA_MS);
 	struct backend *b = s->backend;
 	int r;
 
@@ -292,7 +326,9 @@ static int load_format(struct store *s, int state_fd, struct buf *ret_object)
 		return log_fail(-EBADMSG, "%s is not a store: its `format` is too large", b->url);
 	case -EIO:
 	case -ETIME:
-		return format_from_copy(b->url, state_fd, r, &s->format);
+		if (is_known)
+			return go_on_with(s, &copy, r);
+		return say(r, b->url, "cannot be read");
 	default:
 		return say(r, b->url, "cannot be read");
 	}

@@ -96,11 +96,8 @@ static int output_of(struct run *run, struct run_head *h, struct access *acc, js
 	bool is_new;
 	int r = 0;
 
-	if (h->view && view_is_head(h->view)) {
-		if (run->runs->opts.write_back)
-			run->runs->opts.write_back(h->view, run->runs->opts.ctx);
+	if (h->view && view_is_head(h->view))
 		r = head_pin(h->view, &req, acc, &result, &is_new);
-	}
 	if (r < 0)
 		return log_errno(r, "run %s: what it has made of %s/%s cannot be committed yet",
 				 run->id.s, h->repo, h->branch);

@@ -25,11 +25,6 @@ struct runs_options {
 	struct store *store; /* borrowed, as all here */
 	struct heads *heads;
 	struct vnode_table *vnodes;
-	/* Has the kernel write back what it holds for a head's files; with no lock held. NULL: nothing. */
-	void (*write_back)(struct view *head, void *ctx);
-	/* A commit was brought onto a branch: the mount's own head may take it in. NULL: nobody. */
-	void (*published)(struct view *head, const struct oid *tip, void *ctx);
-	void *ctx;
 };
 
 /* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or -errno,

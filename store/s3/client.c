@@ -35,6 +35,7 @@ struct s3_client {
 	struct http *http;
 	struct s3_credentials *credentials;
 	atomic_int_fast64_t skew_s; /* the server's clock minus ours */
+	atomic_bool has_spoken; /* HTTP: what is there can */
 	struct budget budget;
 };
 
@@ -335,6 +336,7 @@ static int send(struct errand *e, const struct s3_keys *keys, struct http_reply 
 	r = http_exchange(e->c->http, &hq, e->dl, ret, &was_sent);
 	log_set_quiet(was_quiet);
 	if (r == 0) {
+		e->c->has_spoken = true;
 		judge(ret, o);
 		if (o->error == 0 && q->is_completion)
 			judge_completion(span_of(q->out->data + out_len, q->out->len - out_len), o);
@@ -346,7 +348,8 @@ static int send(struct errand *e, const struct s3_keys *keys, struct http_reply 
 	}
 	o->error = r;
 	o->may_be_done = was_sent;
-	o->is_passing = r == -EHOSTUNREACH || r == -ECONNRESET || r == -EPROTO;
+	o->is_passing = r == -EHOSTUNREACH || r == -ECONNRESET || r == -EPROTO ||
+			(r == -EPROTONOSUPPORT && e->c->has_spoken);
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -445,6 +448,8 @@ static void note_why(struct errand *e, const struct outcome *o)
 	else if (complaint()[0])
 		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
 			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
+			 : o->error == -EPROTONOSUPPORT
+				 ? ": is there an S3 server at this endpoint? Is it http or https?"
 			 : o->error == -EKEYREJECTED
 				 ? " (ca=FILE in the store's URL names another authority's)"
 				 : s3_advice_on_connecting(complaint()));
@@ -516,7 +521,7 @@ static int attempt(struct errand *e, unsigned n, struct http_reply *ret)
 	if (mend(e, &o, &reply, &keys))
 		return 1;
 	if (!o.is_passing || (e->q->once && o.may_be_done) || (!e->dl && n >= TRIES_MAX) ||
-	    is_out_of_reach(e, &o))
+	    (e->dl && e->dl->one_try) || is_out_of_reach(e, &o))
 		return conclude(e, &o);
 	r = rest(e, n, o.retry_after_s);
 	if (r < 0) {

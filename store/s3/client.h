@@ -7,6 +7,8 @@
  *	  '--RequestTimeTooSkewed--> the server's clock is taken over --> at once, one time
  *	  '--keys expired or unknown--> they are read anew --> at once, if they differ, one time
  *
+ * What does not speak HTTP, or TLS as we do, is asked once, unless it has done so before.
+ *
  * A pause is a random part of a time that doubles, after what Retry-After asks for (20 s at most);
  * it leaves a quarter of the time to the caller's deadline. s3/budget.h bounds how often all
  * threads together repeat.

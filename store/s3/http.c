@@ -422,13 +422,16 @@ static int to_errno(const struct exchange *x, CURLcode c)
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 		return -EKEYREJECTED;
+	case CURLE_SSL_CONNECT_ERROR:
+		return trust_is_refused(x->text) ? -EPROTONOSUPPORT : -ECONNRESET;
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_FAIL_REWIND:
-	case CURLE_SSL_CONNECT_ERROR:
 		return -ECONNRESET;
+	case CURLE_UNSUPPORTED_PROTOCOL: /* as it calls HTTP/0.9, which is any bytes */
+		return -EPROTONOSUPPORT;
 	default:
 		return -EPROTO;
 	}

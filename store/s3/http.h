@@ -77,12 +77,12 @@ void http_reply_release(struct http_reply *r);
  * effect that was sent and has no reply may have had that effect or may have it yet.
  *
  * -ECANCELED, -ETIME (@dl, or @q->progress came no further for HTTP_STILL_MS; within 0.1 s, and not
- * logged); -EHOSTUNREACH (name, route, refused
- * connection, none in 5 s); -ECONNRESET (the connection ended early, or stalled: less than 10 KiB
- * went or came in 10 s, or no reply within @q->patience_ms); -EPROTO (nonsense, or headers
- * above 64 KiB); -EFBIG (the body is longer than @max); -EKEYREJECTED (the certificate, or the CA
- * file); -EINVAL (a malformed URL, method or header: nothing was sent); -ENOMEM. complaint() tells
- * more.
+ * logged); -EHOSTUNREACH (name, route, refused connection, none in 5 s); -ECONNRESET (the
+ * connection ended early, or stalled: less than 10 KiB went or came in 10 s, or no reply within
+ * @q->patience_ms); -EPROTO (nonsense, or headers above 64 KiB); -EPROTONOSUPPORT (what answers
+ * speaks no HTTP, or no TLS of a version and kind that we do); -EFBIG (the body is longer than
+ * @max); -EKEYREJECTED (the certificate, or the CA file); -EINVAL (a malformed URL, method or
+ * header: nothing was sent); -ENOMEM. complaint() tells more.
  */
 int http_exchange(struct http *h, const struct http_request *q, const struct deadline *dl,
 		  struct http_reply *ret, bool *ret_sent);

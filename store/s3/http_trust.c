@@ -40,6 +40,12 @@ void trust_doubt(struct trust *t)
 	t->store = NULL;
 }
 
+bool trust_is_refused(const char *text)
+{
+	/* OpenSSL's errors have a number; what the socket says has none. */
+	return strstr(text, "error:") && !strstr(text, "unexpected eof");
+}
+
 /* A reference; reads the file if that was not done. NULL: it cannot be. */
 static X509_STORE *store_of(struct trust *t)
 {

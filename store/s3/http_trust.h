@@ -28,5 +28,9 @@ void trust_release(struct trust *t);
 int trust_use(struct trust *t, CURL *easy, char text[CURL_ERROR_SIZE], void **ret_held);
 void trust_done(void *held); /* NULL is fine */
 
+/* By what libcurl says of a handshake that failed: was it answered, and what was said will be said
+ * again? Else the connection ended, which may be otherwise next time. */
+bool trust_is_refused(const char *text);
+
 /* A server was not believed: the file is read anew for the next, it may have changed. */
 void trust_doubt(struct trust *t);

@@ -20,7 +20,8 @@ void answer_commit(struct request *q, struct answer *a, const struct oid *id,
 void answer_short_id(struct request *q, struct answer *a, const struct id128 *repo,
 		     const struct oid *id);
 
-/* refs_load_commit(): 0 or an error, said; a commit that a ref or another commit names and that is not there: -EIO. */
+/* refs_load_commit(): 0 or an error, said; a commit that a ref or another commit names and that is
+ * not there: -EIO. */
 int commit_load(struct request *q, const struct id128 *repo, const struct oid *id,
 		struct loaded *ret);
 

@@ -61,6 +61,7 @@ static int find_place(struct import *im)
 	if (r < 0)
 		return log_errno(r, "%s/%s", req->repo, req->branch);
 	im->base = tip.target;
+	im->branch = tip.branch;
 	if (oid_is_null(&im->base)) {
 		place_init_unborn(&im->place, im->store, &im->repo, im->report.o->cancelled);
 	} else {
@@ -111,6 +112,7 @@ static int join(struct import *im, const struct oid *id)
 		.repo = im->repo.id,
 		.repo_name = req->repo,
 		.branch = req->branch,
+		.identity = &im->branch,
 		.commit = *id,
 		.base = &im->base,
 		.author = req->author,
@@ -119,6 +121,11 @@ static int join(struct import *im, const struct oid *id)
 	struct joined x;
 	int r = join_branch(&j, &x);
 
+	if (r == -ENOENT)
+		return log_fail(r,
+				"%s/%s was removed meanwhile; what was imported is kept as a "
+				"commit, but not on a branch",
+				req->repo, req->branch);
 	if (r != -ESTALE)
 		return r;
 	return log_fail(-EBUSY,

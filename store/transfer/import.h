@@ -15,6 +15,7 @@ struct import {
 	struct report report;
 	struct repo_rec repo;
 	struct oid base; /* null: none */
+	struct id128 branch; /* its identity */
 	struct place place; /* where it goes */
 	struct linkmap links;
 	struct session *session; /* owned; NULL until it is begun */

@@ -284,6 +284,13 @@ def test_a_branch_made_anew_under_an_old_name_gets_nothing_of_the_old_one(shell,
     assert (b / "R/kept/g").read_text() == "b's"
 
 
+def conflicts(shell, branch, into):
+    """What a merge that needs to be told whose side to take says, in the path's order."""
+    said = shell.run("merge", "--json", branch, "--into", into)
+    assert said.code == 3
+    return [(name["conflict"], name["path"]) for name in said.json()["names"]]
+
+
 def parted(shell, machine, files):
     """The repo's branches main and side, parted at a commit of these files."""
     for name, text in files.items():
@@ -301,9 +308,7 @@ def test_two_files_changed_here_and_made_one_there_conflict(shell, two):
     (side / "g").write_text("g's")
     shell.ok("commit", main)
     shell.ok("commit", side)
-    said = shell.run("merge", "--json", "side", "--into", main)
-    assert said.code == 3
-    assert said.json()["names"] == [{"conflict": "both-changed", "path": "g"}]
+    assert conflicts(shell, "side", main) == [("both-changed", "g")]
     shell.ok("merge", "--ours", "side", "--into", main)
     assert (main / "f").read_text() == "f's" and (main / "g").read_text() == "g's"
     assert os.stat(main / "f").st_nlink == os.stat(main / "g").st_nlink == 1
@@ -320,9 +325,7 @@ def test_a_file_changed_here_and_replaced_by_a_link_there_changes_nothing_else(s
     (side / "p").write_text("p's")
     shell.ok("commit", main)
     shell.ok("commit", side)
-    said = shell.run("merge", "--json", "side", "--into", main)
-    assert said.code == 3
-    assert said.json()["names"] == [{"conflict": "both-changed", "path": "f"}]
+    assert conflicts(shell, "side", main) == [("both-changed", "f")]
     shell.ok("merge", "--ours", "side", "--into", main)
     assert [(main / n).read_text() for n in "fpq"] == ["f's", "p's", "p's"]
 
@@ -343,9 +346,7 @@ def test_a_linked_file_removed_here_conflicts_if_bases_do_not_agree_on_what_it_w
     (main / "x").write_text("x")
     shell.ok("commit", main)
     shell.ok("commit", side)
-    said = shell.run("merge", "--json", "side", "--into", main)
-    assert said.code == 3
-    assert said.json()["names"] == [{"conflict": "we-deleted", "path": n} for n in "pq"]
+    assert conflicts(shell, "side", main) == [("we-deleted", n) for n in "pq"]
 
 
 def test_sync_goes_on_where_another_machine_has_removed_a_branch(shell, two):

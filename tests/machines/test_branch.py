@@ -7,26 +7,8 @@ import time
 
 import pytest
 
+from acting import together
 from conftest import PATIENCE, becomes
-
-
-def together(machines, fn):
-    """Runs fn(machine, number) for all at once; what went wrong, raised."""
-    wrong = []
-
-    def one(m, i):
-        try:
-            fn(m, i)
-        except BaseException as error:  # pylint: disable=broad-except
-            wrong.append(error)
-
-    threads = [threading.Thread(target=one, args=(m, i)) for i, m in enumerate(machines)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    if wrong:
-        raise wrong[0]
 
 
 COMMITS = 200 if os.environ.get("PFS_LONG") else 12
@@ -37,13 +19,15 @@ def test_six_machines_commit_to_one_branch_at_once(lan):
     slowest = [0.0] * 6
 
     def work(m, i):
-        for n in range(COMMITS):
-            (m / f"R/main/m{i}-{n}").write_text(f"{i} {n}")
-            start = time.monotonic()
-            os.mkdir(m / f"R/commits/m{i}-{n}")
-            slowest[i] = max(slowest[i], time.monotonic() - start)
+        def run():
+            for n in range(COMMITS):
+                (m / f"R/main/m{i}-{n}").write_text(f"{i} {n}")
+                start = time.monotonic()
+                os.mkdir(m / f"R/commits/m{i}-{n}")
+                slowest[i] = max(slowest[i], time.monotonic() - start)
+        return run
 
-    together(machines, work)
+    assert together(*(work(m, i) for i, m in enumerate(machines))) == [None] * 6
     print(f"slowest commit: {max(slowest):.2f} s")
     for m in machines:
         m.ok("sync", m / "R/main")

@@ -561,3 +561,66 @@ def test_what_was_left_behind_is_let_go_of_when_nobody_has_it(heads, two, move):
         for i in range(200):
             assert becomes((there / ("f%d" % i)).read_text, "%d of %d" % (i, version))
     assert becomes(lambda: two[1].stats()["pfs_nodes"] <= nodes + 100, True)
+
+
+def test_a_repo_that_another_mount_removes_stays_while_something_in_it_is_uncommitted(two):
+    a, b = two
+    (a / "R/main/f").write_text("nobody else has it")
+    os.rmdir(b / "R")
+    assert becomes(lambda: os.path.exists(b / "R"), False)
+    # By now it is known here as well: nobody can commit to it.
+    fails_in_time(lambda: os.mkdir(a / "R/commits/c"))
+    assert os.listdir(a.path) == ["R"]
+    assert "main" in os.listdir(a / "R")
+    assert (a / "R/main/f").read_text() == "nobody else has it"
+    (a / "R/main/g").write_text("goes on")
+    with pytest.raises(OSError) as e:
+        os.rmdir(a / "R")
+    assert e.value.errno == errno.ENOTEMPTY
+    # Another one by that name.
+    os.mkdir(b / "R")
+    (b / "R/main/new").write_text("another")
+    commit(b, "c")
+    assert becomes(lambda: len(os.listdir(a.path)), 2)
+    (left,) = (n for n in os.listdir(a.path) if n != "R")
+    assert left.startswith("R.left-")
+    assert becomes(lambda: os.listdir(a / "R/main"), ["new"])
+    assert (a / left / "main/f").read_text() == "nobody else has it"
+    # The next daemon finds it so.
+    a.stop()
+    a.start()
+    assert becomes(lambda: sorted(os.listdir(a.path)), ["R", left])
+    assert (a / left / "main/g").read_text() == "goes on"
+    assert os.listdir(a / "R/main") == ["new"]
+
+
+def fails_in_time(call):
+    """It fails, as soon as the mount has heard of what another has done."""
+    def has_failed():
+        try:
+            call()
+        except OSError:
+            return True
+        return False
+    assert becomes(has_failed, True)
+
+
+def test_a_head_does_not_follow_another_branch_by_the_name_of_its_own(two, home):
+    a, b = two
+    (a / "R/main/f").write_text("old")
+    commit(a, "c1")
+    os.mkdir(a / "R/try")
+    assert becomes(lambda: os.path.exists(b / "R/try/f"), True)
+    os.chdir(b / "R/try")
+    # Made anew, and ahead of what the former was at.
+    os.rmdir(a / "R/try")
+    (a / "R/main/f").write_text("new")
+    commit(a, "c2")
+    os.mkdir(a / "R/try")
+    (a / "R/try/g").write_text("new")
+    commit(a, "try@c3")
+    assert becomes(lambda: os.path.exists(b / "R/main/f") and (b / "R/main/f").read_text(), "new")
+    assert becomes(lambda: os.path.exists(b / "R/try/g"), True)
+    assert os.listdir() == ["f"]
+    with open("f") as f:
+        assert f.read() == "old"

@@ -9,7 +9,6 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
-#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,69 +28,7 @@ struct connection {
 
 static const char OK_EMPTY[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/* What a test cannot go on without. */
-static void must(bool is_so, const char *what)
-{
-	if (!is_so) {
-		fprintf(stderr, "faultproxy: %s: %m\n", what);
-		abort();
-	}
-}
-
-static void message_release(struct proxy_message *m)
-{
-	buf_release(&m->head);
-	buf_release(&m->body);
-	*m = (struct proxy_message){ 0 };
-}
-
-static void message_copy(struct proxy_message *to, const struct proxy_message *from)
-{
-	message_release(to);
-	buf_put(&to->head, from->head.data, from->head.len);
-	buf_put(&to->body, from->body.data, from->body.len);
-}
-
-/* --- bytes --- */
-
-static bool send_all(int fd, const void *data, size_t len)
-{
-	for (size_t off = 0; off < len;) {
-		ssize_t n = send(fd, (const char *)data + off, len - off, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return false;
-		off += (size_t)n;
-	}
-	return true;
-}
-
-static bool read_exactly(int fd, struct buf *to, size_t len)
-{
-	uint8_t *at = buf_extend(to, len);
-
-	must(at || len == 0, "no memory");
-	for (size_t got = 0; got < len;) {
-		ssize_t n = read(fd, at + got, len - got);
-
-		if (n <= 0)
-			return false;
-		got += (size_t)n;
-	}
-	return true;
-}
-
-/* Up to and with @end. */
-static bool read_until(int fd, struct buf *to, const char *end)
-{
-	size_t len = strlen(end);
-
-	do
-		if (!read_exactly(fd, to, 1))
-			return false;
-	while (to->len < len || memcmp(to->data + to->len - len, end, len) != 0);
-	return true;
-}
+/* --- connections --- */
 
 /* Waits until the other side has what was sent, so that a reset takes none of it back. */
 static void drain(int fd)
@@ -115,129 +52,7 @@ static void wait_for_end(int fd)
 	poll(&(struct pollfd){ .fd = fd, .events = POLLRDHUP }, 1, -1);
 }
 
-/* --- heads --- */
-
-/* A header's line in a head, from its name to before its line end; NULL: none. */
-static char *find_header(const struct buf *head, const char *name, size_t *ret_len)
-{
-	char *p = (char *)head->data, *end = p + head->len;
-	size_t n = strlen(name);
-
-	while (p < end) {
-		char *eol = memmem(p, (size_t)(end - p), "\r\n", 2);
-
-		if (!eol)
-			break;
-		if ((size_t)(eol - p) > n && strncasecmp(p, name, n) == 0 && p[n] == ':') {
-			*ret_len = (size_t)(eol - p);
-			return p;
-		}
-		p = eol + 2;
-	}
-	return NULL;
-}
-
-static void drop_header(struct buf *head, const char *name)
-{
-	size_t len;
-	char *p = find_header(head, name, &len);
-
-	if (!p)
-		return;
-	len += 2;
-	memmove(p, p + len, (size_t)((char *)head->data + head->len - p) - len);
-	head->len -= len;
-}
-
-/* "Name: value" in place of any of that name. */
-static void set_header(struct buf *head, const char *text)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, ":"), text);
-	drop_header(head, name);
-	head->len -= 2; /* the empty line */
-	buf_printf(head, "%s\r\n\r\n", text);
-}
-
-static uint64_t length_of(const struct buf *head)
-{
-	size_t len;
-	const char *p = find_header(head, "Content-Length", &len);
-
-	return p ? strtoull(p + strlen("Content-Length:"), NULL, 10) : 0;
-}
-
-static void set_length(struct buf *head, uint64_t len)
-{
-	char text[64];
-
-	snprintf(text, sizeof(text), "Content-Length: %llu", (unsigned long long)len);
-	set_header(head, text);
-}
-
-static int status_of(const struct proxy_message *reply)
-{
-	return reply->head.len > 12 ? atoi((const char *)reply->head.data + 9) : 0;
-}
-
 /* --- the server --- */
-
-static int connect_to(int port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-				 .sin_port = htons((uint16_t)port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
-static bool read_chunks(int fd, struct buf *to)
-{
-	for (;;) {
-		_cleanup_buf_ struct buf line = { 0 };
-		size_t n;
-
-		if (!read_until(fd, &line, "\r\n"))
-			return false;
-		n = strtoul((const char *)line.data, NULL, 16);
-		if (n > 0 && !read_exactly(fd, to, n))
-			return false;
-		buf_clear(&line);
-		if (!read_until(fd, &line, "\r\n"))
-			return false;
-		if (n == 0)
-			return true;
-	}
-}
-
-static bool read_reply(int fd, bool is_head, struct proxy_message *ret)
-{
-	size_t len;
-	int status;
-
-	do {
-		buf_clear(&ret->head);
-		if (!read_until(fd, &ret->head, "\r\n\r\n"))
-			return false;
-		status = status_of(ret);
-	} while (status < 200);
-	drop_header(&ret->head, "Connection");
-	if (is_head || status == 204 || status == 304)
-		return true;
-	if (!find_header(&ret->head, "Transfer-Encoding", &len))
-		return read_exactly(fd, &ret->body, length_of(&ret->head));
-	if (!read_chunks(fd, &ret->body))
-		return false;
-	drop_header(&ret->head, "Transfer-Encoding");
-	set_length(&ret->head, ret->body.len);
-	return true;
-}
 
 /* Has the server do it. */
 static bool forward(struct proxy *p, const struct proxy_message *q, struct proxy_message *ret)
@@ -250,13 +65,14 @@ static bool forward(struct proxy *p, const struct proxy_message *q, struct proxy
 		buf_put(&ret->head, OK_EMPTY, strlen(OK_EMPTY));
 		return true;
 	}
-	fd = connect_to(p->server_port);
+	fd = proxy_connect(p->server_port);
 	if (fd < 0)
 		return false;
 	buf_put(&head, q->head.data, q->head.len);
-	set_header(&head, "Connection: close");
-	is_done = send_all(fd, head.data, head.len) && send_all(fd, q->body.data, q->body.len) &&
-		  read_reply(fd, is_head, ret);
+	proxy_set_header(&head, "Connection: close");
+	is_done = proxy_send_bytes(fd, head.data, head.len) &&
+		  proxy_send_bytes(fd, q->body.data, q->body.len) &&
+		  proxy_read_reply(fd, is_head, ret);
 	close(fd);
 	return is_done;
 }
@@ -326,16 +142,16 @@ static bool read_request(int fd, const struct proxy_rule *r, struct proxy_messag
 	size_t len;
 
 	if (at > AT_REQUEST_LINE) {
-		if (at == AT_REQUEST_HEADERS && !read_exactly(fd, &q->head, 40))
+		if (at == AT_REQUEST_HEADERS && !proxy_read_bytes(fd, &q->head, 40))
 			return false;
-		if (at > AT_REQUEST_HEADERS && !read_until(fd, &q->head, "\r\n\r\n"))
+		if (at > AT_REQUEST_HEADERS && !proxy_read_until(fd, &q->head, "\r\n\r\n"))
 			return false;
-		len = at > AT_REQUEST_HEADERS ? length_of(&q->head) : 0;
+		len = at > AT_REQUEST_HEADERS ? proxy_body_length(&q->head) : 0;
 		if (at == AT_REQUEST_BODY)
 			len /= 2;
 		else if (at == AT_REQUEST_LAST_BYTE && len > 0)
 			len--;
-		if (at != AT_REQUEST_HEAD_END && len > 0 && !read_exactly(fd, &q->body, len))
+		if (at != AT_REQUEST_HEAD_END && len > 0 && !proxy_read_bytes(fd, &q->body, len))
 			return false;
 	}
 	if (is_cut) {
@@ -351,7 +167,7 @@ static void edit(struct buf *body, const char *from, const char *to)
 	const uint8_t *at = body->len ? memmem(body->data, body->len, from, strlen(from)) : NULL;
 	size_t before;
 
-	must(at != NULL, "the body has not what is to be edited");
+	proxy_must(at != NULL, "the body has not what is to be edited");
 	before = (size_t)(at - body->data);
 	buf_put(&out, body->data, before);
 	buf_put(&out, to, strlen(to));
@@ -366,11 +182,12 @@ static void answer(const char *text, struct proxy_message *ret)
 	const char *end = strncmp(text, "HTTP/", 5) == 0 ? strstr(text, "\r\n\r\n") : NULL;
 	size_t len, head_len = end ? (size_t)(end - text) + 4 : strlen(text);
 
-	message_release(ret);
+	proxy_message_release(ret);
 	buf_put(&ret->head, text, head_len);
 	buf_put(&ret->body, text + head_len, strlen(text + head_len));
-	if (end && !find_header(&ret->head, "Content-Length", &len) && status_of(ret) != 304)
-		set_length(&ret->head, ret->body.len);
+	if (end && !proxy_find_header(&ret->head, "Content-Length", &len) &&
+	    proxy_status(ret) != 304)
+		proxy_set_length(&ret->head, ret->body.len);
 }
 
 static void change_reply(struct proxy *p, const struct proxy_rule *r, struct proxy_message *m)
@@ -381,27 +198,27 @@ static void change_reply(struct proxy *p, const struct proxy_rule *r, struct pro
 		answer(r->text, m);
 		break;
 	case PROXY_LENGTH:
-		set_length(&m->head, length_of(&m->head) + (uint64_t)r->n);
+		proxy_set_length(&m->head, proxy_body_length(&m->head) + (uint64_t)r->n);
 		break;
 	case PROXY_HEADER:
-		set_header(&m->head, r->text);
+		proxy_set_header(&m->head, r->text);
 		break;
 	case PROXY_EDIT:
 		edit(&m->body, r->from, r->text);
-		set_length(&m->head, m->body.len);
+		proxy_set_length(&m->head, m->body.len);
 		break;
 	case PROXY_FLIP:
-		must((size_t)r->n < m->body.len, "the body has not the byte to be flipped");
+		proxy_must((size_t)r->n < m->body.len, "the body has not the byte to be flipped");
 		m->body.data[r->n] ^= 0x55;
 		break;
 	case PROXY_KEEP: {
 		WITH_LOCK(&p->lock);
-		message_copy(&p->kept, m);
+		proxy_message_copy(&p->kept, m);
 		break;
 	}
 	case PROXY_REPLAY: {
 		WITH_LOCK(&p->lock);
-		message_copy(m, &p->kept);
+		proxy_message_copy(m, &p->kept);
 		break;
 	}
 	default:
@@ -443,14 +260,15 @@ static bool send_reply(int fd, const struct proxy_rule *r, const struct proxy_me
 	buf_put(&all, m->body.data, m->body.len);
 	if (!r || !is_of_connection(r))
 		/* What it says beyond its length would be the next reply's. */
-		return send_all(fd, all.data, all.len) && length_of(&m->head) == m->body.len &&
+		return proxy_send_bytes(fd, all.data, all.len) &&
+		       proxy_body_length(&m->head) == m->body.len &&
 		       strncmp((const char *)all.data, "HTTP/", 5) == 0;
 	cut = cut_of(r->at, m);
-	if (!send_all(fd, all.data, cut))
+	if (!proxy_send_bytes(fd, all.data, cut))
 		return false;
 	for (; r->fault == PROXY_DRIP && cut < all.len; cut++) {
 		usleep((useconds_t)r->n * 1000);
-		if (!send_all(fd, all.data + cut, 1))
+		if (!proxy_send_bytes(fd, all.data + cut, 1))
 			return false;
 	}
 	end_at_fault(r, fd);
@@ -460,9 +278,9 @@ static bool send_reply(int fd, const struct proxy_rule *r, const struct proxy_me
 static void hold(struct proxy *p, const struct proxy_message *q)
 {
 	WITH_LOCK(&p->lock);
-	must(p->held_count < PROXY_HELD, "too much is held");
+	proxy_must(p->held_count < PROXY_HELD, "too much is held");
 	p->held[p->held_count] = (struct proxy_message){ 0 };
-	message_copy(&p->held[p->held_count++], q);
+	proxy_message_copy(&p->held[p->held_count++], q);
 }
 
 /* One request and its reply. False: the connection is at its end. */
@@ -471,7 +289,7 @@ static bool serve_one(struct proxy *p, int fd, struct proxy_message *q, struct p
 	struct proxy_rule rule, *r;
 	char line[2048];
 
-	if (!read_until(fd, &q->head, "\r\n"))
+	if (!proxy_read_until(fd, &q->head, "\r\n"))
 		return false;
 	snprintf(line, sizeof(line), "%.*s", (int)q->head.len - 2, (const char *)q->head.data);
 	r = find_rule(p, line, &rule) ? &rule : NULL;
@@ -499,7 +317,7 @@ static bool serve_one(struct proxy *p, int fd, struct proxy_message *q, struct p
 	}
 	/* The length that HEAD is told is another's. */
 	if (strncmp(line, "HEAD ", 5) == 0 && (!r || !is_of_connection(r)))
-		return send_all(fd, m->head.data, m->head.len);
+		return proxy_send_bytes(fd, m->head.data, m->head.len);
 	return send_reply(fd, r, m);
 }
 
@@ -509,7 +327,7 @@ static void *serve(void *arg)
 	bool goes_on = true;
 
 	while (goes_on) {
-		_cleanup_(message_release) struct proxy_message q = { 0 }, m = { 0 };
+		_cleanup_(proxy_message_release) struct proxy_message q = { 0 }, m = { 0 };
 
 		goes_on = serve_one(c->proxy, c->fd, &q, &m);
 	}
@@ -532,12 +350,12 @@ static void seat(struct proxy *p, int fd)
 		return;
 	}
 	c = new0(struct connection, 1);
-	must(c != NULL, "no memory");
+	proxy_must(c != NULL, "no memory");
 	c->proxy = p;
 	c->fd = fd;
 	list_append(&p->connections, &c->all);
 	p->open_count++;
-	must(thread_start(&c->thread, "proxy", serve, c) == 0, "no thread");
+	proxy_must(thread_start(&c->thread, "proxy", serve, c) == 0, "no thread");
 }
 
 static void *accept_all(void *arg)
@@ -560,10 +378,10 @@ static int bind_to(int *port)
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
 
-	must(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0 &&
-		     bind(fd, (struct sockaddr *)&a, len) == 0 &&
-		     getsockname(fd, (struct sockaddr *)&a, &len) == 0,
-	     "no port");
+	proxy_must(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0 &&
+			   bind(fd, (struct sockaddr *)&a, len) == 0 &&
+			   getsockname(fd, (struct sockaddr *)&a, &len) == 0,
+		   "no port");
 	*port = ntohs(a.sin_port);
 	return fd;
 }
@@ -571,9 +389,9 @@ static int bind_to(int *port)
 static void begin_listening(struct proxy *p)
 {
 	p->listener = bind_to(&p->port);
-	must(listen(p->listener, 128) == 0, "no listener");
+	proxy_must(listen(p->listener, 128) == 0, "no listener");
 	p->is_accepting = true;
-	must(thread_start(&p->acceptor, "accept", accept_all, p) == 0, "no thread");
+	proxy_must(thread_start(&p->acceptor, "accept", accept_all, p) == 0, "no thread");
 }
 
 /* Ends the acceptor and all connections. */
@@ -612,7 +430,7 @@ void proxy_start(struct proxy *p, const char *server)
 	const char *port = server ? strrchr(server, ':') : NULL;
 
 	*p = (struct proxy){ .server_port = port ? atoi(port + 1) : 0, .listener = -1 };
-	must(!server || p->server_port > 0, "a server without a port");
+	proxy_must(!server || p->server_port > 0, "a server without a port");
 	pthread_mutex_init(&p->lock, NULL);
 	list_init(&p->connections);
 	p->reserve = bind_to(&p->port);
@@ -625,8 +443,8 @@ void proxy_stop(struct proxy *p)
 	cut(p);
 	close(p->reserve);
 	for (size_t i = 0; i < p->held_count; i++)
-		message_release(&p->held[i]);
-	message_release(&p->kept);
+		proxy_message_release(&p->held[i]);
+	proxy_message_release(&p->kept);
 	buf_release(&p->log);
 	buf_release(&p->last);
 	pthread_mutex_destroy(&p->lock);
@@ -649,7 +467,7 @@ void proxy_hang_up(struct proxy *p, unsigned n)
 void proxy_add(struct proxy *p, struct proxy_rule rule)
 {
 	WITH_LOCK(&p->lock);
-	must(p->rule_count < PROXY_RULES, "too many rules");
+	proxy_must(p->rule_count < PROXY_RULES, "too many rules");
 	p->rules[p->rule_count++] = rule;
 }
 
@@ -709,11 +527,11 @@ int proxy_deliver(struct proxy *p)
 		p->held_count = 0;
 	}
 	for (size_t i = 0; i < count; i++) {
-		_cleanup_(message_release) struct proxy_message m = { 0 };
+		_cleanup_(proxy_message_release) struct proxy_message m = { 0 };
 
-		must(forward(p, &held[i], &m), "the server is gone");
-		status = status_of(&m);
-		message_release(&held[i]);
+		proxy_must(forward(p, &held[i], &m), "the server is gone");
+		status = proxy_status(&m);
+		proxy_message_release(&held[i]);
 	}
 	return status;
 }

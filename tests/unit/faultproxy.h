@@ -15,9 +15,9 @@
 
 #include <pthread.h>
 
-#include "base/buf.h"
 #include "base/defs.h"
 #include "base/list.h"
+#include "proxymessage.h"
 
 /* How far a request or its reply has come. Up to AT_REQUEST_LAST_BYTE the server gets nothing. */
 enum proxy_at {
@@ -69,11 +69,6 @@ struct proxy_rule {
 				       * any, and before anything goes back; NULL: nothing is */
 	void *ctx;
 	unsigned seen, hit; /* the proxy's */
-};
-
-/* A message: its head up to the empty line, and its body; owned. */
-struct proxy_message {
-	struct buf head, body;
 };
 
 enum {

@@ -49,22 +49,33 @@ static void give_up(const char *what, const char *word)
 	exit(2);
 }
 
-static unsigned place_of(const char *word, const char *const *words, size_t count)
+static unsigned place_of(const char *word, const char *const *all, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (strcmp(words[i], word) == 0)
+		if (strcmp(all[i], word) == 0)
 			return (unsigned)i;
 	give_up("not known", word);
 	return 0;
 }
 
-/* malloc'ed; kept for as long as the rules may be, which is to the end. */
-static char *decoded(const char *s)
-{
-	char *all = malloc(strlen(s) + 1), *to = all;
+/* What rules borrow, to the end. */
+struct word {
+	struct word *next;
+	char text[];
+};
+static struct word *words;
 
-	if (!all)
+/* Kept for as long as the rules may be. */
+static const char *decoded(const char *s)
+{
+	struct word *w = malloc(sizeof(*w) + strlen(s) + 1);
+	char *to;
+
+	if (!w)
 		abort();
+	w->next = words;
+	words = w;
+	to = w->text;
 	for (; *s; s++) {
 		unsigned byte;
 
@@ -76,7 +87,17 @@ static char *decoded(const char *s)
 		}
 	}
 	*to = '\0';
-	return all;
+	return w->text;
+}
+
+static void forget_words(void)
+{
+	while (words) {
+		struct word *next = words->next;
+
+		free(words);
+		words = next;
+	}
 }
 
 static void set(struct proxy_rule *r, const char *word)
@@ -164,5 +185,6 @@ int main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin))
 		obey(&p, line);
 	proxy_stop(&p);
+	forget_words();
 	return 0;
 }

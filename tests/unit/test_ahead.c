@@ -9,7 +9,7 @@
 
 enum {
 	LEN = 200000, /* of a chunk: a frame of its own */
-	CHUNKS = 60,
+	CHUNKS = 71, /* two runs, the second above a half */
 	PER_RUN = AHEAD_RUN_BYTES / (LEN + 100), /* with its frame's header, not compressed */
 };
 
@@ -43,7 +43,7 @@ static unsigned ask(struct world *w, const struct row *r, unsigned first, unsign
 	struct ahead a = { .reader = w->reader };
 	unsigned i = first;
 
-	while (i < end && ahead_add(&a, &r->id[i], &r->loc[i]))
+	while (i < end && ahead_add(&a, &r->id[i], &r->loc[i], (uint64_t)(end - i) * LEN))
 		i++;
 	ahead_end(&a);
 	return i - first;
@@ -76,6 +76,18 @@ static void what_lies_together_comes_with_few_requests(void **state)
 	for (unsigned i = 0; i < CHUNKS; i++)
 		assert_ok(chunk_read(w, number(i), LEN, &r->id[i], &r->loc[i], NULL));
 	assert_int_equal(counts_of(w).calls[FAULT_GET], (CHUNKS + PER_RUN - 1) / PER_RUN);
+}
+
+static void a_rest_that_is_not_worth_a_request_waits_for_more(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ struct row *r = row_make(w);
+
+	assert_int_equal(ask(w, r, 0, PER_RUN + 3), PER_RUN);
+	wait_for_all(w, r, PER_RUN);
+	assert_int_equal(ask(w, r, PER_RUN, CHUNKS), CHUNKS - PER_RUN);
+	wait_for_all(w, r, CHUNKS);
+	assert_int_equal(counts_of(w).calls[FAULT_GET], 2);
 }
 
 static void what_is_here_is_not_fetched_again(void **state)
@@ -156,7 +168,7 @@ static void no_more_is_on_its_way_than_there_is_room_for(void **state)
 	for (; taken < MANY; taken++, loc.offset += LEN) {
 		struct oid id = sample_oid(&w->random);
 
-		if (!ahead_add(&a, &id, &loc))
+		if (!ahead_add(&a, &id, &loc, UINT64_MAX))
 			break;
 	}
 	ahead_end(&a);
@@ -287,6 +299,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_lies_together_comes_with_few_requests),
+		TEST(a_rest_that_is_not_worth_a_request_waits_for_more),
 		TEST(what_is_here_is_not_fetched_again),
 		TEST(who_wants_what_is_on_its_way_waits_for_it),
 		TEST(what_somebody_fetches_already_is_left_to_him),

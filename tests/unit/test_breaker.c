@@ -104,6 +104,101 @@ static void when_there_is_an_answer_again_all_goes_on(void **state)
 	}
 }
 
+/* Opens it: calls wait in vain while probes are refused, as of a server that is not running. */
+static void take_away(struct stand *s)
+{
+	hang(s, FAULT_GET);
+	assert_ok(fault_backend_add(
+		s->faulty, &(struct fault){ .op = FAULT_HEAD, .kind = FAULT_FAIL, .error = -EIO }));
+	assert_int_equal(get(s, SHORT_MS), -ETIME);
+	assert_false(breaker_is_closed(s->b));
+}
+
+static void the_first_call_after_an_outage_succeeds(void **state)
+{
+	struct stand *s = *state;
+	struct etag tag;
+
+	take_away(s);
+	fault_backend_clear(s->faulty);
+	assert_ok(s->b->ops->swap(s->b, "a", NULL, span_str("1"), NULL, &tag));
+	assert_true(breaker_is_closed(s->b));
+}
+
+static void each_call_in_an_outage_has_a_question_of_its_own(void **state)
+{
+	struct stand *s = *state;
+
+	take_away(s);
+	for (int i = 0; i < 5; i++) {
+		uint64_t before = calls(s, FAULT_HEAD);
+
+		assert_int_equal(get(s, FOREVER_MS), -EIO);
+		assert_true(calls(s, FAULT_HEAD) > before);
+	}
+	assert_int_equal(calls(s, FAULT_GET), 1);
+}
+
+static void where_questions_hang_nobody_waits_for_them(void **state)
+{
+	struct stand *s = *state;
+	struct deadline dl = deadline_in_ms(TEST_MS);
+	uint64_t before;
+
+	hang(s, FAULT_GET);
+	hang(s, FAULT_HEAD);
+	assert_int_equal(get(s, SHORT_MS), -ETIME);
+	assert_int_equal(get(s, FOREVER_MS), -EIO);
+	before = calls(s, FAULT_HEAD);
+	/* More than there would be time for if each waited. */
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(get(s, FOREVER_MS), -EIO);
+	assert_ok(deadline_check(&dl));
+	assert_true(calls(s, FAULT_HEAD) < before + 20);
+}
+
+/* What a confirmation says, and how often it was asked for. */
+struct oracle {
+	int answers[3];
+	atomic_uint asked;
+};
+
+static int say(struct backend *inner, const struct deadline *dl, void *ctx)
+{
+	struct oracle *o = ctx;
+
+	return o->answers[MIN(o->asked++, 2u)];
+}
+
+static void nobody_gets_through_to_what_is_not_confirmed(void **state)
+{
+	struct oracle o = { .answers = { -EIO, -ETIME, 0 } };
+	struct stand *s = *state;
+	struct deadline dl = deadline_in_ms(TEST_MS);
+	int r;
+
+	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
+	while ((r = get(s, FOREVER_MS)) == -EIO)
+		assert_ok(deadline_check(&dl));
+	assert_ok(r);
+	assert_int_equal(o.asked, 3);
+	assert_int_equal(calls(s, FAULT_GET), 1);
+	assert_true(breaker_is_closed(s->b));
+}
+
+static void what_is_found_to_be_something_else_is_never_asked_again(void **state)
+{
+	struct oracle o = { .answers = { -ENOTSUP, 0, 0 } };
+	struct stand *s = *state;
+
+	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(get(s, FOREVER_MS), -EIO);
+	assert_int_equal(o.asked, 1);
+	assert_int_equal(calls(s, FAULT_GET), 0);
+	assert_false(breaker_is_closed(s->b));
+}
+
 static void a_probe_that_is_refused_is_answered(void **state)
 {
 	struct stand *s = *state;
@@ -183,6 +278,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(after_one_call_in_vain_others_do_not_wait),
 		TEST(when_there_is_an_answer_again_all_goes_on),
+		TEST(the_first_call_after_an_outage_succeeds),
+		TEST(each_call_in_an_outage_has_a_question_of_its_own),
+		TEST(where_questions_hang_nobody_waits_for_them),
+		TEST(nobody_gets_through_to_what_is_not_confirmed),
+		TEST(what_is_found_to_be_something_else_is_never_asked_again),
 		TEST(a_probe_that_is_refused_is_answered),
 		TEST(what_one_object_does_is_not_the_others_fault),
 		TEST(errors_that_come_at_once_are_passed_on),

@@ -124,6 +124,44 @@ static void what_was_put_in_is_read_in_whole_and_in_parts(void **state)
 	assert_false(has(w, 1000, 100));
 }
 
+/* Puts chunks [@first, @first + @n) of @len bytes with one call. */
+static void put_together(struct world *w, uint64_t first, size_t n, uint32_t len)
+{
+	_cleanup_free_ uint8_t *bytes = malloc(n * len);
+	struct cache_item items[16];
+	struct oid ids[16];
+
+	assert_true(n <= ARRAY_SIZE(items));
+	for (size_t i = 0; i < n; i++) {
+		uint8_t *at = bytes + i * len;
+
+		ids[i] = chunk_make(first + i, len, at);
+		items[i] = (struct cache_item){ OID_CHUNK, &ids[i], span_of(at, len) };
+	}
+	cache_put_all(w->cache, items, n);
+}
+
+static void much_at_once_beside_little_is_read_as_it_was_put_in(void **state)
+{
+	/* Below and above what goes past the page cache, and no multiples of a block. */
+	static const uint32_t lens[] = { 777, 131077, 70001, 1 << 18, 519999 };
+	struct world *w = *state;
+
+	for (int restarted = 0; restarted < 2; restarted++) {
+		for (size_t i = 0; !restarted && i < ARRAY_SIZE(lens); i++) {
+			put(w, 1000 + i, 50 + (uint32_t)i);
+			put_together(w, 100 * i, 16, lens[i]);
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+			assert_true(has(w, 1000 + i, 50 + (uint32_t)i));
+			for (size_t k = 0; k < 16; k++)
+				assert_true(has(w, 100 * i + k, lens[i]));
+		}
+		stop(w);
+		start(w);
+	}
+}
+
 static void the_same_object_twice_takes_room_once(void **state)
 {
 	struct world *w = *state;
@@ -493,6 +531,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_put_in_is_read_in_whole_and_in_parts),
+		TEST(much_at_once_beside_little_is_read_as_it_was_put_in),
 		TEST(the_same_object_twice_takes_room_once),
 		TEST(it_is_kept_over_a_restart),
 		TEST(it_outlives_the_index),

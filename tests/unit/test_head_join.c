@@ -3,11 +3,30 @@
  * A head's last commit on its way to the branch, while other mounts do what they like with the
  * branch, the commit and its name.
  */
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "backend/fault.h"
 #include "followstand.h"
 #include "head/pin.h"
 #include "merge/join.h"
+
+/* While it is set, time flies: with each look at a clock a tenth of a second has passed. */
+static atomic_bool is_hurried;
+static atomic_llong skipped_ns;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	int r = (int)syscall(SYS_clock_gettime, clock, ret);
+	long long ns = ret->tv_nsec;
+
+	if (is_hurried)
+		skipped_ns += 100000000;
+	ns += skipped_ns;
+	ret->tv_sec += ns / 1000000000;
+	ret->tv_nsec = ns % 1000000000;
+	return r;
+}
 
 static struct id128 repo_of(struct headstand *s)
 {
@@ -164,20 +183,30 @@ static void how_a_head_stands_is_not_changed_by_a_pin_of_it(void **state)
 	end(&s, &o);
 }
 
+/* The branch `try` goes, or gets another name; a new one of its name is where main is. */
+static struct oid replace_branch(struct headstand *o, const char *new_name)
+{
+	struct id128 repo = repo_of(o);
+	struct oid main = target_of(o, REF_BRANCH, "main");
+
+	if (new_name)
+		assert_ok(heads_rename(o->heads, &repo, "try", new_name, NULL));
+	else
+		assert_ok(heads_remove(o->heads, &repo, "try", NULL));
+	assert_ok(refs_create_branch(o->store->refs, &repo, "try", &main, NULL));
+	return main;
+}
+
 static void it_joins_its_own_branch_whatever_that_is_called(void **state)
 {
 	struct headstand s = stand_make(), o;
 	struct commit_result res;
-	struct id128 repo;
 	struct oid main;
 
 	diverge(&s, &o);
-	repo = repo_of(&o);
-	main = target_of(&o, REF_BRANCH, "main");
-	assert_ok(heads_rename(o.heads, &repo, "try", "tried", NULL));
-	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &main, NULL));
+	main = replace_branch(&o, "tried");
 	assert_branch_at(&s, "try", &main);
-	heads_rejoin(s.heads, &s.acc);
+	head_rejoin(s.head, &s.acc);
 	assert_ok(head_merge(s.head, MERGE_PREFER_OURS, &s.acc, &res));
 	assert_int_equal(res.standing, HEAD_ON_BRANCH);
 	assert_branch_at(&s, "try", &main);
@@ -189,19 +218,15 @@ static void it_joins_no_branch_that_was_made_after_its_own_was_removed(void **st
 {
 	struct headstand s = stand_make(), o;
 	struct commit_result res;
-	struct id128 repo;
 	struct oid main;
 
 	diverge(&s, &o);
-	repo = repo_of(&o);
-	main = target_of(&o, REF_BRANCH, "main");
-	assert_ok(heads_remove(o.heads, &repo, "try", NULL));
-	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &main, NULL));
+	main = replace_branch(&o, NULL);
 	assert_int_equal(head_sync(s.head, &s.acc, &res), -ENOENT);
 	/* That is nothing to wait for. */
-	assert_false(heads_rejoin(s.heads, &s.acc));
+	assert_false(head_rejoin(s.head, &s.acc));
 	assert_int_equal(head_merge(s.head, MERGE_PREFER_OURS, &s.acc, &res), -ENOENT);
-	assert_false(heads_rejoin(s.heads, &s.acc));
+	assert_false(head_rejoin(s.head, &s.acc));
 	assert_branch_at(&s, "try", &main);
 	end(&s, &o);
 }
@@ -308,6 +333,317 @@ static void a_commit_that_was_withdrawn_is_forgotten_when_its_maker_dies(void **
 	stand_remove(&s);
 }
 
+/* How many commits the store has. */
+static int count_key(const char *key, uint64_t size, void *ctx)
+{
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static unsigned commits_stored(struct headstand *s)
+{
+	unsigned n = 0;
+
+	assert_ok(s->store->backend->ops->list(s->store->backend, "commits/", NULL, count_key, &n,
+					       NULL));
+	return n;
+}
+
+static struct backend *faults;
+
+static struct backend *under_faults(struct backend *inner)
+{
+	assert_ok(fault_backend_new(inner, &faults));
+	return faults;
+}
+
+/* Both have committed a file of their own: it takes a merge, whose swap gets @error. */
+static void part_with(struct headstand *s, struct headstand *o, enum fault_kind kind, int error)
+{
+	const struct fault f = {
+		.op = FAULT_SWAP, .kind = kind, .prefix = "heads/", .error = error
+	};
+
+	*s = stand_make();
+	make_text(s, s->root, "f", "base");
+	stand_commit(s, NULL);
+	stand_close(s);
+	s->layer = under_faults;
+	stand_open(s);
+	s->layer = NULL;
+	*o = other_mount(s);
+	make_text(o, o->root, "theirs", "t");
+	stand_commit(o, NULL);
+	make_text(s, s->root, "ours", "o");
+	assert_ok(fault_backend_add(faults, &f));
+}
+
+static void a_merge_whose_swap_is_refused_is_removed(void **state)
+{
+	struct headstand s, o;
+
+	part_with(&s, &o, FAULT_FAIL, -EACCES);
+	assert_int_equal(commit_head(&s).standing, HEAD_PENDING);
+	assert_int_equal(commits_stored(&o), 3);
+	assert_true(head_rejoin(s.head, &s.acc));
+	assert_int_equal(commits_stored(&o), 3);
+	fault_backend_clear(faults);
+	assert_false(head_rejoin(s.head, &s.acc));
+	assert_int_equal(commits_stored(&o), 4);
+	assert_text(&s, "theirs", "t");
+	end(&s, &o);
+}
+
+static void a_merge_whose_swap_is_not_known_of_is_taken_for_the_next_try(void **state)
+{
+	struct commit_result res;
+	struct headstand s, o;
+
+	part_with(&s, &o, FAULT_FAIL, -EINPROGRESS);
+	for (unsigned i = 0; i < 3; i++) {
+		is_hurried = true;
+		if (i == 0)
+			assert_int_equal(commit_head(&s).standing, HEAD_PENDING);
+		else
+			assert_true(head_rejoin(s.head, &s.acc));
+		is_hurried = false;
+		assert_int_equal(commits_stored(&o), 4);
+	}
+	/* The branch goes on without it: then it is of no use to anybody. */
+	make_text(&o, o.root, "more", "t");
+	commit_head(&o);
+	assert_int_equal(commits_stored(&o), 5);
+	fault_backend_clear(faults);
+	assert_ok(head_sync(s.head, &s.acc, &res));
+	assert_int_equal(res.standing, HEAD_ON_BRANCH);
+	assert_int_equal(commits_stored(&o), 5);
+	assert_text(&s, "more", "t");
+	end(&s, &o);
+}
+
+static void an_unknown_merge_that_arrived_after_all_stays(void **state)
+{
+	struct headstand s, o;
+	struct oid tip;
+
+	part_with(&s, &o, FAULT_LOSE_REPLY, -EINPROGRESS);
+	assert_ok(fault_backend_add(faults, &(struct fault){ .op = FAULT_GET_ALL,
+							     .kind = FAULT_FAIL,
+							     .prefix = "heads/",
+							     .nth = 2,
+							     .error = -EIO }));
+	is_hurried = true;
+	assert_int_equal(commit_head(&s).standing, HEAD_PENDING);
+	is_hurried = false;
+	fault_backend_clear(faults);
+	tip = target_of(&o, REF_BRANCH, "main");
+	assert_false(head_rejoin(s.head, &s.acc));
+	assert_branch_at(&o, "main", &tip);
+	assert_int_equal(commits_stored(&o), 4);
+	assert_text(&s, "theirs", "t");
+	end(&s, &o);
+}
+
+static int make_anew_first(struct backend *b, const char *key, const struct etag *tag,
+			   struct span data, const struct deadline *dl, struct etag *ret_tag)
+{
+	struct headstand *o = meddler.other;
+	struct id128 repo;
+
+	if (o && strncmp(key, "heads/", 6) == 0) {
+		meddler.other = NULL;
+		repo = repo_of(o);
+		assert_ok(refs_remove_branch(o->store->refs, &repo, "try", NULL));
+		assert_ok(refs_create_branch(o->store->refs, &repo, "try", &meddler.commit, NULL));
+	}
+	return meddler.inner->swap(b, key, tag, data, dl, ret_tag);
+}
+
+static struct backend *under_remaker(struct backend *inner)
+{
+	meddler.inner = inner->ops;
+	meddler.ops = *inner->ops;
+	meddler.ops.swap = make_anew_first;
+	inner->ops = &meddler.ops;
+	return inner;
+}
+
+static void a_branch_made_anew_right_before_the_swap_is_not_joined(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct id128 repo;
+
+	make_text(&s, s.root, "f", "base");
+	meddler.commit = stand_commit(&s, NULL);
+	o = other_mount(&s);
+	repo = repo_of(&o);
+	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &meddler.commit, NULL));
+	stand_close(&s);
+	s.layer = under_remaker;
+	stand_open(&s);
+	go_to(&s, "try");
+	change_text(&s, "f", "ours");
+	meddler.other = &o;
+	assert_int_equal(commit_head(&s).standing, HEAD_PENDING);
+	assert_null(meddler.other);
+	assert_branch_at(&o, "try", &meddler.commit);
+	assert_false(head_rejoin(s.head, &s.acc));
+	assert_branch_at(&o, "try", &meddler.commit);
+	end(&s, &o);
+}
+
+enum {
+	MANY = MERGE_BASES_MAX + 1,
+};
+
+static void join_to(struct headstand *s, const char *branch, const struct oid *commit)
+{
+	struct joined x;
+	struct joining j = {
+		.store = s->store,
+		.repo = repo_of(s),
+		.repo_name = "r",
+		.branch = branch,
+		.commit = *commit,
+		.deadline = DEADLINE_NEVER,
+	};
+
+	assert_ok(join_branch(&j, &x));
+}
+
+static void with_too_many_bases_what_differs_conflicts_and_can_be_settled(void **state)
+{
+	struct headstand s = stand_make();
+	struct joining j = { .branch = "y", .repo_name = "r", .deadline = DEADLINE_NEVER };
+	struct joined x;
+	struct id128 repo = repo_of(&s);
+	char name[MANY][16];
+	struct vnode *root;
+	struct oid id;
+
+	make_text(&s, s.root, "f", "base");
+	make_text(&s, s.root, "gone", "base");
+	make_text(&s, s.root, "same", "base");
+	id = stand_commit(&s, NULL);
+	assert_ok(refs_create_branch(s.store->refs, &repo, "x", &id, NULL));
+	assert_ok(refs_create_branch(s.store->refs, &repo, "y", &id, NULL));
+	for (unsigned i = 0; i < MANY; i++) {
+		struct oid tip;
+
+		snprintf(name[i], sizeof(name[i]), "b%u", i);
+		assert_ok(refs_create_branch(s.store->refs, &repo, name[i], &id, NULL));
+		go_to(&s, name[i]);
+		make_text(&s, s.root, name[i], "added");
+		tip = commit_head(&s).id;
+		join_to(&s, "x", &tip);
+		join_to(&s, "y", &tip);
+	}
+	go_to(&s, "x");
+	change_text(&s, "f", "ours");
+	assert_ok(view_unlink(s.root, span_str("gone"), &s.acc));
+	j.commit = commit_head(&s).id;
+	j.store = s.store;
+	j.repo = repo;
+	assert_int_equal(join_branch(&j, &x), -ESTALE);
+	/* The two names; all else is the same. */
+	assert_int_equal(x.conflicts, 2);
+	j.prefer = MERGE_PREFER_OURS;
+	assert_ok(join_branch(&j, &x));
+	root = stand_commit_root(&s, &x.tip);
+	vnode_unref(s.vnodes, s.root);
+	s.root = root;
+	assert_text(&s, "f", "ours");
+	assert_text(&s, "same", "base");
+	assert_text(&s, name[MANY - 1], "added");
+	{
+		struct vnode *v;
+		struct stat st;
+
+		assert_int_equal(view_lookup(s.root, span_str("gone"), &s.acc, &v, &st), -ENOENT);
+	}
+	stand_remove(&s);
+}
+
+/* Who is told of the first conflict has enough. */
+struct told {
+	atomic_bool cancelled;
+	unsigned count;
+};
+
+static int cancel(struct span path, enum merge_verdict what, void *ctx)
+{
+	struct told *t = ctx;
+
+	t->count++;
+	t->cancelled = true;
+	return 0;
+}
+
+static void a_search_for_hard_links_ends_when_its_time_is_over(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct told told = { .count = 0 };
+	struct commit_result res;
+	struct vnode *v;
+	struct stat st;
+
+	make_text(&s, s.root, "f", "base");
+	make_text(&s, s.root, "link", "base");
+	v = at(&s, "link");
+	assert_ok(view_link(v, s.root, span_str("link2"), &s.acc, &st));
+	vnode_unref(s.vnodes, v);
+	stand_commit(&s, NULL);
+	o = other_mount(&s);
+	change_text(&o, "f", "theirs");
+	change_text(&o, "link", "theirs");
+	commit_head(&o);
+	change_text(&s, "f", "ours");
+	change_text(&s, "link", "ours");
+	assert_int_equal(commit_head(&s).standing, HEAD_DIVERGED);
+	assert_ok(head_conflicts(s.head, NULL, NULL, &s.acc, &res));
+	assert_int_equal(res.conflicts, 3);
+	/* `f` comes with the walk; the names of the link are searched for then. */
+	s.acc.deadline.cancelled = &told.cancelled;
+	assert_int_equal(head_conflicts(s.head, cancel, &told, &s.acc, &res), -ECANCELED);
+	assert_int_equal(told.count, 1);
+	s.acc.deadline.cancelled = NULL;
+	end(&s, &o);
+}
+
+static void what_is_uncommitted_in_a_branch_made_anew_elsewhere_has_a_name_of_its_own(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct id128 repo, identity;
+	char hex[ID128_HEX], *name;
+	struct oid id;
+
+	make_text(&s, s.root, "f", "base");
+	id = stand_commit(&s, NULL);
+	o = other_mount(&s);
+	repo = repo_of(&o);
+	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &id, NULL));
+	go_to(&s, "try");
+	identity = *head_branch(s.head);
+	change_text(&s, "f", "ours");
+	assert_ok(refs_remove_branch(o.store->refs, &repo, "try", NULL));
+	assert_ok(refs_create_branch(o.store->refs, &repo, "try", &id, NULL));
+	target_of(&s, REF_BRANCH, "try"); /* seen */
+	go_to(&s, "try");
+	assert_text(&s, "f", "base");
+	assert_false(id128_equal(head_branch(s.head), &identity));
+	id128_hex(&identity, hex);
+	name = strf("try.left-%.8s", hex);
+	go_to(&s, name);
+	assert_text(&s, "f", "ours");
+	assert_true(id128_equal(head_branch(s.head), &identity));
+	/* The next mount finds it so. */
+	remount(&s);
+	go_to(&s, name);
+	assert_text(&s, "f", "ours");
+	free(name);
+	end(&s, &o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +653,14 @@ int main(void)
 		cmocka_unit_test(it_joins_no_branch_that_was_made_after_its_own_was_removed),
 		cmocka_unit_test(a_commit_does_not_wait_for_who_is_told_of_conflicts),
 		cmocka_unit_test(a_commit_that_was_withdrawn_is_forgotten_when_its_maker_dies),
+		cmocka_unit_test(a_branch_made_anew_right_before_the_swap_is_not_joined),
+		cmocka_unit_test(with_too_many_bases_what_differs_conflicts_and_can_be_settled),
+		cmocka_unit_test(a_search_for_hard_links_ends_when_its_time_is_over),
+		cmocka_unit_test(a_merge_whose_swap_is_refused_is_removed),
+		cmocka_unit_test(a_merge_whose_swap_is_not_known_of_is_taken_for_the_next_try),
+		cmocka_unit_test(an_unknown_merge_that_arrived_after_all_stays),
+		cmocka_unit_test(
+			what_is_uncommitted_in_a_branch_made_anew_elsewhere_has_a_name_of_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,11 +4,23 @@
  * of, and what a process that ends there leaves.
  */
 #include <stdlib.h>
+#include <sys/syscall.h>
 
 #include "backend/fault.h"
 #include "base/thread.h"
 #include "format/key.h"
 #include "headstand.h"
+
+/* While it is set, it is always the same time: what is undone leaves no trace. */
+static atomic_bool does_time_stand;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	if (clock != CLOCK_REALTIME || !does_time_stand)
+		return (int)syscall(SYS_clock_gettime, clock, ret);
+	*ret = (struct timespec){ .tv_sec = 1700000000 };
+	return 0;
+}
 
 /* Two layers, so that what is held in one can go on while the other holds. */
 static struct backend *faults, *removals;
@@ -117,7 +129,7 @@ static void who_was_not_told_of_a_name_gets_it_though_the_head_has_gone_on(void 
 	commit_unnamed(&s, "n");
 	stand_commit(&o, NULL);
 	/* What a mount does by itself. */
-	assert_false(heads_rejoin(s.heads, &s.acc));
+	assert_false(head_rejoin(s.head, &s.acc));
 	assert_true(has_file(&s, "theirs"));
 	id = named(&o, "n");
 	assert_ok(head_commit(s.head, &req, &s.acc, &res));
@@ -224,6 +236,45 @@ static void who_dies_while_a_refused_commit_goes_can_commit_again(void **state)
 	stand_remove(&s);
 }
 
+static void who_dies_before_a_named_base_is_landed_on_has_the_name(void **state)
+{
+	struct headstand s = stand_under_faults(), after;
+	struct commit_request req = { .name = "n" };
+	struct stuck x = { .s = &s };
+	struct commit_result res;
+	struct oid id;
+	char *copy;
+
+	does_time_stand = true;
+	make_file(&s, "f");
+	id = stand_commit(&s, NULL);
+	/* Something to freeze that comes to nothing. */
+	make_file(&s, "g");
+	assert_ok(view_unlink(s.root, span_str("g"), &s.acc));
+	fault_backend_reset_counts(faults);
+	hold(faults, FAULT_SWAP, "names/");
+	assert_ok(thread_start(&x.thread, "commit", commit_n, &x));
+	await_call(faults, FAULT_SWAP);
+	copy = strf("cp -a %s %s/after && rm -rf %s/after/index*", s.state, s.scratch.path,
+		    s.scratch.path);
+	assert_int_equal(system(copy), 0);
+	fault_backend_clear(faults);
+	pthread_join(x.thread, NULL);
+	assert_ok(x.result);
+
+	after = other_mount(&s, "after");
+	assert_ok(head_commit(after.head, &req, &after.acc, &res));
+	assert_false(res.is_new);
+	assert_memory_equal(&res.id, &id, sizeof(id));
+	assert_memory_equal(&(struct oid[]){ named(&after, "n") }, &id, sizeof(id));
+	/* Now he was told. */
+	assert_int_equal(head_commit(after.head, &req, &after.acc, &res), -EEXIST);
+	does_time_stand = false;
+	leave(&after);
+	free(copy);
+	stand_remove(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +282,7 @@ int main(void)
 		cmocka_unit_test(
 			a_commit_whose_name_may_have_been_seen_stays_when_the_name_is_anothers),
 		cmocka_unit_test(who_dies_while_a_refused_commit_goes_can_commit_again),
+		cmocka_unit_test(who_dies_before_a_named_base_is_landed_on_has_the_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

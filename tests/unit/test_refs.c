@@ -6,6 +6,10 @@
 #include "meddler.h"
 #include "refs_world.h"
 
+enum {
+	PATIENT_MS = 20000, /* for what comes by itself */
+};
+
 static void a_new_repo_has_an_unborn_default_branch(void **state)
 {
 	struct world *w = *state;
@@ -137,6 +141,35 @@ static void a_change_survives_a_look_that_began_before_it(void **state)
 	refs_free(r);
 }
 
+/* How long something took, in ms. */
+static int64_t since(int64_t start_ns)
+{
+	return (now_ns() - start_ns) / 1000000;
+}
+
+/* How often something may be looked at in that time; on a slow machine much of it passes. */
+static uint64_t looks_since(int64_t start_ns)
+{
+	return (uint64_t)since(start_ns) / REFRESH_MS + 3;
+}
+
+/* Whether a listing of branches comes to be this, when the refresh time is over and a look ends. */
+static bool lists_soon(struct refs *r, const struct id128 *repo, const char *names)
+{
+	int64_t start = now_ns();
+
+	for (;;) {
+		struct text t = { "" };
+
+		assert_ok(refs_list(r, repo, REF_BRANCH, &KNOWN, text_add, &t));
+		if (strcmp(t.s, names) == 0)
+			return true;
+		if (since(start) > PATIENT_MS)
+			return false;
+		usleep(REFRESH_MS * 1000);
+	}
+}
+
 static void others_changes_are_seen_within_the_refresh_time(void **state)
 {
 	struct world *w = *state;
@@ -149,9 +182,7 @@ static void others_changes_are_seen_within_the_refresh_time(void **state)
 	assert_ok(refs_create_branch(w->here.refs, &w->repo, "b", &c, NULL));
 	assert_listed(m.refs, &w->repo, REF_BRANCH, &FRESH, "b main ");
 	assert_ok(refs_remove_branch(w->here.refs, &w->repo, "b", NULL));
-	usleep((REFRESH_MS + 20) * 1000);
-	assert_listed(m.refs, &w->repo, REF_BRANCH, &KNOWN, "main ");
-	assert_false(is_live(m.refs, &w->repo, REF_BRANCH, "b"));
+	assert_true(lists_soon(m.refs, &w->repo, "main "));
 	machine_close(&m);
 }
 
@@ -160,6 +191,7 @@ static void a_fresh_answer_costs_no_look(void **state)
 	struct world *w = *state;
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	struct fault_counts counts;
+	int64_t start = now_ns();
 
 	assert_ok(refs_repo(w->here.refs, "repo", &FRESH, &rec));
 	fault_backend_reset_counts(w->backend);
@@ -168,13 +200,7 @@ static void a_fresh_answer_costs_no_look(void **state)
 		assert_ok(refs_repo(w->here.refs, "repo", &KNOWN, &rec));
 	}
 	fault_backend_counts(w->backend, &counts);
-	assert_in_range(counts.calls[FAULT_GET_ALL], 0, 3); /* on a slow machine time passes */
-}
-
-/* How long something took, in ms. */
-static int64_t since(int64_t start_ns)
-{
-	return (now_ns() - start_ns) / 1000000;
+	assert_in_range(counts.calls[FAULT_GET_ALL], 0, looks_since(start));
 }
 
 static void a_store_that_hangs_costs_a_moment_once(void **state)
@@ -196,7 +222,7 @@ static void a_store_that_hangs_costs_a_moment_once(void **state)
 	start = now_ns();
 	for (int i = 0; i < 100; i++)
 		assert_listed(r, &w->repo, REF_BRANCH, &KNOWN, "main ");
-	assert_in_range(since(start), 0, 1000);
+	assert_in_range(since(start), 0, 50 * REFS_PATIENCE_MS);
 	/* What was never known is waited for, until the deadline. */
 	start = now_ns();
 	assert_int_equal(
@@ -243,6 +269,7 @@ static void a_failing_store_is_not_asked_over_and_over(void **state)
 {
 	struct world *w = *state;
 	struct fault_counts counts;
+	int64_t start = now_ns();
 
 	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &FRESH, "main ");
 	usleep(REFRESH_MS * 2000);
@@ -251,7 +278,7 @@ static void a_failing_store_is_not_asked_over_and_over(void **state)
 	for (int i = 0; i < 200; i++)
 		assert_listed(w->here.refs, &w->repo, REF_BRANCH, &KNOWN, "main ");
 	fault_backend_counts(w->backend, &counts);
-	assert_in_range(counts.calls[FAULT_LIST], 1, 4);
+	assert_in_range(counts.calls[FAULT_LIST], 1, looks_since(start));
 }
 
 static void a_new_process_starts_without_the_store(void **state)
@@ -696,13 +723,16 @@ static void watching_costs_conditional_looks_only(void **state)
 {
 	struct world *w = *state;
 	struct fault_counts counts;
+	int64_t start = now_ns();
 
 	branch_target(w->here.refs, &w->repo, "main");
 	refs_use_branch(w->here.refs, &w->repo, "main", true);
 	fault_backend_reset_counts(w->backend);
-	usleep(REFRESH_MS * 10 * 1000);
-	fault_backend_counts(w->backend, &counts);
-	assert_in_range(counts.calls[FAULT_GET_ALL], 2, 14);
+	do {
+		usleep(REFRESH_MS * 1000);
+		fault_backend_counts(w->backend, &counts);
+	} while (counts.calls[FAULT_GET_ALL] < 10 && since(start) < PATIENT_MS);
+	assert_in_range(counts.calls[FAULT_GET_ALL], 10, looks_since(start));
 	assert_int_equal(counts.read, 0);
 	refs_use_branch(w->here.refs, &w->repo, "main", false);
 }

@@ -547,9 +547,31 @@ static void what_is_no_s3_server_is_said(void **state)
 	assert_said("405");
 	assert_said("is the endpoint right?");
 	proxy_clear(&t->proxy);
-	answer(t, 0, "SSH-2.0-OpenSSH_9.2\r\n\r\n");
+	answer(t, 0, "HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n");
 	assert_int_equal(get(t, TRIES_MS), -ETIME);
 	assert_said("is there an S3 server at this endpoint?");
+}
+
+static const char SSH[] = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
+
+static void what_speaks_no_http_is_asked_once(void **state)
+{
+	struct stand *t = *state;
+
+	answer(t, 0, SSH);
+	assert_int_equal(get(t, ENOUGH_MS), -EIO);
+	assert_said("is there an S3 server at this endpoint?");
+	assert_int_equal(requests(t), 1);
+}
+
+static void what_has_spoken_http_is_asked_again(void **state)
+{
+	struct stand *t = *state;
+
+	assert_ok(get(t, ENOUGH_MS));
+	answer(t, 2, SSH);
+	assert_ok(get(t, ENOUGH_MS));
+	assert_int_equal(requests(t), 4);
 }
 
 static void a_wrong_region_is_said_with_what_to_do(void **state)
@@ -714,6 +736,8 @@ int main(void)
 		TEST(a_server_that_is_not_there_is_said),
 		TEST(a_name_that_is_none_is_said),
 		TEST(what_is_no_s3_server_is_said),
+		TEST(what_speaks_no_http_is_asked_once),
+		TEST(what_has_spoken_http_is_asked_again),
 		TEST(a_wrong_region_is_said_with_what_to_do),
 		TEST(no_secret_is_said),
 		TEST(who_waits_no_longer_is_let_go),

@@ -287,8 +287,8 @@ static void replies_are_judged(void **state)
 		  -ECONNRESET },
 		{ "HTTP/1.1 100 Continue\r\n\r\n", CLOSE, -ECONNRESET },
 		/* nonsense */
-		{ "SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE, -EPROTO },
-		{ "\x16\x03\x01\x02garbage\n\n\n", CLOSE, -EPROTO },
+		{ "SSH-2.0-OpenSSH_9.2\r\n\r\n", CLOSE, -EPROTONOSUPPORT },
+		{ "\x16\x03\x01\x02garbage\n\n\n", CLOSE, -EPROTONOSUPPORT },
 		{ "HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n", KEEP, -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nhi", CLOSE, -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nhi", CLOSE, -EPROTO },
@@ -612,7 +612,7 @@ static void what_would_be_another_request_is_not_sent(void **state)
 		bool was_sent = true;
 		int r = http_exchange(h, &q, NULL, &reply, &was_sent);
 
-		if ((r != -EINVAL && r != -EPROTO) || was_sent)
+		if ((r != -EINVAL && r != -EPROTONOSUPPORT) || was_sent)
 			fail_msg("case %zu: %d: %s", i, r, complaint());
 		assert_null(strstr(complaint(), "secret"));
 	}

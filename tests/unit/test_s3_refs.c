@@ -51,6 +51,14 @@ static int close_both(void **state)
 	return 0;
 }
 
+/* Begins again, with everything new. */
+static struct both *anew(void **state)
+{
+	close_both(state);
+	open_both(state);
+	return *state;
+}
+
 static int move(struct both *b, struct machine *m, const struct oid *from, const struct oid *to,
 		int64_t ms, struct oid *ret_now)
 {
@@ -104,9 +112,7 @@ static void a_move_whose_reply_is_lost_is_known_to_be_done(void **state)
 
 		if (at == AT_BODY) /* it has none */
 			continue;
-		close_both(state);
-		open_both(state);
-		b = *state;
+		b = anew(state);
 		before = puts_of_head(b);
 		ours = commit_make(&b->w, NULL, NULL);
 		add_to_put(b, (struct proxy_rule){ .fault = PROXY_RESET, .at = at });
@@ -122,9 +128,7 @@ static void a_move_that_did_not_get_there_is_made_again(void **state)
 		struct both *b;
 		struct oid ours, now;
 
-		close_both(state);
-		open_both(state);
-		b = *state;
+		b = anew(state);
 		ours = commit_make(&b->w, NULL, NULL);
 		add_to_put(b, (struct proxy_rule){ .fault = PROXY_RESET, .at = at, .times = 2 });
 		assert_ok(move(b, &b->w.here, &UNBORN, &ours, ENOUGH_MS, &now));
@@ -151,9 +155,7 @@ static void a_move_whose_reply_is_lost_is_done_also_with_anothers_commit_on_top(
 		struct both *b;
 		unsigned before;
 
-		close_both(state);
-		open_both(state);
-		b = *state;
+		b = anew(state);
 		before = puts_of_head(b);
 		ours = commit_make(&b->w, NULL, NULL);
 		r.meanwhile = they_commit;
@@ -197,16 +199,24 @@ static void a_move_delivered_late_after_it_was_made_again_changes_nothing(void *
 	assert_branch_is(b, &b->theirs);
 }
 
-static void a_move_delivered_after_its_deadline_is_found(void **state)
+/* A move on its way when its deadline passes; the proxy has it still. */
+static void move_too_late(struct both *b, const struct oid *to)
 {
-	struct both *b = *state;
-	struct oid ours = commit_make(&b->w, NULL, NULL), now;
+	struct oid now;
 
 	add_to_put(b, (struct proxy_rule){ .fault = PROXY_HOLD, .times = 1 });
 	proxy_add(&b->s3.proxy, (struct proxy_rule){ .path = "/heads/",
 						     .fault = PROXY_RESET,
 						     .at = AT_REQUEST_LINE });
-	assert_int_equal(move(b, &b->w.here, &UNBORN, &ours, SOON_MS, &now), -EINPROGRESS);
+	assert_int_equal(move(b, &b->w.here, &UNBORN, to, SOON_MS, &now), -EINPROGRESS);
+}
+
+static void a_move_delivered_after_its_deadline_is_found(void **state)
+{
+	struct both *b = *state;
+	struct oid ours = commit_make(&b->w, NULL, NULL), now;
+
+	move_too_late(b, &ours);
 	assert_branch_is(b, &UNBORN);
 	assert_int_equal(proxy_deliver(&b->s3.proxy), 200);
 	assert_branch_is(b, &ours);
@@ -222,11 +232,7 @@ static void a_move_delivered_after_others_came_changes_nothing(void **state)
 	struct both *b = *state;
 	struct oid ours = commit_make(&b->w, NULL, NULL), now;
 
-	add_to_put(b, (struct proxy_rule){ .fault = PROXY_HOLD, .times = 1 });
-	proxy_add(&b->s3.proxy, (struct proxy_rule){ .path = "/heads/",
-						     .fault = PROXY_RESET,
-						     .at = AT_REQUEST_LINE });
-	assert_int_equal(move(b, &b->w.here, &UNBORN, &ours, SOON_MS, &now), -EINPROGRESS);
+	move_too_late(b, &ours);
 	they_commit(b);
 	assert_ok(b->result);
 	assert_int_equal(proxy_deliver(&b->s3.proxy), 412);

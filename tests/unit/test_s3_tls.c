@@ -231,6 +231,16 @@ static void http_is_not_spoken_to_a_server_of_https(void **state)
 	assert_int_equal(s->replies, 0);
 }
 
+static void versions_that_do_not_meet_are_said_at_once(void **state)
+{
+	struct server *s = *state;
+
+	assert_true(SSL_CTX_set_max_proto_version(s->tls, TLS1_VERSION));
+	assert_int_equal(ask(s, "https://127.0.0.1", true, ENOUGH_MS), -EIO);
+	assert_non_null(strstr(complaint(), "Is it http or https?"));
+	assert_int_equal(s->replies, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, server_start, server_stop)
 
 int main(void)
@@ -241,6 +251,7 @@ int main(void)
 		TEST(a_file_that_changes_is_read_anew),
 		TEST(a_certificate_of_another_name_is_refused),
 		TEST(http_is_not_spoken_to_a_server_of_https),
+		TEST(versions_that_do_not_meet_are_said_at_once),
 	};
 
 	unsetenv("https_proxy");
