@@ -31,6 +31,9 @@ static const struct verb {
 	{ "merge", verb_merge },
 	{ "sync", verb_sync },
 	{ "cache-warm", verb_cache_warm },
+	{ "run-begin", verb_run_begin },
+	{ "run-configs", verb_run_configs },
+	{ "run-end", verb_run_end },
 };
 
 static int parse(struct request *q, const char *text, size_t len)

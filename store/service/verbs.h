@@ -47,5 +47,10 @@ int answer_conflict(struct span path, enum merge_verdict what, void *ctx);
 /* restore.c */
 int verb_restore(struct request *q);
 
+/* run.c */
+int verb_run_begin(struct request *q);
+int verb_run_configs(struct request *q);
+int verb_run_end(struct request *q);
+
 /* warm.c */
 int verb_cache_warm(struct request *q);
