@@ -34,9 +34,21 @@ static struct alias *find(struct root *r, uint64_t parent, const char *text)
 /* Under the lock: to @gone, to be freed without it. */
 static void take_out(struct root *r, struct alias *a, struct list *gone)
 {
-	htab_remove(&r->aliases, &a->node);
+	if (!a->is_retired)
+		htab_remove(&r->aliases, &a->node);
 	list_remove(&a->link);
 	list_append(gone, &a->link);
+}
+
+/* Under the lock: the path leads elsewhere now. A realm is not gone before all its views are. */
+static void retire(struct root *r, struct alias *a, struct list *gone)
+{
+	if (!a->is_private || !view_is_visited(a->view)) {
+		take_out(r, a, gone);
+		return;
+	}
+	htab_remove(&r->aliases, &a->node);
+	a->is_retired = true;
 }
 
 static void free_all(struct root *r, struct list *gone)
@@ -84,7 +96,7 @@ static struct view *put(struct root *r, const struct id128 *repo, uint64_t paren
 	if (a && (a->view == view || (!oid_is_null(id) && oid_equal(&a->commit, id))))
 		return a->view;
 	if (a)
-		take_out(r, a, gone);
+		retire(r, a, gone);
 	sweep(r, gone);
 	a = new0(struct alias, 1);
 	if (!a || htab_insert(&r->aliases, &a->node, path_hash(parent, text)) < 0) {

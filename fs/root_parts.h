@@ -61,6 +61,7 @@ struct alias {
 	uint64_t parent; /* nodeid */
 	struct oid commit; /* null: a branch */
 	bool is_private; /* of a run's realm */
+	bool is_retired; /* the path leads elsewhere: it is in alias_list alone */
 	struct view *view; /* a reference */
 	uint64_t root_id; /* of a private one: its root's vnode, as it was last told */
 	char text[2 * OBJECT_NAME_MAX + 2]; /* or an id */

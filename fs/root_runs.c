@@ -178,8 +178,9 @@ int run_setattr(struct call *c)
 	fd = run_file_open(of, c->node, O_WRONLY);
 	if (fd < 0)
 		return fd;
-	if (s->what & SETATTR_SIZE &&
-	    (s->size > RUN_FILE_MAX ? (errno = EFBIG, -1) : ftruncate(fd, (off_t)s->size)) < 0)
+	if (s->what & SETATTR_SIZE && s->size > RUN_FILE_MAX)
+		return -EFBIG;
+	if (s->what & SETATTR_SIZE && ftruncate(fd, (off_t)s->size) < 0)
 		return -errno;
 	if (s->what & SETATTR_MTIME && futimens(fd, times) < 0)
 		return -errno;

@@ -263,6 +263,21 @@ def test_an_unmount_in_the_middle_of_a_run_loses_nothing(mount, files):
     assert (mount / "R" / ("run-" + run.id) / "out").read_text() == "half"
 
 
+def test_a_name_that_is_given_to_another_commit_leads_there_and_leaves_who_is_in_the_former(
+        mount, files):
+    with Run(mount) as run:
+        with open(run.view / "R/N/d/g") as held:
+            os.rmdir(mount / "R/commits/N")
+            (files / "d/g").write_text("another")
+            commit(mount, "N")
+            time.sleep(1.1)
+            assert (run.view / "R/N/d/g").read_text() == "another"
+            run.end()
+            time.sleep(0.5)
+            assert held.read() == "committed" and run.state.exists()
+        run.wait_until_gone()
+
+
 def test_a_branch_that_others_move_does_not_move_in_a_view(place):
     one = place().start()
     os.mkdir(one / "R")
