@@ -2,8 +2,11 @@
 /*
  * Conversations.
  *
- *	opened --write--> running --service_run() returns--> ended
+ *	opened --write--> running --service_run() returns--> ended --the end is read--> opened
  *	                     '-- closed: cancelled, freed when the thread has ended
+ *
+ * A run belongs to the conversation that it was begun in until it is ended there. Closed before
+ * that, the conversation has one thread more, which ends the run as lost.
  *
  * Invariants
  *  - lines that nobody has read yet are bounded: the thread waits for a reader
@@ -21,6 +24,7 @@
 #include "base/thread.h"
 #include "control_ask.h"
 #include "notify.h"
+#include "realm.h"
 #include "root.h"
 
 enum {
@@ -34,6 +38,7 @@ enum {
 struct conversation {
 	struct list link;
 	struct controls *all; /* borrowed */
+	struct realm *in; /* where it was opened; held */
 	struct service_caller who;
 	gid_t *groups; /* owned; who's */
 	atomic_bool cancelled;
@@ -41,7 +46,9 @@ struct conversation {
 	pthread_cond_t room; /* something was read, or it is cancelled */
 	/* Guarded by lock. */
 	unsigned refs; /* the handle's, the thread's */
-	bool is_running, is_ended;
+	bool is_running, is_ended; /* the request; it is ended and told, too: */
+	bool is_told, is_closed;
+	struct realm *own; /* of the run that is who.run; held; the thread's while it runs */
 	struct buf request; /* the thread's once it runs */
 	struct buf unread;
 	size_t read_from; /* in unread */
@@ -59,6 +66,7 @@ struct controls {
 	unsigned count;
 	unsigned threads;
 	bool is_ending;
+	atomic_bool is_stopping; /* the same, for who waits */
 	struct list texts; /* open `stats` */
 };
 
@@ -73,6 +81,16 @@ struct delivery {
 	fuse_req_t req; /* NULL: nothing is to be done */
 	struct buf bytes; /* owned */
 };
+
+static bool is_control(uint64_t node)
+{
+	return root_local(node) == ROOT_OWN_CONTROL;
+}
+
+static bool is_stats(uint64_t node)
+{
+	return root_local(node) == ROOT_OWN_STATS;
+}
 
 static void deliver(struct delivery *d)
 {
@@ -106,6 +124,7 @@ static struct delivery take_delivery(struct conversation *v)
 		return d;
 	d.req = v->waiting;
 	v->waiting = NULL;
+	v->is_told = v->unread.len == v->read_from;
 	take_bytes(v, v->waiting_len, &d.bytes);
 	return d;
 }
@@ -114,6 +133,8 @@ static void conversation_free(struct conversation *v)
 {
 	buf_release(&v->request);
 	buf_release(&v->unread);
+	if (v->in)
+		realm_put(v->in);
 	pthread_cond_destroy(&v->room);
 	pthread_mutex_destroy(&v->lock);
 	free(v->groups);
@@ -159,25 +180,89 @@ static int emit(const char *line, size_t len, void *ctx)
 	return 0;
 }
 
+int control_run_begun(struct run *run, const struct service_caller *who, void *ctx)
+{
+	struct conversation *v = container_of(who, struct conversation, who);
+	struct fs *fs = ctx;
+	int r = realm_make(fs->root, run, v->in, &v->own);
+
+	if (r == 0)
+		v->who.run = run;
+	return r;
+}
+
+void control_run_ending(const struct service_caller *who, void *ctx)
+{
+	realm_seal(container_of(who, struct conversation, who)->own);
+}
+
+void control_run_ended(const struct service_caller *who, void *ctx)
+{
+	struct conversation *v = container_of(who, struct conversation, who);
+
+	v->who.run = NULL;
+	realm_end(v->own);
+	realm_put(v->own);
+	v->own = NULL;
+}
+
+/* Nobody has told the end of the conversation's run, and nobody will. */
+static void lose_run(struct conversation *v)
+{
+	struct fs *fs = v->all->fs;
+	struct access acc;
+	json_t *answer = NULL;
+
+	access_init(&acc, fs->store->reader, true);
+	acc.deadline = DEADLINE_NEVER;
+	acc.deadline.cancelled = &v->all->is_stopping;
+	realm_seal(v->own);
+	run_end(v->who.run, NULL, &acc, &answer);
+	json_decref(answer);
+	access_release(&acc);
+	control_run_ended(&v->who, fs);
+}
+
+static void thread_ended(struct conversation *v)
+{
+	struct controls *all = v->all;
+
+	conversation_unref(v);
+	pthread_mutex_lock(&all->lock);
+	all->threads--;
+	pthread_cond_signal(&all->ended);
+	pthread_mutex_unlock(&all->lock);
+}
+
+static void *lose(void *arg)
+{
+	struct conversation *v = arg;
+
+	pthread_detach(pthread_self());
+	lose_run(v);
+	thread_ended(v);
+	return NULL;
+}
+
 static void *converse(void *arg)
 {
 	struct conversation *v = arg;
 	struct controls *all = v->all;
 	struct delivery d;
+	bool is_lost;
 
 	pthread_detach(pthread_self());
 	service_run(&all->fs->service, &v->who, (const char *)v->request.data, v->request.len, emit,
 		    v);
 	pthread_mutex_lock(&v->lock);
 	v->is_ended = true;
+	is_lost = v->is_closed && v->who.run;
 	d = take_delivery(v);
 	pthread_mutex_unlock(&v->lock);
 	deliver(&d);
-	conversation_unref(v);
-	pthread_mutex_lock(&all->lock);
-	all->threads--;
-	pthread_cond_signal(&all->ended);
-	pthread_mutex_unlock(&all->lock);
+	if (is_lost)
+		lose_run(v);
+	thread_ended(v);
 	return NULL;
 }
 
@@ -221,6 +306,11 @@ static int begin(struct call *c, struct conversation **ret)
 
 	if (!v)
 		return -ENOMEM;
+	v->in = realm_hold(c->fs->root, c->node);
+	if (!v->in) {
+		free(v);
+		return -ESTALE;
+	}
 	v->all = all;
 	v->refs = 1;
 	v->who = (struct service_caller){
@@ -228,6 +318,8 @@ static int begin(struct call *c, struct conversation **ret)
 		.gid = c->by.gid,
 		.is_owner = c->by.uid == 0 || c->by.uid == geteuid(),
 		.cancelled = &v->cancelled,
+		.ending = &all->is_stopping,
+		.within = realm_run(v->in),
 	};
 	pthread_mutex_init(&v->lock, NULL);
 	cond_init(&v->room);
@@ -273,15 +365,15 @@ int control_open(struct call *c)
 {
 	struct fuse_file_info fi = {
 		.direct_io = 1,
-		.nonseekable = c->node == ROOT_CONTROL,
+		.nonseekable = is_control(c->node),
 		.noflush = 1,
 	};
 	struct conversation *v;
 	int r;
 
-	if (c->node == ROOT_STATS) {
+	if (is_stats(c->node)) {
 		r = open_stats(c, &fi);
-	} else if (c->node == ROOT_CONTROL) {
+	} else if (is_control(c->node)) {
 		r = begin(c, &v);
 		if (r == 0)
 			fi.fh = (uint64_t)(uintptr_t)v;
@@ -310,47 +402,64 @@ static void text_free(struct controls *all, struct text *t)
 	free(t);
 }
 
+/* The thread takes the caller's reference. */
+static int start_thread(struct conversation *v, void *(*work)(void *))
+{
+	struct controls *all = v->all;
+	pthread_t t;
+	int r;
+
+	WITH_LOCK(&all->lock);
+
+	r = all->is_ending ? -ECANCELED : thread_start(&t, "control", work, v);
+	if (r == 0)
+		all->threads++;
+	return r;
+}
+
 void control_release(struct fs *fs, uint64_t node, uint64_t handle)
 {
 	struct conversation *v = (struct conversation *)(uintptr_t)handle;
+	bool is_lost;
 
-	if (node == ROOT_STATS) {
+	if (is_stats(node)) {
 		text_free(fs->controls, (struct text *)(uintptr_t)handle);
 		return;
 	}
+	pthread_mutex_lock(&v->lock);
+	v->is_closed = true;
+	is_lost = (!v->is_running || v->is_ended) && v->who.run;
+	pthread_mutex_unlock(&v->lock);
 	hang_up(v);
-	conversation_unref(v);
+	if (!is_lost || start_thread(v, lose) < 0)
+		conversation_unref(v);
 }
 
 /* Begins to answer the call's data. */
 static int take_request(struct call *c)
 {
 	struct conversation *v = (struct conversation *)(uintptr_t)c->fh;
-	struct controls *all = c->fs->controls;
-	pthread_t t;
 	int r = 0;
 
 	if (c->data.len > REQUEST_MAX)
 		return -EMSGSIZE;
 	pthread_mutex_lock(&v->lock);
-	if (v->is_running)
+	if (v->is_running && !v->is_told)
 		r = -EBUSY;
-	else
+	buf_clear(&v->request);
+	if (r == 0)
 		buf_put(&v->request, c->data.data, c->data.len);
 	if (r == 0 && buf_failed(&v->request))
 		r = -ENOMEM;
 	if (r == 0) {
 		v->is_running = true;
+		v->is_ended = v->is_told = false;
 		v->refs++;
 	}
 	pthread_mutex_unlock(&v->lock);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&all->lock);
-	r = all->is_ending ? -ECANCELED : thread_start(&t, "control", converse, v);
-	if (r == 0)
-		all->threads++;
-	pthread_mutex_unlock(&all->lock);
+	r = start_thread(v, converse);
 	if (r < 0) {
 		/* Nobody is to wait for an answer. */
 		pthread_mutex_lock(&v->lock);
@@ -363,7 +472,7 @@ static int take_request(struct call *c)
 
 int control_write(struct call *c)
 {
-	int r = c->node == ROOT_CONTROL ? take_request(c) : -EPERM;
+	int r = is_control(c->node) ? take_request(c) : -EPERM;
 
 	if (r == 0)
 		call_reply_written(c, c->data.len);
@@ -372,7 +481,7 @@ int control_write(struct call *c)
 
 int control_ask(struct call *c)
 {
-	bool is_asking = c->node == ROOT_CONTROL && (unsigned)c->flags == CONTROL_ASK(c->data.len);
+	bool is_asking = is_control(c->node) && (unsigned)c->flags == CONTROL_ASK(c->data.len);
 	int r = is_asking ? take_request(c) : -ENOTTY;
 
 	if (r == 0)
@@ -402,7 +511,7 @@ int control_read(struct call *c)
 	struct delivery d = { 0 };
 	int r = 0;
 
-	if (c->node == ROOT_STATS)
+	if (is_stats(c->node))
 		return read_text(c);
 	pthread_mutex_lock(&v->lock);
 	if (!v->is_running)
@@ -470,6 +579,7 @@ void controls_stop(struct controls *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->is_ending = true;
+	s->is_stopping = true;
 	list_for_each (v, &s->conversations, struct conversation, link)
 		hang_up(v);
 	while (s->threads > 0)

@@ -3,9 +3,10 @@
  * The files of /pfs/.pfs.
  *
  * `control`: each open of it is a conversation. One write is one request (JSON); reads then give
- * the answer as it comes, a line after the other, and 0 at its end. In a read-only mount an ioctl
- * stands for the write (control_ask.h). Who may ask for what is decided by who opened the file.
- * Closing it ends the request.
+ * the answer as it comes, a line after the other, and 0 at its end; then there may be another
+ * request. In a read-only mount an ioctl stands for the write (control_ask.h). Who may ask for what
+ * is decided by who opened the file. Closing it ends the request, and a run that was begun in the
+ * conversation and not ended is lost.
  *
  * Of all users but root and the mount's owner each has so many conversations at a time, and all of
  * them together leave some over: who has opened too many gets EMFILE, and locks out nobody else.
@@ -38,6 +39,11 @@ void control_release(struct fs *fs, uint64_t node, uint64_t handle);
 
 /* The reader @unique was sent a signal. False: there is none. */
 bool control_interrupt(struct controls *s, uint64_t unique);
+
+/* For struct service: a run that is begun in a conversation, and ended there. */
+int control_run_begun(struct run *run, const struct service_caller *who, void *ctx);
+void control_run_ending(const struct service_caller *who, void *ctx);
+void control_run_ended(const struct service_caller *who, void *ctx);
 
 /* Conversations under way. */
 unsigned controls_count(struct controls *s);

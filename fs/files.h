@@ -20,6 +20,7 @@ struct open_file {
 	 * requests of one reader may be under way, so these are about right at best. */
 	atomic_uint_fast64_t read_to, fetched_to;
 	atomic_uint_fast32_t window;
+	atomic_bool is_seen; /* that it was read is noted for the run */
 };
 
 /* An open directory of a view. */

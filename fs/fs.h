@@ -24,6 +24,7 @@ struct mapped;
 struct notify;
 struct rejoin;
 struct root;
+struct runs;
 
 struct fs {
 	const struct mount_options *opts; /* borrowed */
@@ -36,6 +37,7 @@ struct fs {
 	struct files *files;
 	struct root *root;
 	struct controls *controls;
+	struct runs *runs; /* NULL: nothing is written here */
 	struct keeper *keeper;
 	struct rejoin *rejoin; /* NULL: nothing is written here */
 	struct mapped *mapped;

@@ -32,6 +32,7 @@
 #include "mountpoint.h"
 #include "notify.h"
 #include "ops.h"
+#include "realm.h"
 #include "rejoin.h"
 #include "root.h"
 
@@ -192,8 +193,27 @@ static int open_parts(struct mount *m)
 		.vnodes = fs->vnodes,
 		.stats = stats_json,
 		.changed = changed,
+		.run_begun = control_run_begun,
+		.run_ending = control_run_ending,
+		.run_ended = control_run_ended,
 		.ctx = fs,
 	};
+	return r == 0 ? realms_start(fs->root) : r;
+}
+
+/* What runs tell the kernel goes through the channel. */
+static int open_runs(struct fs *fs)
+{
+	const struct runs_options o = {
+		.store = fs->store,
+		.heads = fs->heads,
+		.vnodes = fs->vnodes,
+		.write_back = write_back,
+		.ctx = fs,
+	};
+	int r = fs->store->read_only ? 0 : runs_open(&o, &fs->runs);
+
+	fs->service.runs = fs->runs;
 	return r;
 }
 
@@ -286,6 +306,8 @@ static int begin(struct mount *m)
 	if (r == 0)
 		r = open_channel(m);
 	if (r == 0)
+		r = open_runs(&m->fs);
+	if (r == 0)
 		r = attach(m);
 	if (r < 0)
 		return r;
@@ -321,12 +343,14 @@ static void end(struct mount *m, bool is_detached)
 	rejoin_free(fs->rejoin);
 	controls_stop(fs->controls);
 	lane_stop(fs->lane);
+	realms_stop(fs->root);
 	notify_stop(fs->notify);
 	if (fs->channel)
 		channel_stop(fs->channel);
 	files_free(fs->files);
 	controls_free(fs->controls);
 	root_free(fs->root);
+	runs_free(fs->runs);
 	lane_free(fs->lane);
 	channel_free(fs->channel);
 	notify_free(fs->notify);

@@ -8,6 +8,7 @@
 #include "entry.h"
 #include "follow.h"
 #include "ops.h"
+#include "realm.h"
 #include "root.h"
 
 enum {
@@ -119,6 +120,7 @@ static int run_readlink(struct call *c, struct access *acc)
 	buf_put_u8(&target, 0);
 	if (buf_failed(&target))
 		return -ENOMEM;
+	realm_saw_link(c, v.vnode);
 	call_reply_link(c, (const char *)target.data);
 	return 0;
 }

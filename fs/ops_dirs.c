@@ -9,6 +9,7 @@
 #include "format/inode.h"
 #include "kernel_abi.h"
 #include "ops.h"
+#include "realm.h"
 #include "root.h"
 
 enum {
@@ -60,7 +61,8 @@ static void on_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info
 /* An answer to readdir or readdirplus that is being put together. */
 struct listing {
 	struct call *c;
-	bool plus;
+	bool plus; /* that is what was asked for */
+	bool with_nodes; /* and names are not to be looked up again */
 	uint8_t *out;
 	size_t used;
 };
@@ -89,11 +91,11 @@ static int put_item(const struct dir_item *x, void *ctx)
 
 	memcpy(name, x->name.data, x->name.len);
 	name[x->name.len] = '\0';
-	if (l->plus)
+	if (l->with_nodes)
 		entry_fill(l->c, x->vnode, &x->st, node_timeout(x->vnode), &e);
 	if (put(l, name, &e, x->next_pos + DOTS))
 		return 0;
-	if (l->plus)
+	if (l->with_nodes)
 		entry_undo(l->c, &e);
 	return 1;
 }
@@ -125,7 +127,7 @@ static void undo(struct listing *l)
 {
 	size_t at = 0;
 
-	while (l->plus && at < l->used) {
+	while (l->with_nodes && at < l->used) {
 		const struct fuse_direntplus *d = (const void *)(l->out + at);
 		struct fuse_entry_param e = { .ino = d->entry_out.nodeid };
 
@@ -146,8 +148,10 @@ static int run_readdir(struct call *c, struct access *acc)
 	l.out = call_memory(c, c->len);
 	if (!l.out)
 		return -ENOMEM;
+	l.with_nodes = l.plus && !realm_is_noted(dir->vnode->view);
+	realm_saw_list(c, dir->vnode);
 	if (put_dots(&l, dir))
-		r = view_readdir(dir->handle, c->off > DOTS ? c->off - DOTS : 0, l.plus, acc,
+		r = view_readdir(dir->handle, c->off > DOTS ? c->off - DOTS : 0, l.with_nodes, acc,
 				 put_item, &l);
 	/* What was found before something was missing is told; the kernel asks on from there. */
 	if (r < 0 && l.used == 0)

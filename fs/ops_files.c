@@ -8,7 +8,9 @@
 #include "entry.h"
 #include "files.h"
 #include "ops.h"
+#include "realm.h"
 #include "root.h"
+#include "run_files.h"
 
 static struct open_file *file_of(uint64_t handle)
 {
@@ -37,6 +39,20 @@ static int truncate_open(struct call *c, struct vnode *v, struct access *acc)
 	return view_setattr(v, &s, acc, &st);
 }
 
+/* Of what is empty there is nothing more to be read. */
+static int saw_open(struct call *c, struct vnode *v, struct access *acc)
+{
+	struct stat st;
+	int r;
+
+	if (!realm_is_noted(v->view) || (c->flags & O_ACCMODE) == O_WRONLY)
+		return 0;
+	r = view_getattr(v, acc, &st);
+	if (r == 0 && st.st_size == 0)
+		realm_saw_read(c, v, acc);
+	return r;
+}
+
 static int run_open(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held v = { 0 };
@@ -45,13 +61,15 @@ static int run_open(struct call *c, struct access *acc)
 	int r;
 
 	if (root_has(c->node))
-		return control_open(c);
+		return run_files_has(c->node) ? run_files_open(c) : control_open(c);
 	v = call_vnode(c, c->node);
 	r = v.vnode ? files_open(c->fs->files, v.vnode, c->flags, acc, &file) : -ESTALE;
 	if (r < 0)
 		return r;
 	if (c->flags & O_TRUNC)
 		r = truncate_open(c, v.vnode, acc);
+	else
+		r = saw_open(c, v.vnode, acc);
 	fi = opened(file);
 	if (r < 0 || call_reply_open(c, &fi) < 0)
 		files_close(c->fs->files, file);
@@ -119,7 +137,9 @@ static void on_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	struct fs *fs = fuse_req_userdata(req);
 
 	counter_add(&fs->stats.ops[FS_OP_RELEASE], 1);
-	if (root_has(node))
+	if (run_files_has(node))
+		run_files_close(fs, fi->fh);
+	else if (root_has(node))
 		control_release(fs, node, fi->fh);
 	else
 		files_close(fs->files, file_of(fi->fh));
@@ -136,6 +156,14 @@ static void on_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	fuse_reply_err(req, channel_features(fs->channel)->close_writes ? ENOSYS : 0);
 }
 
+/* Once for each time that it is opened: what shows of its base only gets less. */
+static void saw_read(struct call *c, struct open_file *file, struct access *acc)
+{
+	if (!realm_is_noted(file->vnode->view) || atomic_exchange(&file->is_seen, true))
+		return;
+	realm_saw_read(c, file->vnode, acc);
+}
+
 static int run_read(struct call *c, struct access *acc)
 {
 	struct open_file *file = file_of(c->fh);
@@ -143,7 +171,7 @@ static int run_read(struct call *c, struct access *acc)
 	int64_t n;
 
 	if (root_has(c->node))
-		return control_read(c);
+		return run_files_has(c->node) ? run_files_read(c) : control_read(c);
 	out = call_memory(c, c->len);
 	if (!out)
 		return -ENOMEM;
@@ -153,6 +181,7 @@ static int run_read(struct call *c, struct access *acc)
 	if (n < 0)
 		return (int)n;
 	counter_add(&c->fs->stats.read_bytes, (uint64_t)n);
+	saw_read(c, file, acc);
 	call_reply_bytes(c, out, (size_t)n);
 	return 0;
 }
@@ -177,7 +206,7 @@ static int run_write(struct call *c, struct access *acc)
 	int r;
 
 	if (root_has(c->node))
-		return control_write(c);
+		return run_files_has(c->node) ? run_files_write(c) : control_write(c);
 	r = view_write(file_of(c->fh)->vnode, c->off, c->data, c->flags & O_APPEND, c->kill_priv,
 		       acc);
 	if (r < 0)
@@ -206,8 +235,11 @@ static void on_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t s
 
 static int run_fsync(struct call *c, struct access *acc)
 {
-	int r = root_has(c->node) ? 0 : view_fsync(file_of(c->fh)->vnode);
+	int r;
 
+	if (run_files_has(c->node))
+		return run_files_sync(c);
+	r = root_has(c->node) ? 0 : view_fsync(file_of(c->fh)->vnode);
 	if (r == 0)
 		call_ok(c);
 	return r;
@@ -262,6 +294,8 @@ static int run_lseek(struct call *c, struct access *acc)
 	at = view_seek(file_of(c->fh)->vnode, c->off, c->flags, acc);
 	if (at < 0)
 		return (int)at;
+	/* Where its holes are is what it has. */
+	saw_read(c, file_of(c->fh), acc);
 	call_reply_offset(c, at);
 	return 0;
 }
@@ -289,6 +323,7 @@ static int run_copy(struct call *c, struct access *acc)
 			    acc);
 	if (n < 0)
 		return (int)n;
+	saw_read(c, file_of(c->fh), acc);
 	counter_add(&c->fs->stats.written_bytes, (uint64_t)n);
 	call_reply_written(c, (size_t)n);
 	return 0;

@@ -8,6 +8,7 @@
 #include "entry.h"
 #include "follow.h"
 #include "ops.h"
+#include "realm.h"
 #include "root.h"
 
 static void start(fuse_req_t req, const struct op *op, fuse_ino_t dir, const char *name)
@@ -63,11 +64,13 @@ static int run_lookup(struct call *c, struct access *acc)
 		return lookup_dots(c, dir.vnode, acc);
 	r = view_lookup(dir.vnode, c->name, acc, &v, &st);
 	if (r == -ENOENT) {
+		realm_saw_name(c, dir.vnode, c->name, NULL);
 		reply_no_entry(c, dir.vnode);
 		return 0;
 	}
 	if (r < 0)
 		return r;
+	realm_saw_name(c, dir.vnode, c->name, v);
 	reply_entry(c, v, &st, node_timeout(v));
 	vnode_unref(c->fs->vnodes, v);
 	return 0;
@@ -213,10 +216,23 @@ static void on_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 	start(req, &op, dir, name);
 }
 
+/* What a rename will have moved. */
+static int find_moved(struct call *c, struct vnode *from, struct vnode *to, struct access *acc,
+		      struct held *moved, struct held *other)
+{
+	struct stat st;
+	int r = view_lookup(from, c->name, acc, &moved->vnode, &st);
+
+	if (r == 0 && c->flags & RENAME_EXCHANGE)
+		r = view_lookup(to, c->name2, acc, &other->vnode, &st);
+	return r;
+}
+
 static int run_rename(struct call *c, struct access *acc)
 {
-	_cleanup_held_ struct held from = { 0 }, to = { 0 };
-	int r;
+	_cleanup_held_ struct held from = { 0 }, to = { 0 }, moved = { .fs = c->fs },
+				   other = { .fs = c->fs };
+	int r = 0;
 
 	if (root_has(c->node) || root_has(c->node2))
 		return root_rename(c, acc);
@@ -224,9 +240,16 @@ static int run_rename(struct call *c, struct access *acc)
 	to = call_vnode(c, c->node2);
 	if (!from.vnode || !to.vnode)
 		return -ESTALE;
-	r = view_rename(from.vnode, c->name, to.vnode, c->name2, (unsigned)c->flags, acc);
+	if (realm_is_noted(from.vnode->view))
+		r = find_moved(c, from.vnode, to.vnode, acc, &moved, &other);
+	if (r == 0)
+		r = view_rename(from.vnode, c->name, to.vnode, c->name2, (unsigned)c->flags, acc);
 	if (r < 0)
 		return r;
+	if (moved.vnode)
+		realm_saw_move(c, moved.vnode);
+	if (other.vnode)
+		realm_saw_move(c, other.vnode);
 	follow_renamed(c, to.vnode, c->name2, acc);
 	if (c->flags & RENAME_EXCHANGE)
 		follow_renamed(c, from.vnode, c->name, acc);

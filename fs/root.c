@@ -20,6 +20,7 @@ enum {
 	INO_PFS_DIR = 2,
 	INO_CONTROL = 3,
 	INO_STATS = 4,
+	INO_RUNS = 5,
 	DIR_SIZE = 4096,
 };
 
@@ -33,6 +34,13 @@ int root_new(struct fs *fs, struct root **ret)
 	pthread_mutex_init(&r->lock, NULL);
 	list_init(&r->alias_list);
 	list_init(&r->dirs);
+	list_init(&r->run_files);
+	list_init(&r->realm_list);
+	cond_init(&r->wake);
+	if (realms_init(r) < 0) {
+		root_free(r);
+		return -ENOMEM;
+	}
 	r->next_number = ROOT_FIRST;
 	r->started = now_wall();
 	*ret = r;
@@ -48,11 +56,15 @@ void root_free(struct root *r)
 {
 	if (!r)
 		return;
+	realms_stop(r);
 	root_dirs_free(r);
+	run_files_free(r);
 	aliases_free(r);
+	realms_free(r);
 	htab_release(&r->by_name);
 	htab_walk(&r->by_number, free_repo, NULL);
 	htab_release(&r->by_number);
+	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
@@ -74,7 +86,7 @@ static void drop_if_unused(struct root *r, struct root_repo *repo)
 
 static struct root_repo *by_number(struct root *r, uint64_t node)
 {
-	uint64_t number = node & ~(ROOT_NODES | ROOT_REPO_BIT);
+	uint64_t number = root_local(node) & ~(uint64_t)ROOT_REPO_BIT;
 
 	htab_for_each (n, &r->by_number, number)
 		return container_of(n, struct root_repo, by_number);
@@ -87,14 +99,16 @@ static uint64_t name_hash(const char *name)
 }
 
 /* Under the lock: the repo's node, made if need be. */
-static struct root_repo *by_name(struct root *r, const char *name, const struct id128 *id)
+static struct root_repo *by_name(struct root *r, uint32_t realm, const char *name,
+				 const struct id128 *id)
 {
-	uint64_t hash = name_hash(name);
+	uint64_t hash = name_hash(name) ^ realm;
 	struct root_repo *repo;
 
 	htab_for_each (n, &r->by_name, hash) {
 		repo = container_of(n, struct root_repo, by_name);
-		if (strcmp(repo->name, name) == 0 && id128_equal(&repo->id, id))
+		if (repo->realm == realm && strcmp(repo->name, name) == 0 &&
+		    id128_equal(&repo->id, id))
 			return repo;
 	}
 	if (htab_reserve(&r->by_number, 1) < 0 || htab_reserve(&r->by_name, 1) < 0)
@@ -103,6 +117,7 @@ static struct root_repo *by_name(struct root *r, const char *name, const struct 
 	if (!repo)
 		return NULL;
 	repo->number = r->next_number;
+	repo->realm = realm;
 	repo->id = *id;
 	memcpy(repo->name, name, strlen(name) + 1);
 	r->next_number += 2;
@@ -114,12 +129,14 @@ static struct root_repo *by_name(struct root *r, const char *name, const struct 
 void repo_ref_release(struct repo_ref *x)
 {
 	repo_rec_release(&x->rec);
-	if (!x->repo)
-		return;
-	WITH_LOCK(&x->root->lock);
+	if (x->repo) {
+		WITH_LOCK(&x->root->lock);
 
-	x->repo->refs--;
-	drop_if_unused(x->root, x->repo);
+		x->repo->refs--;
+		drop_if_unused(x->root, x->repo);
+	}
+	if (x->realm)
+		realm_put(x->realm);
 }
 
 int repo_of_name(struct call *c, const char *name, struct access *acc, struct repo_ref *ret)
@@ -130,11 +147,14 @@ int repo_of_name(struct call *c, const char *name, struct access *acc, struct re
 
 	if (!object_name_is_valid(name))
 		return -ENOENT;
+	x.realm = realm_hold(x.root, c->node);
+	if (!x.realm)
+		return -ESTALE;
 	r = heads_repo(c->fs->heads, name, &w, &x.rec);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&x.root->lock);
-	x.repo = by_name(x.root, name, &x.rec.id);
+	x.repo = by_name(x.root, x.realm->number, name, &x.rec.id);
 	if (x.repo)
 		x.repo->refs++;
 	pthread_mutex_unlock(&x.root->lock);
@@ -151,8 +171,11 @@ int repo_of_node(struct call *c, uint64_t node, struct access *acc, struct repo_
 	struct refs_wait w = refs_wait_of(acc);
 	int r;
 
-	if (node < (ROOT_NODES | ROOT_FIRST))
+	if (!is_repo(node))
 		return -ENOTDIR;
+	x.realm = realm_hold(x.root, node);
+	if (!x.realm)
+		return -ESTALE;
 	pthread_mutex_lock(&x.root->lock);
 	x.repo = by_number(x.root, node);
 	if (x.repo)
@@ -170,22 +193,28 @@ int repo_of_node(struct call *c, uint64_t node, struct access *acc, struct repo_
 	return 0;
 }
 
-static void pin(struct root *r, struct root_repo *repo, bool commits)
+void root_pin(struct root *r, uint64_t node)
 {
 	WITH_LOCK(&r->lock);
 
-	repo->pins[commits]++;
+	realm_find(r, root_realm(node))->pins++;
+	if (is_repo(node))
+		by_number(r, node)->pins[is_commits(node)]++;
 }
 
 void root_forget(struct root *r, uint64_t node, uint64_t n)
 {
 	struct root_repo *repo;
+	struct realm *k;
 
-	if (node < (ROOT_NODES | ROOT_FIRST))
+	if (node == ROOT_TOP)
 		return;
 	WITH_LOCK(&r->lock);
 
-	repo = by_number(r, node);
+	k = realm_find(r, root_realm(node));
+	if (k)
+		k->pins -= MIN(n, k->pins);
+	repo = is_repo(node) ? by_number(r, node) : NULL;
 	if (!repo)
 		return;
 	repo->pins[is_commits(node)] -= MIN(n, repo->pins[is_commits(node)]);
@@ -201,24 +230,26 @@ static uint64_t repo_ino(const struct id128 *id, bool commits)
 
 uint64_t root_node_ino(struct root *r, uint64_t node)
 {
+	static const uint8_t own[] = {
+		[ROOT_OWN_PFS_DIR] = INO_PFS_DIR, [ROOT_OWN_CONTROL] = INO_CONTROL,
+		[ROOT_OWN_STATS] = INO_STATS,	  [ROOT_OWN_RUNS] = INO_RUNS,
+		[ROOT_OWN_TOP] = INO_TOP,
+	};
 	struct root_repo *repo;
 
-	switch (node) {
-	case ROOT_TOP:
-		return INO_TOP;
-	case ROOT_PFS_DIR:
-		return INO_PFS_DIR;
-	case ROOT_CONTROL:
-		return INO_CONTROL;
-	case ROOT_STATS:
-		return INO_STATS;
-	default:
-		break;
-	}
+	if (root_local(node) < ARRAY_SIZE(own))
+		return own[root_local(node)];
+	if (is_run(node))
+		return run_ino(r, node);
 	WITH_LOCK(&r->lock);
 
 	repo = by_number(r, node);
 	return repo ? repo_ino(&repo->id, is_commits(node)) : INO_TOP;
+}
+
+static bool is_file(uint64_t node)
+{
+	return root_local(node) == ROOT_OWN_CONTROL || root_local(node) == ROOT_OWN_STATS;
 }
 
 /* What belongs to the mount and to no repo. */
@@ -235,10 +266,10 @@ static struct stat own_stat(struct fs *fs, uint64_t node)
 	};
 
 	st.st_mtim = st.st_ctim = st.st_atim = fs->root->started;
-	if (node == ROOT_TOP && geteuid() == 0 && fs->opts->allow_other)
+	if (root_local(node) == ROOT_OWN_TOP && geteuid() == 0 && fs->opts->allow_other)
 		st.st_mode = S_IFDIR | S_ISVTX | 0777;
-	if (node == ROOT_CONTROL || node == ROOT_STATS) {
-		st.st_mode = S_IFREG | (node == ROOT_CONTROL ? 0666 : 0444);
+	if (is_file(node)) {
+		st.st_mode = S_IFREG | (root_local(node) == ROOT_OWN_CONTROL ? 0666 : 0444);
 		st.st_nlink = 1;
 		st.st_size = 0;
 	}
@@ -263,32 +294,35 @@ static struct stat repo_stat(const struct repo_ref *x, bool commits)
 	};
 }
 
-static int reply_own(struct call *c, uint64_t node)
+int reply_node(struct call *c, uint64_t node, const struct stat *st, double timeout)
 {
 	struct fuse_entry_param e = {
 		.ino = node,
-		.attr = own_stat(c->fs, node),
-		.attr_timeout = ROOT_TIMEOUT,
-		.entry_timeout = ROOT_TIMEOUT,
+		.attr = *st,
+		.attr_timeout = timeout,
+		.entry_timeout = timeout,
 	};
 
-	call_reply_entry(c, &e);
+	root_pin(c->fs->root, node);
+	if (call_reply_entry(c, &e) < 0)
+		root_forget(c->fs->root, node, 1);
 	return 0;
+}
+
+int reply_own(struct call *c, struct realm *k, enum root_own own)
+{
+	uint64_t node = root_own_node(k->number, own);
+	struct stat st = own_stat(c->fs, node);
+
+	return reply_node(c, node, &st, ROOT_TIMEOUT);
 }
 
 int reply_repo(struct call *c, struct repo_ref *x, bool commits)
 {
-	struct fuse_entry_param e = {
-		.ino = commits ? commits_node(x->repo) : repo_node(x->repo),
-		.attr = repo_stat(x, commits),
-		.attr_timeout = ROOT_TIMEOUT,
-		.entry_timeout = ROOT_TIMEOUT,
-	};
+	struct stat st = repo_stat(x, commits);
 
-	pin(x->root, x->repo, commits);
-	if (call_reply_entry(c, &e) < 0)
-		root_forget(x->root, e.ino, 1);
-	return 0;
+	return reply_node(c, commits ? commits_node(x->repo) : repo_node(x->repo), &st,
+			  ROOT_TIMEOUT);
 }
 
 int reply_view_root(struct call *c, struct vnode *root, struct access *acc)
@@ -302,15 +336,17 @@ int reply_view_root(struct call *c, struct vnode *root, struct access *acc)
 	return r;
 }
 
-static int lookup_top(struct call *c, struct access *acc)
+static int lookup_top(struct call *c, struct realm *k, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	const char *name = (const char *)c->name.data;
 	int r;
 
 	if (strcmp(name, PFS_DIR) == 0)
-		return reply_own(c, ROOT_PFS_DIR);
+		return reply_own(c, k, ROOT_OWN_PFS_DIR);
 	r = repo_of_name(c, name, acc, &x);
+	if (r == 0 || r == -ENOENT)
+		realm_saw_top_name(k, "", name, r == 0);
 	return r < 0 ? r : reply_repo(c, &x, false);
 }
 
@@ -327,37 +363,56 @@ static int lookup_repo(struct call *c, struct access *acc)
 	if (!is_commits(c->node) && strcmp(name, COMMITS) == 0)
 		return reply_repo(c, &x, true);
 	r = alias_resolve(c, &x, c->node, name, acc, &root);
+	if (!is_commits(c->node) && (r == 0 || r == -ENOENT))
+		realm_saw_top_name(x.realm, x.repo->name, name, r == 0);
 	return r < 0 ? r : reply_view_root(c, root, acc);
 }
 
+static int lookup_pfs_dir(struct call *c, struct realm *k)
+{
+	const char *name = (const char *)c->name.data;
+
+	if (strcmp(name, "control") == 0)
+		return reply_own(c, k, ROOT_OWN_CONTROL);
+	if (strcmp(name, "stats") == 0)
+		return reply_own(c, k, ROOT_OWN_STATS);
+	return strcmp(name, "run") == 0 ? reply_own(c, k, ROOT_OWN_RUNS) : -ENOENT;
+}
+
 /* "." and "..", which only NFS would ask for. */
-static int lookup_dots(struct call *c, struct access *acc)
+static int lookup_dots(struct call *c, struct realm *k, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	bool is_up = c->name.len == 2;
+	enum root_own up = root_local(c->node) == ROOT_OWN_RUNS ? ROOT_OWN_PFS_DIR : ROOT_OWN_TOP;
 	int r;
 
-	if (c->node < (ROOT_NODES | ROOT_FIRST) || (is_up && !is_commits(c->node)))
-		return reply_own(c, is_up ? ROOT_TOP : c->node);
+	if (is_run(c->node))
+		return is_up ? reply_own(c, k, ROOT_OWN_RUNS) : -ESTALE;
+	if (!is_repo(c->node) || (is_up && !is_commits(c->node)))
+		return reply_own(c, k, is_up ? up : (enum root_own)root_local(c->node));
 	r = repo_of_node(c, c->node, acc, &x);
 	return r < 0 ? r : reply_repo(c, &x, !is_up && is_commits(c->node));
 }
 
 int root_lookup(struct call *c, struct access *acc)
 {
+	_cleanup_realm_ struct realm *k = realm_hold(c->fs->root, c->node);
 	const char *name = (const char *)c->name.data;
 
+	if (!k)
+		return -ESTALE;
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return lookup_dots(c, acc);
-	switch (c->node) {
-	case ROOT_TOP:
-		return lookup_top(c, acc);
-	case ROOT_PFS_DIR:
-		if (strcmp(name, "control") == 0)
-			return reply_own(c, ROOT_CONTROL);
-		if (strcmp(name, "stats") == 0)
-			return reply_own(c, ROOT_STATS);
-		return -ENOENT;
+		return lookup_dots(c, k, acc);
+	if (is_run(c->node))
+		return run_lookup(c);
+	switch (root_local(c->node)) {
+	case ROOT_OWN_TOP:
+		return lookup_top(c, k, acc);
+	case ROOT_OWN_PFS_DIR:
+		return lookup_pfs_dir(c, k);
+	case ROOT_OWN_RUNS:
+		return runs_lookup(c, k);
 	default:
 		return lookup_repo(c, acc);
 	}
@@ -369,7 +424,9 @@ int root_getattr(struct call *c, struct access *acc)
 	struct stat st;
 	int r;
 
-	if (c->node < (ROOT_NODES | ROOT_FIRST)) {
+	if (is_run(c->node))
+		return run_getattr(c);
+	if (!is_repo(c->node)) {
 		st = own_stat(c->fs, c->node);
 	} else {
 		r = repo_of_node(c, c->node, acc, &x);
@@ -386,7 +443,7 @@ int root_getxattr(struct call *c, struct access *acc)
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	int r;
 
-	if (c->node < (ROOT_NODES | ROOT_FIRST) || !span_equal(c->name, span_str("user.pfs.repo")))
+	if (!is_repo(c->node) || !span_equal(c->name, span_str("user.pfs.repo")))
 		return -ENODATA;
 	r = repo_of_node(c, c->node, acc, &x);
 	return r < 0 ? r : reply_value(c, span_str(x.repo->name));

@@ -34,15 +34,27 @@ static struct alias *find(struct root *r, uint64_t parent, const char *text)
 /* Under the lock: to @gone, to be freed without it. */
 static void take_out(struct root *r, struct alias *a, struct list *gone)
 {
-	htab_remove(&r->aliases, &a->node);
+	if (!a->is_retired)
+		htab_remove(&r->aliases, &a->node);
 	list_remove(&a->link);
 	list_append(gone, &a->link);
+}
+
+/* Under the lock: the path leads elsewhere now. A realm is not gone before all its views are. */
+static void retire(struct root *r, struct alias *a, struct list *gone)
+{
+	if (!a->is_private || !view_is_visited(a->view)) {
+		take_out(r, a, gone);
+		return;
+	}
+	htab_remove(&r->aliases, &a->node);
+	a->is_retired = true;
 }
 
 static void free_all(struct root *r, struct list *gone)
 {
 	list_for_each_safe (a, gone, struct alias, link) {
-		if (oid_is_null(&a->commit))
+		if (oid_is_null(&a->commit) && !a->is_private)
 			refs_use_branch(r->fs->store->refs, &a->repo, a->text, false);
 		view_unref(a->view);
 		free(a);
@@ -84,7 +96,7 @@ static struct view *put(struct root *r, const struct id128 *repo, uint64_t paren
 	if (a && (a->view == view || (!oid_is_null(id) && oid_equal(&a->commit, id))))
 		return a->view;
 	if (a)
-		take_out(r, a, gone);
+		retire(r, a, gone);
 	sweep(r, gone);
 	a = new0(struct alias, 1);
 	if (!a || htab_insert(&r->aliases, &a->node, path_hash(parent, text)) < 0) {
@@ -93,6 +105,7 @@ static struct view *put(struct root *r, const struct id128 *repo, uint64_t paren
 	}
 	a->repo = *repo;
 	a->parent = parent;
+	a->is_private = root_realm(parent) != 0;
 	a->commit = *id;
 	a->view = view_ref(view);
 	snprintf(a->text, sizeof(a->text), "%s", text);
@@ -120,7 +133,7 @@ static int settle(const struct repo_ref *repo, uint64_t parent, const char *text
 	free_all(r, &gone);
 	if (!v)
 		return -ENOMEM;
-	if (is_new && oid_is_null(id))
+	if (is_new && oid_is_null(id) && root_realm(parent) == 0)
 		refs_use_branch(r->fs->store->refs, &repo->rec.id, text, true);
 	*ret = v;
 	return 0;
@@ -130,8 +143,10 @@ static int branch_view(struct call *c, const struct repo_ref *repo, uint64_t par
 		       const char *text, struct access *acc, struct view **ret)
 {
 	const struct oid none = { 0 };
+	struct run *run = realm_run(repo->realm);
 	struct view *v;
-	int r = heads_get(c->fs->heads, repo->repo->name, text, acc, &v);
+	int r = run ? run_branch(run, repo->repo->name, text, acc, &v)
+		    : heads_get(c->fs->heads, repo->repo->name, text, acc, &v);
 
 	if (r < 0)
 		return r;
@@ -181,6 +196,28 @@ static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent,
 	return r == 0 && ret->is_branch ? -ENOENT : r;
 }
 
+/* A branch is noted by its name, a commit by its id, whatever leads to it. */
+static void place_root(const struct repo_ref *repo, const struct resolved *to, const char *text,
+		       struct vnode *root)
+{
+	char hex[OID_HEX], top[2 * OBJECT_NAME_MAX + OID_HEX];
+
+	snprintf(top, sizeof(top), "%s/%s", repo->repo->name,
+		 to->is_branch ? text : oid_hex(&to->commit, hex));
+	realm_place_root(repo->realm, root, top);
+}
+
+static void alias_told(struct root *r, uint64_t parent, const char *text, const struct vnode *root)
+{
+	struct alias *a;
+
+	WITH_LOCK(&r->lock);
+
+	a = find(r, parent, text);
+	if (a)
+		a->root_id = vnode_id(root);
+}
+
 int alias_resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, const char *text,
 		  struct access *acc, struct vnode **ret)
 {
@@ -200,7 +237,12 @@ int alias_resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, 
 			 : commit_view(c, repo, parent, text, &to.commit, acc, &v);
 	if (r < 0)
 		return r;
+	realm_own_view(repo->realm, v);
 	r = view_root(v, ret);
+	if (r == 0 && realm_run(repo->realm)) {
+		place_root(repo, &to, text, *ret);
+		alias_told(repo->root, parent, text, *ret);
+	}
 	view_unref(v);
 	return r;
 }
@@ -215,6 +257,30 @@ void alias_forget(struct root *r, uint64_t parent, const char *text)
 	a = find(r, parent, text);
 	if (a)
 		take_out(r, a, &gone);
+	pthread_mutex_unlock(&r->lock);
+	free_all(r, &gone);
+}
+
+bool aliases_are_visited(struct root *r, const struct realm *k)
+{
+	list_for_each (a, &r->alias_list, struct alias, link)
+		if (a->is_private && root_realm(a->parent) == k->number && view_is_visited(a->view))
+			return true;
+	return false;
+}
+
+void aliases_drop(struct root *r, uint32_t realm)
+{
+	struct list gone;
+
+	list_init(&gone);
+	pthread_mutex_lock(&r->lock);
+	list_for_each_safe (a, &r->alias_list, struct alias, link) {
+		if (!a->is_private || root_realm(a->parent) != realm)
+			continue;
+		view_set_owner(a->view, NULL);
+		take_out(r, a, &gone);
+	}
 	pthread_mutex_unlock(&r->lock);
 	free_all(r, &gone);
 }
@@ -240,7 +306,7 @@ struct view *root_head(struct root *r, const struct id128 *repo, const char *bra
 	WITH_LOCK(&r->lock);
 
 	list_for_each (a, &r->alias_list, struct alias, link)
-		if (oid_is_null(&a->commit) && id128_equal(&a->repo, repo) &&
+		if (oid_is_null(&a->commit) && !a->is_private && id128_equal(&a->repo, repo) &&
 		    strcmp(a->text, branch) == 0)
 			return view_ref(a->view);
 	return NULL;
@@ -256,7 +322,7 @@ size_t root_heads(struct root *r, struct root_head **ret)
 	if (!*ret)
 		return 0;
 	list_for_each (a, &r->alias_list, struct alias, link) {
-		if (!oid_is_null(&a->commit))
+		if (!oid_is_null(&a->commit) || a->is_private)
 			continue;
 		(*ret)[n].view = view_ref(a->view);
 		(*ret)[n].repo = a->repo;

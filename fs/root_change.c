@@ -105,11 +105,23 @@ static int make_commit(struct call *c, const struct repo_ref *x, struct access *
 	return r < 0 ? r : reply_view_root(c, root, acc);
 }
 
+/* A run has the repos and branches that there are: 0, or -EROFS. */
+static int check_realm(const struct call *c)
+{
+	if (root_realm(c->node) == 0)
+		return 0;
+	return log_fail(-EROFS,
+			"%s: inside a run no repo, branch or commit is made, renamed or removed",
+			(const char *)c->name.data);
+}
+
 int root_mkdir(struct call *c, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
-	int r;
+	int r = check_realm(c);
 
+	if (r < 0)
+		return r;
 	if (c->fs->store->read_only)
 		return -EROFS;
 	if (!acc->may_wait) {
@@ -181,8 +193,10 @@ int root_rmdir(struct call *c, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	const char *name = (const char *)c->name.data;
-	int r;
+	int r = check_realm(c);
 
+	if (r < 0)
+		return r;
 	if (c->fs->store->read_only)
 		return -EROFS;
 	if (!acc->may_wait)
@@ -235,8 +249,11 @@ int root_rename(struct call *c, struct access *acc)
 	/* Branches are renamed, within their repo; nothing else is. */
 	if (!root_has(c->node) || !root_has(c->node2))
 		return -EXDEV;
-	if (c->node != c->node2 || c->node < (ROOT_NODES | ROOT_FIRST) || is_commits(c->node))
+	if (c->node != c->node2 || !is_repo(c->node) || is_commits(c->node))
 		return -EPERM;
+	r = check_realm(c);
+	if (r < 0)
+		return r;
 	if (c->flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
 	if (c->fs->store->read_only)
@@ -270,7 +287,9 @@ int root_setattr(struct call *c, struct access *acc)
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	int r;
 
-	if (c->node < (ROOT_NODES | ROOT_FIRST)) {
+	if (is_run(c->node))
+		return run_setattr(c);
+	if (!is_repo(c->node)) {
 		/* Opening the control file with O_TRUNC changes nothing. */
 		if (c->attrs.what != SETATTR_SIZE)
 			return -EPERM;
@@ -278,7 +297,7 @@ int root_setattr(struct call *c, struct access *acc)
 	}
 	if (c->attrs.what & ~(SETATTR_MODE | SETATTR_UID | SETATTR_GID))
 		return -EPERM;
-	if (c->fs->store->read_only)
+	if (c->fs->store->read_only || root_realm(c->node) != 0)
 		return -EROFS;
 	if (!acc->may_wait)
 		return -EAGAIN;

@@ -161,30 +161,56 @@ static int fill_commits(struct filling *f)
 	return r;
 }
 
+static int fill_repo_node(struct filling *f, uint64_t node, struct repo_ref *x)
+{
+	int r = repo_of_node(f->c, node, f->acc, x);
+
+	if (r < 0)
+		return r;
+	if (is_commits(node))
+		return fill_commits(f);
+	realm_saw_top_list(x->realm, x->repo->name);
+	return fill_repo(f);
+}
+
+static int fill_top(struct filling *f)
+{
+	_cleanup_realm_ struct realm *k = realm_hold(f->c->fs->root, f->c->node);
+	struct refs_wait w = refs_wait_of(f->acc);
+	int r;
+
+	if (!k)
+		return -ESTALE;
+	realm_saw_top_list(k, "");
+	r = refs_list_repos(f->c->fs->store->refs, &w, add_name, f);
+	if (r >= 0 && f->result == 0)
+		r = heads_list_left(f->c->fs->heads, NULL, &w, add_name, f);
+	return r;
+}
+
+static void fill_pfs_dir(struct filling *f)
+{
+	static const char *const names[] = { "control", "run", "stats" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && f->result == 0; i++)
+		add_name(names[i], f);
+}
+
 static int fill(struct call *c, struct root_dir *d, struct access *acc)
 {
 	_cleanup_repo_ref_ struct repo_ref x = { 0 };
 	struct name_list list = { 0 };
 	struct filling f = { .c = c, .repo = &x, .acc = acc, .list = &list };
-	struct refs_wait w = refs_wait_of(acc);
 	int r = 0;
 
-	switch (d->node) {
-	case ROOT_TOP:
-		r = refs_list_repos(c->fs->store->refs, &w, add_name, &f);
-		if (r >= 0 && f.result == 0)
-			r = heads_list_left(c->fs->heads, NULL, &w, add_name, &f);
-		break;
-	case ROOT_PFS_DIR:
-		if (add_name("control", &f) == 0)
-			add_name("stats", &f);
-		break;
-	default:
-		r = repo_of_node(c, d->node, acc, &x);
-		if (r == 0)
-			r = is_commits(d->node) ? fill_commits(&f) : fill_repo(&f);
-		break;
-	}
+	if (root_local(d->node) == ROOT_OWN_TOP)
+		r = fill_top(&f);
+	else if (root_local(d->node) == ROOT_OWN_PFS_DIR)
+		fill_pfs_dir(&f);
+	else if (is_repo(d->node))
+		r = fill_repo_node(&f, d->node, &x);
+	else
+		r = runs_list(c->fs->root, d->node, add_name, &f);
 	r = MIN(r, f.result);
 	if (r < 0) {
 		list_release(&list);
@@ -203,7 +229,7 @@ int root_opendir(struct call *c, struct access *acc)
 	struct fuse_file_info fi = { 0 };
 	struct root_dir *d;
 
-	if (c->node == ROOT_CONTROL || c->node == ROOT_STATS)
+	if (root_local(c->node) == ROOT_OWN_CONTROL || root_local(c->node) == ROOT_OWN_STATS)
 		return -ENOTDIR;
 	d = new0(struct root_dir, 1);
 	if (!d)
@@ -252,11 +278,29 @@ static bool put_entry(struct call *c, bool plus, const char *name, mode_t type, 
 	return true;
 }
 
+static mode_t type_of(uint64_t dir, const char *name)
+{
+	if (root_local(dir) == ROOT_OWN_PFS_DIR)
+		return strcmp(name, "run") == 0 ? S_IFDIR : S_IFREG;
+	if (is_run(dir))
+		return strcmp(name, "root") == 0 ? S_IFDIR : S_IFREG;
+	return S_IFDIR;
+}
+
+/* The directory that it is in. */
+static uint64_t parent_of(uint64_t dir)
+{
+	enum root_own up = is_run(dir)			      ? ROOT_OWN_RUNS
+			   : root_local(dir) == ROOT_OWN_RUNS ? ROOT_OWN_PFS_DIR
+							      : ROOT_OWN_TOP;
+
+	return root_own_node(root_realm(dir), up);
+}
+
 int root_readdir(struct call *c, struct access *acc)
 {
 	struct root_dir *d = (struct root_dir *)(uintptr_t)c->fh;
 	bool plus = c->op->id == FS_OP_READDIRPLUS;
-	mode_t type = d->node == ROOT_PFS_DIR ? S_IFREG : S_IFDIR;
 	uint8_t *out = call_memory(c, c->len);
 	size_t used = 0;
 	int r;
@@ -271,10 +315,10 @@ int root_readdir(struct call *c, struct access *acc)
 	for (uint64_t at = c->off; at < d->list.count + 2; at++) {
 		static const char *const dots[] = { ".", ".." };
 		const char *name = at < 2 ? dots[at] : d->list.names[at - 2];
-		uint64_t ino = root_node_ino(c->fs->root, at == 1 ? ROOT_TOP : d->node);
+		mode_t type = at < 2 ? S_IFDIR : type_of(d->node, name);
+		uint64_t ino = root_node_ino(c->fs->root, at == 1 ? parent_of(d->node) : d->node);
 
-		if (!put_entry(c, plus, name, at < 2 ? S_IFDIR : type, at < 2 ? ino : INO_UNKNOWN,
-			       at + 1, out, &used))
+		if (!put_entry(c, plus, name, type, at < 2 ? ino : INO_UNKNOWN, at + 1, out, &used))
 			break;
 	}
 	call_reply_bytes(c, out, used);

@@ -232,6 +232,7 @@ static void left_gone(struct head *h, struct vnode *n)
 static void vnode_hold(struct view *v)
 {
 	view_ref(v);
+	atomic_fetch_add(&v->visited, 1);
 }
 
 static void vnode_gone(struct vnode *n)
@@ -248,6 +249,7 @@ static void vnode_gone(struct vnode *n)
 		free(n->dir);
 	else if (n->type == FT_REG)
 		live_free(n->file);
+	atomic_fetch_sub(&v->visited, 1);
 	view_unref(v);
 }
 

@@ -68,6 +68,8 @@ struct view {
 	struct base base; /* guarded by lock; of a commit's view never changed */
 	uint64_t generation; /* changes with the base; guarded by lock */
 	bool is_head;
+	atomic_uint visited; /* its vnodes */
+	_Atomic(void *) owner; /* the client's own */
 };
 
 /* The last commit of the head, until it is on the branch and its maker was told (record.h). */

@@ -148,6 +148,21 @@ bool view_is_head(const struct view *v)
 	return v->is_head;
 }
 
+bool view_is_visited(const struct view *v)
+{
+	return v->visited > 0;
+}
+
+void view_set_owner(struct view *v, void *owner)
+{
+	atomic_store(&v->owner, owner);
+}
+
+void *view_owner(const struct view *v)
+{
+	return atomic_load_explicit(&v->owner, memory_order_relaxed);
+}
+
 struct oid view_commit(struct view *v)
 {
 	WITH_LOCK(&v->lock);

@@ -47,6 +47,13 @@ bool view_is_unused(const struct view *v);
 
 bool view_is_head(const struct view *v);
 
+/* Is there any vnode of it? */
+bool view_is_visited(const struct view *v);
+
+/* What the client says that it belongs to (NULL at first): before it is told of any vnode. */
+void view_set_owner(struct view *v, void *owner);
+void *view_owner(const struct view *v);
+
 /* The commit it shows or is based on (null: an unborn branch's). */
 struct oid view_commit(struct view *v);
 

@@ -310,6 +310,35 @@ static bool is_stale(const struct vnode *v)
 	       (!(v->flags & VNODE_UNLINKED) || v->flags & VNODE_LEFT);
 }
 
+static void describe(const struct vnode *v, struct vnode_stale *ret)
+{
+	struct span name = vnode_name(v);
+
+	ret->id = vnode_id(v);
+	ret->parent = vnode_id(v->parent);
+	ret->by_name = v->type != FT_DIR && !(v->flags & VNODE_LEFT);
+	memcpy(ret->name, name.data, name.len);
+	ret->name[name.len] = '\0';
+}
+
+size_t vnode_list(struct vnode_table *t, bool (*is)(const struct view *view, void *ctx), void *ctx,
+		  size_t *at, struct vnode_stale *ret, size_t max)
+{
+	size_t n = 0;
+
+	WITH_LOCK(&t->lock);
+
+	for (; t->by_id.buckets && *at <= t->by_id.mask && n < max; (*at)++) {
+		for (struct hnode *h = t->by_id.buckets[*at]; h && n < max; h = h->next) {
+			struct vnode *v = from_id(h);
+
+			if (is_stale(v) && is(v->view, ctx))
+				describe(v, &ret[n++]);
+		}
+	}
+	return n;
+}
+
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
 {
 	size_t n = 0;
@@ -322,16 +351,9 @@ size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max)
 		t->sweep_at = (t->sweep_at + 1) & t->by_id.mask;
 		for (struct hnode *h = t->by_id.buckets[t->sweep_at]; h && n < max; h = h->next) {
 			struct vnode *v = from_id(h);
-			struct span name = vnode_name(v);
 
-			if (!is_stale(v))
-				continue;
-			ret[n].id = vnode_id(v);
-			ret[n].parent = vnode_id(v->parent);
-			ret[n].by_name = v->type != FT_DIR && !(v->flags & VNODE_LEFT);
-			memcpy(ret[n].name, name.data, name.len);
-			ret[n].name[name.len] = '\0';
-			n++;
+			if (is_stale(v))
+				describe(v, &ret[n++]);
 		}
 	}
 	return n;

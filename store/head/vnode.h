@@ -54,6 +54,7 @@ struct vnode {
 		struct left *left; /* VNODE_LEFT */
 	};
 	uint32_t refs;
+	_Atomic uint32_t place; /* the client's own; 0 at first */
 	uint8_t type; /* enum file_type */
 	uint8_t flags; /* guarded by the view's lock */
 	uint8_t name_len;
@@ -138,3 +139,8 @@ struct vnode_stale {
 	char name[256];
 };
 size_t vnode_sweep(struct vnode_table *t, struct vnode_stale *ret, size_t max);
+
+/* Likewise, seen or not, of views that @is says yes to: from *@at on (0 at first), which moves on.
+ * 0: there are no more. */
+size_t vnode_list(struct vnode_table *t, bool (*is)(const struct view *view, void *ctx), void *ctx,
+		  size_t *at, struct vnode_stale *ret, size_t max);

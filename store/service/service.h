@@ -20,8 +20,12 @@
 #include "base/defs.h"
 
 struct heads;
+struct run;
+struct runs;
 struct store;
 struct vnode_table;
+
+struct service_caller;
 
 struct service {
 	struct store *store; /* borrowed, as all here */
@@ -33,6 +37,13 @@ struct service {
 	 * itself: for its caches. With the name "" the attributes of the vnode itself are others.
 	 * NULL: nobody needs to know. */
 	void (*changed)(uint64_t parent_vnode, const char *name, void *ctx);
+	struct runs *runs; /* NULL: no run can be begun here, and what is below is not called */
+	/* @who has begun a run, and has it as who->run from now on: 0 or -errno. */
+	int (*run_begun)(struct run *run, const struct service_caller *who, void *ctx);
+	/* Its command has ended: nothing more is noted. */
+	void (*run_ending)(const struct service_caller *who, void *ctx);
+	/* Its end was told: @who has it no more. */
+	void (*run_ended)(const struct service_caller *who, void *ctx);
 	void *ctx;
 };
 
@@ -44,6 +55,10 @@ struct service_caller {
 	size_t group_count;
 	bool is_owner; /* root, or the user the service runs as */
 	const atomic_bool *cancelled; /* NULL: cannot be */
+	/* The service ends: for what is carried on with when the caller has gone. NULL: never. */
+	const atomic_bool *ending;
+	struct run *within; /* in whose view he asks; NULL: in none; borrowed, as below */
+	struct run *run; /* that he has begun and not ended; NULL: none */
 };
 
 /* Gets each line of the answer (without newline); other than 0 ends the request. */

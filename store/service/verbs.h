@@ -64,5 +64,10 @@ int verb_uses(struct request *q);
 /* restore.c */
 int verb_restore(struct request *q);
 
+/* run.c */
+int verb_run_begin(struct request *q);
+int verb_run_configs(struct request *q);
+int verb_run_end(struct request *q);
+
 /* warm.c */
 int verb_cache_warm(struct request *q);

@@ -242,7 +242,7 @@ def test_no_files_are_made_above_the_heads(repo, mount):
 
 def test_the_control_directory_is_there_and_not_listed(mount):
     assert ".pfs" not in os.listdir(mount.path)
-    assert sorted(os.listdir(mount / ".pfs")) == ["control", "stats"]
+    assert sorted(os.listdir(mount / ".pfs")) == ["control", "run", "stats"]
     assert (mount / ".pfs/stats").read_text().startswith("# HELP pfs_")
     fails(errno.EBUSY, os.rmdir, mount / ".pfs")
 

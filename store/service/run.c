@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Runs, for the command that starts one: from its begin to its end in one conversation
+ * (run/RUNS.md, section 6).
+ */
+#include "run/run.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "service/verbs.h"
+
+enum {
+	CONFIGS_MAX = 1000,
+};
+
+/* For what does not end when its caller goes. */
+static void access_init_patient(struct access *acc, const struct request *q)
+{
+	access_init(acc, q->service->store->reader, true);
+	acc->deadline = DEADLINE_NEVER;
+	acc->deadline.cancelled = q->who->ending;
+}
+
+static void give_up(struct run *run, struct access *acc)
+{
+	json_t *answer = NULL;
+
+	run_end(run, NULL, acc, &answer);
+	json_decref(answer);
+	run_unref(run);
+}
+
+static int answer_begun(struct request *q, const struct run *run)
+{
+	_cleanup_answer_ struct answer a = answer_new();
+	_cleanup_free_ char *dir = strf(".pfs/run/%s", run_id(run)->s);
+	_cleanup_free_ char *root = strf(".pfs/run/%s/root", run_id(run)->s);
+
+	if (!dir || !root)
+		return -ENOMEM;
+	answer_text(&a, "id", run_id(run)->s);
+	answer_text(&a, "dir", dir);
+	answer_text(&a, "root", root);
+	return request_answer(q, &a);
+}
+
+/* run-begin: fields and answer as in RUNS.md. */
+int verb_run_begin(struct request *q)
+{
+	const struct service *s = q->service;
+	const struct service_caller *who = q->who;
+	struct run *run;
+	int r;
+
+	if (!s->heads)
+		return log_fail(-ENXIO, "a run needs a mount: nothing is mounted");
+	if (!s->runs)
+		return log_fail(-EROFS, "a run is recorded in the store, which is read-only here");
+	if (who->run)
+		return log_fail(-EBUSY, "the run %s was begun in this conversation, and goes on",
+				run_id(who->run)->s);
+	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
+	if (r < 0)
+		return request_fail(r, "the run cannot be begun");
+	r = s->run_begun(run, who, s->ctx);
+	if (r < 0) {
+		give_up(run, &q->access);
+		return log_errno(r, "the view of the run cannot be made");
+	}
+	r = answer_begun(q, run);
+	run_unref(run);
+	return r;
+}
+
+/* The conversation's run, which the request must name. */
+static int run_of(struct request *q)
+{
+	const char *id;
+	int r = request_string(q, "id", &id);
+
+	if (r < 0)
+		return r;
+	if (!q->who->run || strcmp(run_id(q->who->run)->s, id) != 0)
+		return log_fail(-ENOENT, "no run %s was begun in this conversation", id);
+	return 0;
+}
+
+struct configs {
+	struct request *q;
+	struct buf path;
+	size_t *ends; /* owned; of path, by depth */
+	size_t room, count;
+};
+
+static bool may_hold_parameters(struct span name)
+{
+	static const char *const ends[] = { ".json", ".yaml", ".yml", ".toml", ".ini" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		size_t n = strlen(ends[i]);
+
+		if (name.len > n && memcmp(name.data + name.len - n, ends[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int answer_config(struct configs *c)
+{
+	_cleanup_answer_ struct answer a = answer_new();
+
+	c->count++;
+	answer_bytes(&a, "path", buf_span(&c->path));
+	return request_answer(c->q, &a);
+}
+
+static int see(unsigned depth, struct span name, unsigned what, void *ctx)
+{
+	struct configs *c = ctx;
+
+	if (depth + 1 >= c->room) {
+		size_t room = MAX(2 * c->room, (size_t)depth + 32);
+		size_t *p = reallocarray(c->ends, room, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		c->ends = p;
+		c->room = room;
+	}
+	c->path.len = depth > 0 ? c->ends[depth - 1] : 0;
+	if (depth > 0)
+		buf_put_u8(&c->path, '/');
+	buf_put(&c->path, name.data, name.len);
+	if (buf_failed(&c->path))
+		return -ENOMEM;
+	c->ends[depth] = c->path.len;
+	if (depth == 0 || !(what & SEEN_READ) || !may_hold_parameters(name))
+		return 0;
+	return c->count < CONFIGS_MAX ? answer_config(c) : 0;
+}
+
+/* run-configs: as in RUNS.md. */
+int verb_run_configs(struct request *q)
+{
+	struct configs c = { .q = q };
+	int r = run_of(q);
+
+	if (r < 0)
+		return r;
+	q->service->run_ending(q->who, q->service->ctx);
+	r = seen_walk(run_seen(q->who->run), see, &c);
+	buf_release(&c.path);
+	free(c.ends);
+	return r < 0 ? request_fail(r, "what the run has read cannot be told") : 0;
+}
+
+/* run-end: as in RUNS.md. Who goes away meanwhile does not keep it from being ended. */
+int verb_run_end(struct request *q)
+{
+	_cleanup_answer_ struct answer a = { 0 };
+	_cleanup_access_ struct access acc;
+	struct run *run;
+	int r;
+
+	access_init_patient(&acc, q);
+	r = run_of(q);
+
+	if (r < 0)
+		return r;
+	run = run_ref(q->who->run);
+	q->service->run_ending(q->who, q->service->ctx);
+	r = run_end(run, q->fields, &acc, &a.object);
+	q->service->run_ended(q->who, q->service->ctx);
+	run_unref(run);
+	if (r < 0)
+		return request_fail(r, "the end of the run cannot be stored yet");
+	return request_answer(q, &a);
+}
