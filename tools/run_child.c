@@ -157,6 +157,7 @@ static int use_root(const struct child_options *o, const char *cwd, int error)
 	return chdir(dir) < 0 || setenv("PWD", dir, 1) < 0 ? -errno : 0;
 }
 
+/* 1: in a namespace of its own; 0: without one; -errno, and @f says what cannot be done. */
 static int enter_view(const struct child_options *o, struct failure *f)
 {
 	_cleanup_mounts_ struct mounts m = { 0 };
@@ -182,7 +183,7 @@ static int enter_view(const struct child_options *o, struct failure *f)
 		r = use_root(o, cwd, -r);
 	} else {
 		unsetenv("PFS_ROOT");
-		r = cwd && chdir(cwd) < 0 ? -errno : 0;
+		r = cwd && chdir(cwd) < 0 ? -errno : 1;
 	}
 	if (r < 0)
 		fail(f, EXIT_PFS_FAILED, -r, "enter the run's view of %s", cwd ?: o->mount);
@@ -196,7 +197,7 @@ static void become_command(const struct child_options *o, pid_t parent, struct f
 
 	if (r < 0)
 		return;
-	r = relay_enter(o->relay);
+	r = relay_enter(o->relay, r);
 	if (r < 0) {
 		fail(f, EXIT_PFS_FAILED, -r, "pass its output on");
 		return;

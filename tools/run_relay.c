@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@
 enum {
 	STREAMS = 2, /* stdout, stderr */
 	PIECE = 64 << 10, /* bytes read at a time */
+	TTY_NAME = 64, /* "/dev/pts/N" */
 };
 
 enum stream_kind {
@@ -227,8 +229,26 @@ int relay_log_to(struct relay *r, const char *dir)
 	return 0;
 }
 
-int relay_enter(struct relay *r)
+/* Nothing is ever typed into our pty. */
+static bool hide_pty(const struct stream *s)
 {
+	char ours[TTY_NAME], real[TTY_NAME];
+
+	return ttyname_r(s->child, ours, sizeof(ours)) == 0 &&
+	       ttyname_r(s->to, real, sizeof(real)) == 0 &&
+	       mount(real, ours, NULL, MS_BIND, NULL) == 0;
+}
+
+int relay_enter(struct relay *r, bool has_namespace)
+{
+	for (int i = 0; i < STREAMS; i++) {
+		struct stream *s = &r->streams[i];
+
+		if (s->kind == STREAM_PTY && !(has_namespace && hide_pty(s))) {
+			close(s->child);
+			s->child = -1;
+		}
+	}
 	for (int i = 0; i < STREAMS; i++) {
 		const struct stream *s = &r->streams[r->is_one ? 0 : i];
 
@@ -502,6 +522,11 @@ static void pass_settings(struct stream *s)
 		if (now.c_cc[i] != was->c_cc[i])
 			real.c_cc[i] = now.c_cc[i];
 	tcsetattr(s->to, TCSADRAIN, &real);
+	/* As before, what is done with the bytes is done there. */
+	if (now.c_oflag & OPOST) {
+		now.c_oflag &= ~(tcflag_t)OPOST;
+		tcsetattr(s->from, TCSANOW, &now);
+	}
 	s->settings = now;
 }
 

@@ -28,8 +28,12 @@ DEFINE_CLEANUP(struct relay *, relay_free)
  * when it has ended. 0 or -errno. */
 int relay_log_to(struct relay *r, const char *dir);
 
-/* In the child: its stdout and stderr. */
-int relay_enter(struct relay *r);
+/*
+ * In the child: its stdout and stderr. @has_namespace: of mounts, of its own. There the names of our
+ * ptys mean the real terminal, for programs that look for their keyboard by the name of what they
+ * write to; without, a terminal is the command's as it is. 0 or -errno.
+ */
+int relay_enter(struct relay *r, bool has_namespace);
 
 /* In the parent, when the child has been made. 0 or -errno. */
 int relay_start(struct relay *r);
