@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 void hex_encode(const void *data, size_t len, char *buf)
 {
@@ -155,4 +156,17 @@ char *strf(const char *fmt, ...)
 	n = vasprintf(&s, fmt, ap);
 	va_end(ap);
 	return n < 0 ? NULL : s;
+}
+
+char *time_text(int64_t sec, uint32_t nsec, char buf[TIME_TEXT])
+{
+	time_t t = (time_t)sec;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 8099)
+		snprintf(buf, TIME_TEXT, "@%lld.%09u", (long long)sec, nsec);
+	else
+		snprintf(buf, TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%09uZ", tm.tm_year + 1900,
+			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, nsec);
+	return buf;
 }

@@ -26,3 +26,9 @@ bool utf8_is_valid(const void *data, size_t len);
 
 /* malloc'ed, formatted as printf() does; NULL without memory. */
 char *strf(const char *fmt, ...) _printf_(1, 2);
+
+/* RFC 3339, in UTC, with nanoseconds; what no calendar has, "@SECONDS.NANOSECONDS". */
+enum {
+	TIME_TEXT = 40
+};
+char *time_text(int64_t sec, uint32_t nsec, char buf[TIME_TEXT]);

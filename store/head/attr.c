@@ -177,8 +177,10 @@ static int get_own(struct vnode *n, struct span name, struct access *acc, struct
 	} else if (span_equal(name, span_str(OWN_PREFIX "branch")) && v->is_head) {
 		buf_printf(ret, "%s", head_of(v)->branch_name);
 	} else if (span_equal(name, span_str(OWN_PREFIX "commit"))) {
-		const struct oid *id = n->flags & VNODE_LEFT ? &n->left->commit : &v->base.id;
+		const struct oid *id = v->is_head ? &head_of(v)->committed : &v->base.id;
 
+		if (n->flags & VNODE_LEFT)
+			id = &n->left->commit;
 		if (!oid_is_null(id))
 			buf_printf(ret, "%s", oid_hex(id, hex));
 	} else if (span_equal(name, span_str(OWN_PREFIX "size"))) {

@@ -21,6 +21,12 @@ struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char
 	return NULL;
 }
 
+bool head_is_of(const struct view *head, const struct id128 *repo, const struct id128 *branch)
+{
+	return id128_equal(&head->repo, repo) &&
+	       id128_equal(&container_of(head, const struct head, view)->branch, branch);
+}
+
 static char *swap_name(struct head *h, char *name)
 {
 	char *former;
@@ -206,9 +212,9 @@ static int set_removed(struct head *h, bool is_removed)
 	return 0;
 }
 
-static int forget(struct head *h)
+int head_forget_rest(struct head *h)
 {
-	static const char letters[] = { 'n', 'N', 'L', 'p', 'h' };
+	static const char letters[] = { 'n', 'N', 'L', 'z', 'p' };
 	int r = 0;
 
 	WITH_LOCK(&h->view.lock);
@@ -216,6 +222,13 @@ static int forget(struct head *h)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(letters); i++)
 		r = forget_prefix(h->heads, letters[i], h->id);
 	return r;
+}
+
+static int forget(struct head *h)
+{
+	int r = head_forget_rest(h);
+
+	return r < 0 ? r : forget_prefix(h->heads, 'h', h->id);
 }
 
 int heads_remove(struct heads *hs, const struct id128 *repo, const char *branch,

@@ -49,6 +49,10 @@ void head_put(struct head *h, uint32_t top, struct table_batch *batch)
 		.top = top,
 		.frozen_count = (uint8_t)h->frozen.count,
 		.ages = h->ages_end,
+		.committed = h->committed,
+		.is_private = h->is_private,
+		.numbers = h->numbers,
+		.label = span_of(h->label, h->label_len),
 	};
 
 	memcpy(rec.frozen, h->frozen.id, sizeof(rec.frozen));

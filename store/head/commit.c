@@ -9,6 +9,7 @@
 #include "head/commit.h"
 
 #include "base/log.h"
+#include "head/base.h"
 #include "index/index.h"
 #include "write/publish.h"
 
@@ -54,6 +55,12 @@ static void aftermath(struct heads *hs, struct session *session)
 	pool_submit(hs->store->uploads, &a->job);
 }
 
+/* What is stored: a commit or a pin. */
+struct storing {
+	const struct commit_request *req;
+	bool is_pin;
+};
+
 static struct refs_wait patient(const struct access *acc)
 {
 	return (struct refs_wait){ .may_wait = true, .fresh = true, .deadline = acc->deadline };
@@ -68,27 +75,40 @@ static int repo_of(struct head *h, struct access *acc, struct repo_rec *ret)
 	return refs_repo(h->view.store->refs, h->view.repo_name, &w, ret);
 }
 
-static bool is_same_tree(struct head *h, const struct snapshot *s)
+static bool is_same_tree(const struct base *b, const struct snapshot *s)
 {
-	const struct base *b = &h->view.base;
-
 	return !oid_is_null(&b->id) && inode_equal(&b->root, &s->root) &&
 	       oid_equal(&b->commit.links.id, &s->links.id);
 }
 
+/* The committed base, if that is not the base. */
+static int load_committed(struct head *h, struct access *acc, struct base *ret)
+{
+	_cleanup_buf_ struct buf object = { 0 };
+	struct refs_wait w = patient(acc);
+	int r;
+
+	if (!is_pinned(h) || oid_is_null(&h->committed))
+		return 0;
+	w.fresh = false;
+	r = refs_commit(h->view.store->refs, &h->view.repo, &h->committed, &w, &object);
+	return r < 0 ? r : base_load(&h->committed, buf_span(&object), ret);
+}
+
 /* Stores the commit of what the session wrote, and takes it as far as the head's base. */
 static int publish_snapshot(struct head *h, struct session *s, const struct snapshot *snap,
-			    const struct commit_request *req, struct access *acc)
+			    const struct base *committed, const struct storing *x,
+			    struct access *acc)
 {
-	const struct base *base = &h->view.base;
+	const struct commit_request *req = x->req;
 	_cleanup_buf_ struct buf object = { 0 };
 	struct publication p = {
 		.store = h->view.store,
 		.repo = h->view.repo,
 		.branch = h->branch_name,
-		.parents = &base->id,
-		.parent_count = !oid_is_null(&base->id),
-		.generation = base->commit.generation + 1,
+		.parents = &h->committed,
+		.parent_count = !oid_is_null(&h->committed),
+		.generation = committed->commit.generation + 1,
 		.author = req->author,
 		.message = req->message,
 		.meta = req->meta,
@@ -98,12 +118,14 @@ static int publish_snapshot(struct head *h, struct session *s, const struct snap
 	struct oid id;
 	int r = publish(&p, s, snap, &id, &object);
 
+	if (r == 0 && x->is_pin)
+		return head_land_pin(h, &id, buf_span(&object), acc);
 	if (r == 0)
 		r = pending_begin(h, &id, req->name);
 	return r < 0 ? r : pending_finish(h, true, buf_span(&object), acc);
 }
 
-/* The base gets one more name. Who asks again after a kill is to be known. */
+/* The committed base gets one more name. Who asks again after a kill is to be known. */
 static int name_base(struct head *h, const struct commit_request *req, struct access *acc)
 {
 	int r;
@@ -113,57 +135,77 @@ static int name_base(struct head *h, const struct commit_request *req, struct ac
 	r = pending_name(h, req->name);
 	if (r == 0)
 		r = refs_create_name_once(h->view.store->refs, &h->view.repo, req->name,
-					  &h->view.base.id, &acc->deadline);
+					  &h->committed, &acc->deadline);
 	return r == -EEXIST ? pending_name(h, "") ?: r : r;
 }
 
-/* Nothing that counts has changed: the frozen layers go, the base stays. */
-static int land_on_base(struct head *h, const struct commit_request *req, struct access *acc)
+/* Nothing that counts has changed since the commit @b: the frozen layers go. */
+static int land_on(struct head *h, const struct base *b, const struct storing *x,
+		   struct access *acc)
 {
-	const struct oid id = h->view.base.id;
-	_cleanup_buf_ struct buf object = { 0 };
-	struct refs_wait w = patient(acc);
-	struct refs *refs = h->view.store->refs;
-	int r = name_base(h, req, acc);
+	const struct oid id = b->id;
+	int r = name_base(h, x->req, acc);
 
-	if (r == 0)
-		r = refs_commit(refs, &h->view.repo, &id, &w, &object);
-	return r < 0 ? r : head_land(h, &id, buf_span(&object), acc);
+	if (r < 0)
+		return r;
+	return (x->is_pin && !oid_equal(&id, &h->committed) ? head_land_pin : head_land)(
+		h, &id, buf_span(&b->object), acc);
 }
 
-static int commit_once(struct head *h, const struct repo_rec *repo,
-		       const struct commit_request *req, struct access *acc, bool *ret_is_new)
+/* What base and frozen layers together are, in the store. */
+static int snapshot_of(struct head *h, struct session *s, struct access *acc, struct snapshot *ret)
 {
+	const struct base *b = &h->view.base;
+
+	if (h->frozen.count || oid_is_null(&b->id))
+		return head_pack(h, s, acc, ret);
+	*ret = (struct snapshot){ b->root, b->commit.links };
+	return 0;
+}
+
+static int store_once(struct head *h, const struct repo_rec *repo, const struct storing *x,
+		      struct access *acc, bool *ret_is_new)
+{
+	_cleanup_base_ struct base own = { 0 };
+	const struct base *base = &h->view.base, *committed = is_pinned(h) ? &own : base;
 	_cleanup_(session_freep) struct session *s = NULL;
 	struct session_options so = { .store = h->view.store,
 				      .chunk = repo->chunk,
-				      .cancelled = req->cancelled };
+				      .cancelled = x->req->cancelled };
 	struct staging_stats st;
 	struct snapshot snap;
 	int r;
 
 	staging_stats(h->heads->staging, &st);
 	so.is_large = st.used > PACK_TARGET;
-	r = session_new(&so, &s);
+	r = load_committed(h, acc, &own);
 	if (r == 0)
-		r = head_pack(h, s, acc, &snap);
+		r = session_new(&so, &s);
+	if (r == 0)
+		r = snapshot_of(h, s, acc, &snap);
 	if (r < 0)
 		return r;
-	*ret_is_new = !is_same_tree(h, &snap);
-	r = *ret_is_new ? publish_snapshot(h, s, &snap, req, acc) : land_on_base(h, req, acc);
+	*ret_is_new = !is_same_tree(committed, &snap);
+	if (!*ret_is_new)
+		r = land_on(h, committed, x, acc);
+	else if (x->is_pin && is_same_tree(base, &snap))
+		r = land_on(h, base, x, acc);
+	else
+		r = publish_snapshot(h, s, &snap, committed, x, acc);
 	if (r == 0)
 		aftermath(h->heads, TAKE_PTR(s));
 	return r;
 }
 
-static int commit_frozen(struct head *h, const struct commit_request *req, struct access *acc,
-			 bool *ret_is_new)
+int head_store(struct head *h, const struct commit_request *req, bool is_pin, struct access *acc,
+	       bool *ret_is_new)
 {
+	const struct storing x = { req, is_pin };
 	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
 	int r = repo_of(h, acc, &repo);
 
 	for (unsigned i = 0; r == 0 && i < RESTARTS_MAX; i++) {
-		r = commit_once(h, &repo, req, acc, ret_is_new);
+		r = store_once(h, &repo, &x, acc, ret_is_new);
 		if (r != -ERESTART)
 			return r;
 		r = 0;
@@ -229,17 +271,17 @@ static int snapshot(struct head *h, const struct commit_request *req, struct acc
 		r = head_freeze(h);
 	if (r == -EXFULL) {
 		/* As many have failed as can be kept apart: they are made up for first. */
-		r = commit_frozen(h, &unnamed, acc, ret_is_new);
+		r = head_store(h, &unnamed, false, acc, ret_is_new);
 		if (r == 0)
 			r = head_freeze(h);
 	}
 	if (r < 0)
 		return r;
-	if (!h->frozen.count && !oid_is_null(&h->view.base.id)) {
+	if (!h->frozen.count && !is_pinned(h) && !oid_is_null(&h->committed)) {
 		*ret_is_new = false;
 		return name_base(h, req, acc);
 	}
-	return commit_frozen(h, req, acc, ret_is_new);
+	return head_store(h, req, false, acc, ret_is_new);
 }
 
 static int commit_locked(struct head *h, const struct commit_request *req, struct access *acc,

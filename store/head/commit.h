@@ -2,7 +2,7 @@
 /*
  * The steps of a commit, one file each: freeze.c takes the snapshot, pack.c writes it into the
  * store, land.c makes it the head's base, pending.c brings it onto the branch; commit.c goes
- * through them.
+ * through them. A pin (pin.c) is a commit that neither is named nor joins the branch.
  *
  * All under head->commit_lock.
  */
@@ -15,6 +15,8 @@
  * was nothing to freeze. At most FROZEN_MAX layers stay frozen: -EXFULL.
  */
 int head_freeze(struct head *h);
+/* Several at one instant: @heads by ascending id, of all of which commit_lock is held. */
+int heads_freeze(struct heads *hs, struct head *const *heads, size_t n);
 
 /* Writes what the frozen layers make of the base. The session ends with it: @ret stays valid until
  * it is freed. */
@@ -25,6 +27,24 @@ int head_pack(struct head *h, struct session *s, struct access *acc, struct snap
  * the frozen layers go. Writers go on meanwhile.
  */
 int head_land(struct head *h, const struct oid *id, struct span object, struct access *acc);
+/* The same for a pin: the committed base stays. */
+int head_land_pin(struct head *h, const struct oid *id, struct span object, struct access *acc);
+
+/*
+ * Stores what base and frozen layers together are, and lands there: as a commit, which is named if
+ * @req says so, or as a pin. Where that is nothing new it lands on what is there: the committed base,
+ * or the last pin. *@ret_is_new (a commit's): it differs from the committed base.
+ */
+int head_store(struct head *h, const struct commit_request *req, bool is_pin, struct access *acc,
+	       bool *ret_is_new);
+
+/* Of a pin's commit. */
+#define META_PIN "pfs.pin"
+
+struct pin_request;
+
+/* head_pin() under commit_lock (pin.c). */
+int head_pin_locked(struct head *h, const struct pin_request *req, struct access *acc);
 
 /*
  * The last commit's way to the branch (pending.c).

@@ -9,8 +9,11 @@
 
 #include <fcntl.h>
 
+#include "head/pin.h"
+
 enum {
 	PLAN_MAX = 32,
+	LOOKS_AT_ONCE = 256, /* others wait for the lock */
 };
 
 static bool opens_for_writing(int flags)
@@ -210,4 +213,43 @@ uint64_t view_prefetch(struct vnode *n, uint64_t off, size_t len, struct access 
 int view_fsync(struct vnode *n)
 {
 	return n->view->is_head ? table_sync(head_of(n->view)->heads->table) : 0;
+}
+
+/* From @off on, which moves: 1: some of the base shows; 0: none does; -EINPROGRESS: there is more to
+ * be looked at; or the errors of looking. */
+static int look_for_base(struct vnode *n, uint64_t *off, struct access *acc)
+{
+	struct view *v = n->view;
+	_cleanup_file_ struct file f = { 0 };
+	struct shown s;
+	int r;
+
+	WITH_LOCK(&v->lock);
+
+	if (n->flags & VNODE_LEFT)
+		return 1;
+	r = load_vnode(v, n, acc, &f);
+	if (r < 0 || !f.layer)
+		return r < 0 ? r : 1;
+	for (unsigned i = 0; f.rec.inode.type == FT_REG && *off < f.rec.size; i++) {
+		if (i == LOOKS_AT_ONCE)
+			return -EINPROGRESS;
+		r = view_shown(v, n->ino, &f, *off, &s);
+		if (r < 0 || s.is_base)
+			return r < 0 ? r : 1;
+		*off += s.len;
+	}
+	return 0;
+}
+
+bool view_shows_base(struct vnode *n, struct access *acc)
+{
+	uint64_t off = 0;
+	int r;
+
+	do {
+		r = WITH_ACCESS(acc, look_for_base(n, &off, acc));
+	} while (r == -EINPROGRESS);
+	/* Where that cannot be told it may. */
+	return r != 0;
 }

@@ -169,6 +169,7 @@ int extents_shown(struct head *h, const struct layers *layers, uint64_t ino, con
 	*ret = (struct shown){ .source = EXTENT_HOLE, .len = len };
 	if (off < c->size) {
 		ret->source = EXTENT_CONTENT;
+		ret->is_base = true;
 		ret->content = *c;
 		ret->content_off = off;
 		clip(ret, c->size - off);

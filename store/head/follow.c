@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A clean head follows its branch to commits of other mounts.
+ * A clean head follows its branch to commits of other mounts; a pinned one moves to another pin
+ * (advance.c) by the same way.
  *
  * The bases are exchanged at one instant, in which what differs is left behind (moving.c). Then
  * the client is told, and this is why it cannot keep what is outdated:
@@ -25,11 +26,16 @@
 #include "head/commit.h"
 #include "head/moving.h"
 
-/* Under the view's lock: is nothing of it uncommitted, or about to be? */
+/* Under the view's lock: is nobody about to change it, or its branch? */
+static bool is_unused(const struct head *h)
+{
+	return !h->writers && !h->is_removed && head_standing(h) == HEAD_ON_BRANCH;
+}
+
+/* The same: is nothing of it uncommitted, or about to be? */
 static bool is_clean(struct head *h)
 {
-	return !h->writers && !h->is_removed && head_standing(h) == HEAD_ON_BRANCH &&
-	       !is_uncommitted(h);
+	return is_unused(h) && !is_uncommitted(h);
 }
 
 /* Worth a look at all? */
@@ -53,8 +59,18 @@ static int look_again(struct moving *m)
 	return r;
 }
 
-/* Exchanges the base if the head may move: 1, 0; -EAGAIN: there is more to be walked over. Branches
- * only go forward: a commit that is not above the base's is what somebody knew before that. */
+/* May it move now? Branches only go forward: a commit that is not above the base's is what somebody
+ * knew before that. To another pin it moves as long as there is no change over the one it is at. */
+static bool may_exchange(const struct moving *m)
+{
+	struct head *h = m->head;
+
+	if (is_pinned(h))
+		return is_unused(h) && !has_changes(h);
+	return is_clean(h) && m->base.commit.generation > h->view.base.commit.generation;
+}
+
+/* Exchanges the base if the head may move: 1, 0; -EAGAIN: there is more to be walked over. */
 static int move(struct moving *m)
 {
 	struct head *h = m->head;
@@ -63,7 +79,7 @@ static int move(struct moving *m)
 	WITH_WRLOCK(&h->gate);
 	WITH_LOCK(&h->view.lock);
 
-	if (!is_clean(h) || m->base.commit.generation <= h->view.base.commit.generation)
+	if (!may_exchange(m))
 		return 0;
 	while ((r = moving_look_again(m)) > 0)
 		;
@@ -105,13 +121,14 @@ static void say(struct head *h, enum outdated_kind kind)
 		o->outdated(&h->view, &(struct outdated){ .kind = kind }, o->ctx);
 }
 
-static int follow_to(struct head *h, struct base *base, struct access *acc)
+int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc)
 {
 	_cleanup_moving_ struct moving m;
 	int r = moving_init(&m, h, acc, base);
 
 	if (r < 0)
 		return r;
+	m.committed = *committed;
 	say(h, OUTDATED_BEGIN);
 	r = walk_and_move(&m);
 	if (r > 0 && h->heads->opts.outdated)
@@ -132,7 +149,7 @@ int follow_locked(struct head *h, const struct oid *target, struct access *acc)
 	r = refs_commit(h->view.store->refs, &h->view.repo, target, &w, &object);
 	if (r == 0)
 		r = base_load(target, buf_span(&object), &base);
-	return r < 0 ? r : follow_to(h, &base, acc);
+	return r < 0 ? r : head_move(h, &base, target, acc);
 }
 
 int head_follow(struct view *head, const struct oid *target, struct access *acc)

@@ -1,39 +1,88 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Freezing a head: the one instant of a commit.
+ * Freezing a head: the one instant of a commit or a pin.
  *
  * Whoever moves staged bytes holds the gate shared, whoever changes names holds the view's lock;
- * with both taken, every operation is either below or above the line.
+ * with both taken, every operation is either below or above the line. Of several heads all are
+ * taken, so that the line is one.
  */
 #include "head/commit.h"
 
-int head_freeze(struct head *h)
+static void lock_all(struct head *const *heads, size_t n)
 {
-	struct heads *hs = h->heads;
+	for (size_t i = 0; i < n; i++)
+		pthread_rwlock_wrlock(&heads[i]->gate);
+	for (size_t i = 0; i < n; i++)
+		pthread_mutex_lock(&heads[i]->view.lock);
+}
+
+static void unlock_all(struct head *const *heads, size_t n)
+{
+	for (size_t i = n; i-- > 0;)
+		pthread_mutex_unlock(&heads[i]->view.lock);
+	for (size_t i = n; i-- > 0;)
+		pthread_rwlock_unlock(&heads[i]->gate);
+}
+
+/* Is the newest frozen layer the top, which it is while the record is on its way? */
+static bool is_freezing(const struct head *h)
+{
+	return h->top && h->frozen.count && h->frozen.id[0] == h->top;
+}
+
+static void thaw(struct head *h)
+{
+	struct layers *f = &h->frozen;
+
+	f->count--;
+	memmove(f->id, f->id + 1, f->count * sizeof(f->id[0]));
+}
+
+static void frozen(struct head *h)
+{
+	h->top = 0;
+	h->lifted_count = 0;
+}
+
+static int freeze_locked(struct heads *hs, struct head *const *heads, size_t n)
+{
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
-	struct layers frozen;
+	bool any = false;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		if (heads[i]->frozen.count == FROZEN_MAX && top_has_changes(heads[i]))
+			return -EXFULL;
+	for (size_t i = 0; i < n; i++) {
+		if (!top_has_changes(heads[i]))
+			continue;
+		heads[i]->frozen = head_layers(heads[i]);
+		head_put(heads[i], 0, &batch);
+		any = true;
+	}
+	r = any ? table_apply(hs->table, &batch) : 0;
+	for (size_t i = 0; i < n; i++)
+		if (is_freezing(heads[i]))
+			(r < 0 ? thaw : frozen)(heads[i]);
+	if (any && r == 0)
+		staging_cut(hs->staging);
+	return r;
+}
+
+int heads_freeze(struct heads *hs, struct head *const *heads, size_t n)
+{
 	int r;
 
 	if (hs->opts.write_back)
-		hs->opts.write_back(&h->view, hs->opts.ctx);
+		for (size_t i = 0; i < n; i++)
+			hs->opts.write_back(&heads[i]->view, hs->opts.ctx);
+	lock_all(heads, n);
+	r = freeze_locked(hs, heads, n);
+	unlock_all(heads, n);
+	return r;
+}
 
-	WITH_WRLOCK(&h->gate);
-	WITH_LOCK(&h->view.lock);
-
-	if (!h->top)
-		return 0;
-	if (h->frozen.count == FROZEN_MAX)
-		return -EXFULL;
-	frozen = h->frozen;
-	h->frozen = head_layers(h);
-	head_put(h, 0, &batch);
-	r = table_apply(hs->table, &batch);
-	if (r < 0) {
-		h->frozen = frozen;
-		return r;
-	}
-	h->top = 0;
-	h->lifted_count = 0;
-	staging_cut(hs->staging);
-	return 0;
+int head_freeze(struct head *h)
+{
+	return heads_freeze(h->heads, &h, 1);
 }

@@ -150,6 +150,9 @@ bool heads_rejoin(struct heads *h, struct access *acc);
  * standing; or the backend's errors. */
 int head_sync(struct view *head, struct access *acc, struct commit_result *ret);
 
+/* Is it the head of that branch, by identity? */
+bool head_is_of(const struct view *head, const struct id128 *repo, const struct id128 *branch);
+
 /* Every head that the mount has, but those whose branch is gone; a result of @fn other than 0 ends
  * it and is returned. */
 int heads_each(struct heads *h, int (*fn)(struct view *head, void *ctx), void *ctx);

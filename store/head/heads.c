@@ -116,9 +116,10 @@ static char *span_dup(struct span s)
 	return strndup((const char *)s.data, s.len);
 }
 
-static void head_free(struct head *h)
+void head_free(struct head *h)
 {
 	free(h->branch_name);
+	free(h->label);
 	free(h->lifted);
 	pthread_mutex_destroy(&h->commit_lock);
 	pthread_rwlock_destroy(&h->gate);
@@ -126,24 +127,30 @@ static void head_free(struct head *h)
 	free(h);
 }
 
-static int head_new(struct heads *hs, const struct id128 *repo, const char *repo_name,
-		    const struct id128 *branch, const char *branch_name, struct head **ret)
+int head_new(struct heads *hs, const struct head_rec *rec, struct head **ret)
 {
+	_cleanup_free_ char *repo_name = span_dup(rec->repo_name);
 	pthread_rwlockattr_t attr;
 	struct head *h = new0(struct head, 1);
 
 	if (!h)
 		return -ENOMEM;
-	h->branch_name = strdup(branch_name);
-	if (!h->branch_name || view_init(&h->view, hs->store, hs->vnodes, repo, repo_name) < 0) {
+	h->branch_name = span_dup(rec->branch_name);
+	h->label = span_dup(rec->label);
+	if (!repo_name || !h->branch_name || !h->label ||
+	    view_init(&h->view, hs->store, hs->vnodes, &rec->repo, repo_name) < 0) {
 		free(h->branch_name);
+		free(h->label);
 		free(h);
 		return -ENOMEM;
 	}
 	h->view.is_head = true;
-	h->view.salt = view_salt(branch->b, sizeof(branch->b));
+	h->view.salt = view_salt(rec->numbers.b, sizeof(rec->numbers.b));
 	h->heads = hs;
-	h->branch = *branch;
+	h->branch = rec->branch;
+	h->numbers = rec->numbers;
+	h->is_private = rec->is_private;
+	h->label_len = (uint8_t)rec->label.len;
 	list_init(&h->handles);
 	pthread_mutex_init(&h->commit_lock, NULL);
 	/* A freeze must get in between writers that never end. */
@@ -186,19 +193,16 @@ static int load_pending(struct head *h)
 
 static int load_head(struct heads *hs, uint32_t id, const struct head_rec *rec)
 {
-	_cleanup_free_ char *repo = span_dup(rec->repo_name), *branch = span_dup(rec->branch_name);
 	_cleanup_base_ struct base base = { 0 };
 	struct record_key names, links;
 	struct head *h;
-	int r;
+	int r = head_new(hs, rec, &h);
 
-	if (!repo || !branch)
-		return -ENOMEM;
-	r = head_new(hs, &rec->repo, repo, &rec->branch, branch, &h);
 	if (r < 0)
 		return r;
 	h->id = id;
 	h->view.base.id = rec->base;
+	h->committed = rec->committed;
 	h->top = rec->top;
 	h->frozen.count = rec->frozen_count;
 	memcpy(h->frozen.id, rec->frozen, sizeof(h->frozen.id[0]) * rec->frozen_count);
@@ -211,8 +215,8 @@ static int load_head(struct heads *hs, uint32_t id, const struct head_rec *rec)
 	else if (rec->base_object.len > 0)
 		log_warning("%s/%s: the commit kept in the state directory is damaged; it is "
 			    "fetched again",
-			    repo, branch);
-	list_append(&hs->heads, &h->link);
+			    h->view.repo_name, h->branch_name);
+	list_append(h->is_private ? &hs->privates : &hs->heads, &h->link);
 	return load_pending(h);
 }
 
@@ -275,9 +279,9 @@ static int recover_layer(struct heads *hs, uint32_t layer)
 	return r == -ENOENT ? 0 : r;
 }
 
-static int recover(struct heads *hs)
+static int recover_heads(struct heads *hs, struct list *heads)
 {
-	list_for_each (h, &hs->heads, struct head, link) {
+	list_for_each (h, heads, struct head, link) {
 		struct layers l = head_layers(h);
 		int r = reap_orphans(h);
 
@@ -286,7 +290,16 @@ static int recover(struct heads *hs)
 		if (r < 0)
 			return r;
 	}
-	return staging_recover_end(hs->staging);
+	return 0;
+}
+
+static int recover(struct heads *hs)
+{
+	int r = recover_heads(hs, &hs->heads);
+
+	if (r == 0)
+		r = recover_heads(hs, &hs->privates);
+	return r < 0 ? r : staging_recover_end(hs->staging);
 }
 
 int heads_open(const struct heads_options *o, struct heads **ret)
@@ -306,6 +319,7 @@ int heads_open(const struct heads_options *o, struct heads **ret)
 	pthread_mutex_init(&hs->lock, NULL);
 	pthread_cond_init(&hs->settled, NULL);
 	list_init(&hs->heads);
+	list_init(&hs->privates);
 
 	r = lock_state(fd);
 	if (r < 0)
@@ -349,6 +363,8 @@ void heads_free(struct heads *hs)
 	table_free(hs->table);
 	staging_free(hs->staging);
 	list_for_each_safe (h, &hs->heads, struct head, link)
+		head_free(h);
+	list_for_each_safe (h, &hs->privates, struct head, link)
 		head_free(h);
 	if (hs->lock_fd >= 0)
 		close(hs->lock_fd);
@@ -432,8 +448,11 @@ static int load_base(struct head *h, const struct repo_rec *repo, const struct o
 		};
 	WITH_LOCK(&v->lock);
 
-	if (!v->base.root.type)
-		view_swap_base(v, &base);
+	if (v->base.root.type)
+		return 0;
+	view_swap_base(v, &base);
+	if (target)
+		head_of(v)->committed = id;
 	return 0;
 }
 
@@ -442,6 +461,18 @@ static bool is_loaded(struct head *h)
 	WITH_LOCK(&h->view.lock);
 
 	return h->view.base.root.type;
+}
+
+int head_load(struct head *h, struct access *acc)
+{
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = wait_of(acc);
+	int r;
+
+	if (is_loaded(h))
+		return 0;
+	r = refs_repo(h->view.store->refs, h->view.repo_name, &w, &rec);
+	return r < 0 ? r : load_base(h, &rec, NULL, acc);
 }
 
 /* A head without a branch. */
@@ -481,7 +512,15 @@ int heads_get(struct heads *hs, const char *repo, const char *branch, struct acc
 	if (h)
 		follow_name(h, branch);
 	if (is_new) {
-		r = head_new(hs, &rec.id, repo, &ref.branch, branch, &h);
+		r = head_new(hs,
+			     &(struct head_rec){
+				     .repo = rec.id,
+				     .branch = ref.branch,
+				     .repo_name = span_str(repo),
+				     .branch_name = span_str(branch),
+				     .numbers = ref.branch,
+			     },
+			     &h);
 		if (r < 0)
 			return r;
 		r = load_base(h, &rec, &ref.target, acc);

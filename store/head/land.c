@@ -28,14 +28,13 @@ struct landed {
 struct landing {
 	struct head *head;
 	struct base base; /* the new one; after landing, the old one */
+	bool is_pin;
 	struct access *acc;
 	struct landed *landed; /* REBASE_AT_ONCE of them; owned */
 	size_t rebased; /* so many of head->lifted */
 	uint64_t *nameless; /* those of them that the new base does not have; owned */
 	size_t nameless_count;
-	struct freed_list freed; /* what frozen layers have in slabs */
-	uint32_t *files; /* staging files of their own; owned */
-	size_t file_count;
+	struct staged staged; /* what frozen layers have */
 };
 
 static void landing_release(struct landing *l)
@@ -43,8 +42,7 @@ static void landing_release(struct landing *l)
 	base_release(&l->base);
 	free(l->landed);
 	free(l->nameless);
-	free(l->freed.items);
-	free(l->files);
+	staged_release(&l->staged);
 }
 
 /* The names from the root down to a file of the frozen layers, the last first. */
@@ -215,70 +213,6 @@ static int rebase_lifted(struct landing *l)
 	return 0;
 }
 
-/* Once or several times. */
-static int note_file(struct landing *l, uint32_t file)
-{
-	uint32_t *p;
-
-	p = reallocarray(l->files, l->file_count + 1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	l->files = p;
-	l->files[l->file_count++] = file;
-	return 0;
-}
-
-/* A file of its own that nothing lies in any more has no extents. */
-static int collect_own_files(struct landing *l, uint32_t layer)
-{
-	struct record_key prefix = key_prefix(layer, 'i');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
-	int r;
-
-	while ((r = table_step(l->head->heads->table, key_span(&prefix), &key, &value)) == 0) {
-		struct file_rec f;
-
-		r = file_rec_read(buf_span(&value), &f);
-		if (r == 0 && f.own_file)
-			r = note_file(l, f.own_file);
-		if (r < 0)
-			return r;
-	}
-	return r == -ENOENT ? 0 : r;
-}
-
-/* Remembers what a frozen layer has in staging; the layer does not change. */
-static int collect_layer(struct landing *l, uint32_t layer)
-{
-	struct heads *hs = l->head->heads;
-	struct record_key prefix = key_prefix(layer, 'x');
-	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
-	int r;
-
-	while ((r = table_step(hs->table, key_span(&prefix), &key, &value)) == 0) {
-		struct extent x;
-
-		r = extent_rec_read(buf_span(&value), 0, &x);
-		if (r == 0 && x.source == EXTENT_STAGED)
-			r = staging_is_slab(hs->staging, x.place.file)
-				    ? freed_add(&l->freed, x.place, x.len, false)
-				    : note_file(l, x.place.file);
-		if (r < 0)
-			return r;
-	}
-	return r == -ENOENT ? 0 : r;
-}
-
-static void keep_file(struct landing *l, uint32_t file)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->file_count; i++)
-		if (l->files[i] != file)
-			l->files[n++] = l->files[i];
-	l->file_count = n;
-}
-
 /* What it shows at @off becomes an extent of the top, which holds the bytes as well. */
 static int rescue_extent(struct landing *l, uint64_t ino, const struct file *f, uint64_t off,
 			 uint32_t top, struct table_batch *batch, struct extent *ret)
@@ -309,7 +243,7 @@ static int rescue_extent(struct landing *l, uint64_t ino, const struct file *f, 
 		if (staging_is_slab(st, x.place.file))
 			staging_share(st, x.place, x.len);
 		else
-			keep_file(l, x.place.file);
+			staged_keep_file(&l->staged, x.place.file);
 	}
 	*ret = x;
 	return buf_failed(&value) ? -ENOMEM : 0;
@@ -399,6 +333,7 @@ static int land_locked(struct landing *l)
 	struct heads *hs = h->heads;
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
 	struct pending was = h->pending;
+	struct oid committed = h->committed;
 	struct layers frozen;
 	uint32_t top;
 	int r;
@@ -423,6 +358,8 @@ static int land_locked(struct landing *l)
 	for (unsigned i = 0; i < frozen.count; i++)
 		table_batch_drop(&batch, frozen.id[i]);
 	view_swap_base(&h->view, &l->base);
+	if (!l->is_pin)
+		h->committed = h->view.base.id;
 	h->frozen = (struct layers){ 0 };
 	pending_landed(h, &h->pending);
 	pending_put(h, &h->pending, &batch);
@@ -430,6 +367,7 @@ static int land_locked(struct landing *l)
 	r = counters_apply(hs, &batch);
 	if (r < 0) {
 		view_swap_base(&h->view, &l->base);
+		h->committed = committed;
 		h->pending = was;
 		h->frozen = frozen;
 		return r;
@@ -439,16 +377,14 @@ static int land_locked(struct landing *l)
 	return 0;
 }
 
-int head_land(struct head *h, const struct oid *id, struct span object, struct access *acc)
+static int land(struct head *h, bool is_pin, const struct oid *id, struct span object,
+		struct access *acc)
 {
-	struct staging *st = h->heads->staging;
-	_cleanup_(landing_release) struct landing l = { .head = h, .acc = acc };
+	_cleanup_(landing_release) struct landing l = { .head = h, .acc = acc, .is_pin = is_pin };
 	int r = base_load(id, object, &l.base);
 
-	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
-		r = collect_layer(&l, h->frozen.id[i]);
-	for (unsigned i = 0; r == 0 && i < h->frozen.count; i++)
-		r = collect_own_files(&l, h->frozen.id[i]);
+	if (r == 0)
+		r = staged_collect(h->heads, &h->frozen, &l.staged);
 	l.landed = new0(struct landed, REBASE_AT_ONCE);
 	if (r == 0 && !l.landed)
 		r = -ENOMEM;
@@ -461,10 +397,18 @@ int head_land(struct head *h, const struct oid *id, struct span object, struct a
 	} while (r == -EAGAIN);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < l.file_count; i++)
-		staging_release_file(st, l.files[i]);
-	freed_end(&l.freed, st, true);
+	staged_free(&l.staged, h->heads->staging);
 	return 0;
+}
+
+int head_land(struct head *h, const struct oid *id, struct span object, struct access *acc)
+{
+	return land(h, false, id, object, acc);
+}
+
+int head_land_pin(struct head *h, const struct oid *id, struct span object, struct access *acc)
+{
+	return land(h, true, id, object, acc);
 }
 
 static uint32_t top_of(struct head *h)

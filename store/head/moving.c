@@ -59,7 +59,7 @@ static int note_file(struct moving *m, struct vnode *n, struct left *left)
 static int leave(struct moving *m, struct vnode *n, const struct inode *was)
 {
 	struct left *left;
-	int r = left_new(&m->head->view.base.id, was, &left);
+	int r = left_new(&m->head->committed, was, &left);
 
 	return r < 0 ? r : note_file(m, n, left);
 }
@@ -288,7 +288,7 @@ int moving_init(struct moving *m, struct head *h, struct access *acc, struct bas
 	struct vnode *root;
 	int r;
 
-	*m = (struct moving){ .head = h, .acc = acc, .base = *base };
+	*m = (struct moving){ .head = h, .acc = acc, .base = *base, .committed = base->id };
 	*base = (struct base){ 0 };
 	list_init(&m->walked);
 	list_init(&m->unwalked);
@@ -443,18 +443,31 @@ static int note_names(struct moving *m, const struct moving_file *f)
 	return r;
 }
 
-static int drop_exceptions(struct moving *m)
+static void swap_base(struct moving *m)
+{
+	struct head *h = m->head;
+	struct oid committed = h->committed;
+
+	view_swap_base(&h->view, &m->base);
+	h->committed = m->committed;
+	m->committed = committed;
+}
+
+/* The bases are exchanged: so are they in the records, where these say more than that. */
+static int record(struct moving *m)
 {
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
+	struct head *h = m->head;
+	bool is_known = h->top || is_pinned(h) || !oid_equal(&m->committed, &m->base.id);
 	struct record_key k;
 
-	if (m->dropped.len == 0)
-		return 0;
 	for (size_t at = 0; at < m->dropped.len; at += sizeof(k)) {
 		memcpy(&k, m->dropped.data + at, sizeof(k));
 		table_batch_delete(&batch, key_span(&k));
 	}
-	return table_apply(m->head->heads->table, &batch);
+	if (is_known)
+		head_put(h, h->top, &batch);
+	return is_known || m->dropped.len ? table_apply(h->heads->table, &batch) : 0;
 }
 
 int moving_exchange(struct moving *m)
@@ -464,17 +477,20 @@ int moving_exchange(struct moving *m)
 
 	for (size_t i = 0; r == 0 && i < m->file_count; i++)
 		r = note_names(m, &m->files[i]);
-	if (r == 0)
-		r = drop_exceptions(m);
 	if (r < 0)
 		return r;
+	swap_base(m);
+	r = record(m);
+	if (r < 0) {
+		swap_base(m);
+		return r;
+	}
 	for (size_t i = 0; i < m->file_count; i++) {
 		struct moving_file *f = &m->files[i];
 
 		if (f->left && !(f->n->flags & VNODE_LEFT))
 			left_put(h, f->n, TAKE_PTR(f->left));
 	}
-	view_swap_base(&h->view, &m->base);
 	/* A head that moves has nothing else in its top. */
 	h->moved_with_orphans = h->moved_with_orphans || h->top;
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What a head's move to a commit of another mount outdates: found before the move, with no lock
+ * What a head's move to another commit outdates: found before the move, with no lock
  * held; said after it.
  *
  * All under head->commit_lock: the head's base is nobody else's to change.
@@ -29,6 +29,7 @@ struct moving {
 	struct head *head;
 	struct access *acc; /* borrowed */
 	struct base base; /* where it goes; then, where it was */
+	struct oid committed; /* what it is to be on: the same, or what that is a pin on */
 	struct htab by_id; /* of the directories; owned, as all below */
 	struct list walked, unwalked;
 	struct moving_file *files;
@@ -40,7 +41,7 @@ struct moving {
 	struct buf news; /* what is to be said */
 };
 
-/* From the head's base to @base, which is taken. 0 or -errno; to be released either way. */
+/* From the head's base to @base, which is taken and becomes the committed one. 0 or -errno; to be released either way. */
 int moving_init(struct moving *m, struct head *h, struct access *acc, struct base *base);
 void moving_release(struct moving *m);
 #define _cleanup_moving_ _cleanup_(moving_release)
@@ -57,6 +58,13 @@ int moving_look_again(struct moving *m);
 /* Under view->lock, after moving_look_again() has found no more: leaves behind what differs, and
  * exchanges the bases. 0, or -errno and nothing has happened. */
 int moving_exchange(struct moving *m);
+
+/*
+ * The head moves to @base, which is taken, and its committed base is @committed from then on: a clean
+ * head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since there
+ * are changes in its layers or a file is open for writing; -errno.
+ */
+int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc);
 
 /* Says what is outdated, with no lock held but commit_lock, to a head that has a client. */
 void moving_tell(const struct moving *m);

@@ -42,14 +42,14 @@ static bool has_any(struct head *h, char letter)
 	       -ENOENT;
 }
 
-bool is_uncommitted(struct head *h)
+bool top_has_changes(struct head *h)
 {
 	struct record_key prefix = key_prefix(h->top, 'i');
 	_cleanup_buf_ struct buf key = { 0 }, value = { 0 };
 	int r;
 
-	if (h->frozen.count || !h->top)
-		return h->frozen.count;
+	if (!h->top)
+		return false;
 	if (has_any(h, 'e') || has_any(h, 'l'))
 		return true;
 	while ((r = table_step(h->heads->table, key_span(&prefix), &key, &value)) == 0) {
@@ -59,6 +59,16 @@ bool is_uncommitted(struct head *h)
 			return true;
 	}
 	return r != -ENOENT;
+}
+
+bool has_changes(struct head *h)
+{
+	return h->frozen.count || top_has_changes(h);
+}
+
+bool is_uncommitted(struct head *h)
+{
+	return is_pinned(h) || has_changes(h);
 }
 
 /* Removes up to so many extents of one layer: 1 if there may be more, 0, -errno. */

@@ -6,7 +6,7 @@
  *
  *	top		what was done since the last freeze
  *	frozen ...	what a commit is being made of: one layer, and one for each that failed
- *	base		the commit the head is based on
+ *	base		the commit the head is based on: its last one, or a pin on it
  *
  * Invariants
  *  - a file with a record in the top has its name in the top (or a link record), and so have all
@@ -17,6 +17,8 @@
  * Locks, lowest rank first
  *	head->commit_lock	10	one commit, fold or discard at a time
  *	head->gate		20	shared by whoever moves staged bytes; exclusive: a freeze
+ *					(who takes those of several heads, or their view->lock,
+ *					does so by ascending head->id; nobody else has two)
  *	live_file->lock		30	a file's bytes and size
  *	view->lock		40	names, records, base, vnodes' parents; no I/O but the
  *					table's append is done under it, and no vnode is let go
@@ -85,7 +87,11 @@ struct head {
 	struct heads *heads; /* borrowed */
 	struct list link; /* in heads */
 	uint32_t id;
-	struct id128 branch; /* identity */
+	struct id128 branch; /* identity; of a private head a random one */
+	bool is_private; /* no branch's; never changed, as the two below */
+	struct id128 numbers; /* whose inode numbers it has: the branch's */
+	char *label; /* of a private head; owned; HEAD_LABEL_MAX bytes at most */
+	uint8_t label_len;
 	pthread_mutex_t commit_lock;
 	pthread_rwlock_t gate;
 	/* Guarded by view.lock. */
@@ -96,6 +102,9 @@ struct head {
 	const void *leaving_with; /* what is removing the repo; NULL: nothing */
 	uint32_t top; /* 0: none */
 	struct layers frozen;
+	/* The base, or what that is a pin on (pin.h); changed under commit_lock and view.lock:
+	 * either is enough to read it. */
+	struct oid committed;
 	bool is_committing; /* frozen layers are being read */
 	struct pending pending; /* changed under commit_lock and view.lock: either is enough */
 	uint64_t *lifted; /* files whose record came up from a frozen layer meanwhile; owned */
@@ -126,7 +135,8 @@ struct heads {
 	pthread_mutex_t counting; /* rank 44: no counters are applied after newer ones */
 	pthread_mutex_t lock; /* rank 45: may be taken under a view's lock */
 	struct counters_rec counters; /* guarded by lock */
-	struct list heads; /* guarded by lock */
+	struct list heads; /* guarded by lock; by ascending id */
+	struct list privates; /* private heads, each a reference; guarded by lock */
 	/* Guarded by lock: what is still done in the store's pool for commits that have returned.
 	 */
 	unsigned aftermaths;
@@ -343,6 +353,7 @@ void change_link_gone(struct change *c, uint64_t ino, const struct file_rec *f);
 struct shown {
 	uint64_t len; /* until something else begins */
 	uint8_t source; /* enum extent_source */
+	bool is_base; /* the content that lies below all layers */
 	struct stage_place place;
 	struct content content; /* inlined: borrows the file's */
 	uint64_t content_off;
@@ -367,6 +378,21 @@ struct freed_list {
 int freed_add(struct freed_list *l, struct stage_place place, uint64_t len, bool is_shared);
 /* Frees what the change freed if it was applied, what it shared if it was not. */
 void freed_end(struct freed_list *l, struct staging *s, bool was_applied);
+
+/*
+ * What layers have in staging (staged.c).
+ */
+struct staged {
+	struct freed_list freed; /* in slabs */
+	uint32_t *files; /* staging files of their own; owned */
+	size_t file_count;
+};
+/* Remembers what is in them, which must not change. 0 or errors of the table. */
+int staged_collect(struct heads *hs, const struct layers *layers, struct staged *ret);
+void staged_keep_file(struct staged *s, uint32_t file);
+/* Gives it back, once the records are gone. */
+void staged_free(struct staged *s, struct staging *st);
+void staged_release(struct staged *s);
 
 /* Takes [@off, @off + @len) out of the top's extents, splitting those at the edges. */
 int extents_carve(struct change *c, uint64_t ino, uint64_t off, uint64_t len,
@@ -423,7 +449,10 @@ void orphan_put(struct change *c, uint64_t ino, struct file_rec *f);
 /* Nobody has it any more: with no lock held. */
 void orphan_reap(struct head *h, uint64_t ino);
 bool has_orphans(struct head *h);
-/* Under view->lock: is anything of the head uncommitted? Files without a name never will be. */
+/* Under view->lock: does the top, or any layer, have a change? Files without a name are none. */
+bool top_has_changes(struct head *h);
+bool has_changes(struct head *h);
+/* The same, or is its base a pin? Then something of the head is uncommitted. */
 bool is_uncommitted(struct head *h);
 /* The same under the lock, or at a mount, when nobody can have it. 0 or -errno. */
 int orphan_remove(struct head *h, uint64_t ino);
@@ -438,6 +467,21 @@ int follow_locked(struct head *h, const struct oid *target, struct access *acc);
 
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
 void follow_name(struct head *h, const char *name);
+
+static inline bool is_pinned(const struct head *h)
+{
+	return !oid_equal(&h->committed, &h->view.base.id);
+}
+
+/* Has its base in memory: 0; -ENOENT: the repo is gone; or errors of refs. */
+int head_load(struct head *h, struct access *acc);
+
+/* One that nobody knows yet, without a base. 0 or -ENOMEM. */
+int head_new(struct heads *hs, const struct head_rec *rec, struct head **ret);
+void head_free(struct head *h);
+
+/* The records of it that are in no layer go, but its own. */
+int head_forget_rest(struct head *h);
 
 /* The one that goes by this name, or NULL. */
 struct head *find_by_name(struct heads *hs, const struct id128 *repo, const char *branch);

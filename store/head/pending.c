@@ -80,7 +80,7 @@ int pending_begin(struct head *h, const struct oid *id, const char *name)
 	struct pending p = {
 		.state = PENDING_STORED,
 		.commit = *id,
-		.fork = h->view.base.id,
+		.fork = h->committed,
 		.is_fork_sure = true,
 	};
 	int r;
@@ -102,7 +102,7 @@ int pending_name(struct head *h, const char *name)
 
 	if (p.state != PENDING_LANDED)
 		p = (struct pending){ .state = *name ? PENDING_JOINED : 0 };
-	p.commit = h->view.base.id;
+	p.commit = h->committed;
 	p.is_answered = false;
 	p.is_old = true;
 	snprintf(p.name, sizeof(p.name), "%s", name);
@@ -138,10 +138,10 @@ static int withdraw(struct head *h, bool may_be_known, const struct deadline *dl
 	int r;
 
 	/* The head's base was not on the branch either. */
-	if (!oid_equal(&h->pending.fork, &h->view.base.id)) {
+	if (!oid_equal(&h->pending.fork, &h->committed)) {
 		p = h->pending;
 		p.state = PENDING_LANDED;
-		p.commit = h->view.base.id;
+		p.commit = h->committed;
 		p.name[0] = '\0';
 	}
 	r = set(h, &p);
@@ -197,7 +197,7 @@ static struct joining joining_of(struct head *h, enum merge_prefer prefer, struc
 		.repo_name = h->view.repo_name,
 		.branch = h->branch_name,
 		.identity = &h->branch,
-		.commit = h->view.base.id,
+		.commit = h->committed,
 		.base = h->pending.is_fork_sure ? &h->pending.fork : NULL,
 		.prefer = prefer,
 		.deadline = dl,
@@ -208,7 +208,7 @@ static int note_joined(struct head *h)
 {
 	struct pending p = h->pending;
 
-	p.state = p.name[0] && oid_equal(&p.commit, &h->view.base.id) ? PENDING_JOINED : 0;
+	p.state = p.name[0] && oid_equal(&p.commit, &h->committed) ? PENDING_JOINED : 0;
 	p.is_diverged = false;
 	return set(h, &p);
 }
@@ -291,7 +291,7 @@ int pending_join(struct head *h, enum merge_prefer prefer, struct access *acc,
 
 static void say(struct head *h, struct commit_result *ret)
 {
-	ret->id = h->view.base.id;
+	ret->id = h->committed;
 	ret->standing = head_standing(h);
 }
 

@@ -31,15 +31,15 @@ struct pinned {
 };
 
 /*
- * Every head of the mount (private ones only with @private_of their own), frozen at one instant and
- * pinned: *@ret, which is to be freed, has @ret_count. -errno: some may have been pinned, which
- * does no harm.
+ * Every head of the mount but private ones, frozen at one instant and pinned: *@ret, which is to be
+ * freed, has @ret_count. Waits for commits that are under way. -errno: some may have been pinned,
+ * which does no harm.
  */
 int heads_pin(struct heads *h, const struct pin_request *req, struct access *acc,
 	      struct pinned **ret, size_t *ret_count);
 
 /* One head: what it has now is the commit @ret (null: unborn and empty); @ret_is_new: that has
- * changed since it was last pinned or committed. */
+ * changed since it was last pinned or committed. -ESTALE: its branch or repo is gone. */
 int head_pin(struct view *head, const struct pin_request *req, struct access *acc, struct oid *ret,
 	     bool *ret_is_new);
 
@@ -51,22 +51,27 @@ int head_pin(struct view *head, const struct pin_request *req, struct access *ac
 int head_advance(struct view *head, const struct oid *target, struct access *acc);
 
 /*
- * A private head on the commit @base (null: nothing, as an unborn branch of the repo). @label says
- * what it is for, up to 255 bytes, kept with it. A reference.
+ * A private head on the commit @base (null: nothing, as an unborn branch of the repo). Its inode
+ * numbers are those of the branch that has the name now. @label says what it is for, up to 255
+ * bytes, kept with it. A reference.
  */
 int heads_new_private(struct heads *h, const struct id128 *repo, const char *repo_name,
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
 
-/* Each private head, with its label: after a restart. As heads_each(). */
-int heads_each_private(struct heads *h,
-		       int (*fn)(struct view *head, struct span label, void *ctx), void *ctx);
+/* Each private head, with its label: after a restart. As heads_each(). A head that comes from before
+ * it may not have its base in memory yet: head_pin() sees to that. */
+int heads_each_private(struct heads *h, int (*fn)(struct view *head, struct span label, void *ctx),
+		       void *ctx);
 
 /* The commit it was made on, and what it has now: pins apart from changes since. */
 struct oid head_committed(struct view *head);
 
-/* Its records go, with all that is uncommitted in it. Nobody may use it any more. */
+/* A private head's records go, with all that is uncommitted in it; the caller's reference stays his.
+ * Nobody may use it any more but to let go of it. 0; -EINVAL: it is not private; -EALREADY; or errors
+ * of the state directory: then it is back at the next mount. */
 int head_discard(struct view *head);
 
-/* Would a read of a file's bytes show any of its base, rather than what was written here alone? */
+/* Would a read of a file's bytes show any of its base, rather than what was written here alone? Of
+ * one that is just as the base has it always, also if it is empty. Where it cannot be told: true. */
 bool view_shows_base(struct vnode *v, struct access *acc);

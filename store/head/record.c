@@ -334,6 +334,12 @@ void head_rec_put(struct buf *b, const struct head_rec *h)
 	for (unsigned i = 0; i < h->frozen_count; i++)
 		buf_put_u32(b, h->frozen[i]);
 	buf_put_u64(b, h->ages);
+	buf_put_oid(b, &h->committed);
+	buf_put_u8(b, h->is_private);
+	if (!h->is_private)
+		return;
+	buf_put(b, h->numbers.b, sizeof(h->numbers.b));
+	buf_put_str8(b, h->label);
 }
 
 int head_rec_read(struct span raw, struct head_rec *ret)
@@ -354,6 +360,17 @@ int head_rec_read(struct span raw, struct head_rec *ret)
 	for (unsigned i = 0; i < h.frozen_count; i++)
 		h.frozen[i] = rd_u32(&c);
 	h.ages = rd_u64(&c);
+	h.committed = h.base;
+	/* Before there were pins a record ended here. */
+	if (!cursor_at_end(&c)) {
+		h.committed = rd_oid(&c);
+		h.is_private = rd_u8(&c) != 0;
+	}
+	h.numbers = h.branch;
+	if (h.is_private) {
+		h.numbers = rd_id128(&c);
+		h.label = rd_str8(&c, HEAD_LABEL_MAX);
+	}
 	if (!cursor_at_end(&c))
 		return -EBADMSG;
 	*ret = h;

@@ -34,6 +34,7 @@
 enum {
 	RECORD_KEY_MAX = 4 + 1 + 8 + FILE_NAME_MAX + 8,
 	RECORD_FROZEN_MAX = 6,
+	HEAD_LABEL_MAX = 255,
 };
 
 struct record_key {
@@ -131,6 +132,10 @@ struct head_rec {
 	uint8_t frozen_count;
 	uint32_t frozen[RECORD_FROZEN_MAX]; /* the newest first */
 	uint64_t ages; /* all below this may be in use */
+	struct oid committed; /* the base, or what it is a pin on */
+	bool is_private;
+	struct id128 numbers; /* the branch whose inode numbers it has: its own, if not private */
+	struct span label; /* the same: what it is for; borrowed */
 };
 void head_rec_put(struct buf *b, const struct head_rec *h);
 int head_rec_read(struct span raw, struct head_rec *ret);

@@ -76,7 +76,7 @@ int head_status(struct view *head, struct head_status *ret)
 	layers = head_layers(h);
 	s.repo = strdup(head->repo_name);
 	s.branch = strdup(h->branch_name);
-	s.base = head->base.id;
+	s.base = h->committed;
 	s.is_committing = h->is_committing;
 	s.is_dirty = is_uncommitted(h);
 	s.standing = head_standing(h);

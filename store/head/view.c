@@ -128,9 +128,11 @@ void view_unref(struct view *v)
 {
 	if (!v || atomic_fetch_sub(&v->refs, 1) > 1)
 		return;
-	/* Heads are their table's to free. */
-	if (v->is_head)
+	/* Only one that was discarded comes here: the table has a reference to each. */
+	if (v->is_head) {
+		head_free(head_of(v));
 		return;
+	}
 	view_release(v);
 	free(v);
 }

@@ -9,6 +9,7 @@
  */
 #include "merge/bases.h"
 
+#include "base/heap.h"
 #include "base/htab.h"
 #include "base/log.h"
 
@@ -32,8 +33,7 @@ struct painting {
 	const struct id128 *repo;
 	const struct refs_wait *wait;
 	struct htab seen; /* owned, with its elements */
-	struct seen **heap; /* the youngest first; owned */
-	size_t count, cap;
+	struct heap heap; /* the youngest first; owned */
 	size_t open; /* of these, without BELOW_RESULT */
 };
 
@@ -49,78 +49,40 @@ static void painting_release(struct painting *p)
 {
 	htab_walk(&p->seen, seen_free, NULL);
 	htab_release(&p->seen);
-	free(p->heap);
+	heap_release(&p->heap);
 }
 
-static bool is_above(const struct seen *a, const struct seen *b)
+static bool is_above(const void *x, const void *y)
 {
+	const struct seen *a = x, *b = y;
+
 	if (a->generation != b->generation)
 		return a->generation > b->generation;
 	return oid_cmp(&a->id, &b->id) < 0;
 }
 
-static int heap_push(struct painting *p, struct seen *s)
-{
-	size_t i = p->count;
-
-	if (p->count == p->cap) {
-		size_t cap = MAX(2 * p->cap, (size_t)64);
-		struct seen **h = reallocarray(p->heap, cap, sizeof(struct seen *));
-
-		if (!h)
-			return -ENOMEM;
-		p->heap = h;
-		p->cap = cap;
-	}
-	p->count++;
-	for (; i > 0 && is_above(s, p->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		p->heap[i] = p->heap[(i - 1) / 2];
-	p->heap[i] = s;
-	return 0;
-}
-
-static struct seen *heap_pop(struct painting *p)
-{
-	struct seen *top = p->heap[0], *last = p->heap[--p->count];
-	size_t i = 0, child;
-
-	while ((child = 2 * i + 1) < p->count) {
-		if (child + 1 < p->count && is_above(p->heap[child + 1], p->heap[child]))
-			child++;
-		if (!is_above(p->heap[child], last))
-			break;
-		p->heap[i] = p->heap[child];
-		i = child;
-	}
-	if (p->count > 0)
-		p->heap[i] = last;
-	return top;
-}
-
 static int load(struct painting *p, const struct oid *id, struct seen **ret)
 {
-	_cleanup_buf_ struct buf object = { 0 };
-	_cleanup_commit_ struct commit c = { 0 };
+	_cleanup_loaded_ struct loaded l = { 0 };
+	const struct commit *c = &l.commit;
 	struct seen *s;
-	int r = refs_commit(p->refs, p->repo, id, p->wait, &object);
+	int r = refs_load_commit(p->refs, p->repo, id, p->wait, &l);
 
-	if (r == 0)
-		r = commit_read(buf_span(&object), id, &c);
 	if (r < 0)
 		return r;
 	s = new0(struct seen, 1);
 	if (!s)
 		return -ENOMEM;
 	s->id = *id;
-	s->generation = c.generation;
-	s->parent_count = c.parent_count;
-	s->parents = new0(struct oid, MAX(c.parent_count, 1));
+	s->generation = c->generation;
+	s->parent_count = c->parent_count;
+	s->parents = new0(struct oid, MAX(c->parent_count, 1));
 	if (!s->parents || htab_insert(&p->seen, &s->node, oid_hash(id)) < 0) {
 		free(s->parents);
 		free(s);
 		return -ENOMEM;
 	}
-	memcpy(s->parents, c.parents, c.parent_count * sizeof(struct oid));
+	memcpy(s->parents, c->parents, c->parent_count * sizeof(struct oid));
 	*ret = s;
 	return 0;
 }
@@ -150,7 +112,7 @@ static int paint(struct painting *p, const struct oid *id, unsigned marks, uint6
 		return 0;
 	}
 	s->marks = marks;
-	r = heap_push(p, s);
+	r = heap_push(&p->heap, s);
 	if (r == 0 && !(marks & BELOW_RESULT))
 		p->open++;
 	return r;
@@ -160,14 +122,16 @@ int merge_bases(struct refs *refs, const struct id128 *repo, const struct oid *a
 		const struct oid *b, const struct refs_wait *w, struct oid ret[MERGE_BASES_MAX],
 		unsigned *ret_count)
 {
-	_cleanup_(painting_release) struct painting p = { .refs = refs, .repo = repo, .wait = w };
+	_cleanup_(painting_release) struct painting p = {
+		.refs = refs, .repo = repo, .wait = w, .heap.is_before = is_above
+	};
 	unsigned count = 0;
 	int r = paint(&p, a, OF_A, UINT64_MAX);
 
 	if (r == 0)
 		r = paint(&p, b, OF_B, UINT64_MAX);
 	while (r == 0 && p.open > 0) {
-		struct seen *s = heap_pop(&p);
+		struct seen *s = heap_pop(&p.heap);
 		unsigned marks = s->marks;
 
 		if (!(marks & BELOW_RESULT))

@@ -20,23 +20,10 @@ enum {
 	RESTARTS_MAX = 3, /* the collector may have moved meanwhile */
 };
 
-/* A commit and what its fields borrow from. */
-struct loaded {
-	struct oid id;
-	struct buf object;
-	struct commit commit;
-};
-
-static void loaded_release(struct loaded *l)
-{
-	commit_release(&l->commit);
-	buf_release(&l->object);
-}
-#define _cleanup_loaded_ _cleanup_(loaded_release)
-
 /* What a merge is about. */
 struct sides {
 	struct loaded ours, theirs, bases[MERGE_BASES_MAX];
+	struct inode unborn; /* their root, of a branch without a commit */
 	struct access access;
 	struct merge_options options;
 };
@@ -67,12 +54,11 @@ static struct refs_wait patient(const struct joining *j)
 static int load(const struct joining *j, const struct oid *id, struct loaded *ret)
 {
 	struct refs_wait w = patient(j);
-	int r = refs_commit(j->store->refs, &j->repo, id, &w, &ret->object);
+	int r = refs_load_commit(j->store->refs, &j->repo, id, &w, ret);
 
-	ret->id = *id;
 	if (r == -ENOENT)
 		return log_fail(-EIO, "%s/%s: a commit is missing", j->repo_name, j->branch);
-	return r < 0 ? r : commit_read(buf_span(&ret->object), id, &ret->commit);
+	return r;
 }
 
 static struct merge_side side_of(const struct loaded *l)
@@ -105,6 +91,16 @@ static int load_bases(const struct joining *j, const struct oid *tip, struct sid
 	return r;
 }
 
+/* A branch without a commit, as a side: what a commit onto it will be. */
+static struct merge_side unborn_side(struct sides *s)
+{
+	static const struct tree_root none;
+
+	s->unborn = s->ours.commit.root;
+	s->unborn.dir = none;
+	return (struct merge_side){ .root = &s->unborn, .links = &none };
+}
+
 static int load_sides(const struct joining *j, const struct oid *tip, struct sides *s)
 {
 	int r;
@@ -112,14 +108,18 @@ static int load_sides(const struct joining *j, const struct oid *tip, struct sid
 	access_init(&s->access, j->store->reader, true);
 	s->access.deadline = j->deadline;
 	r = load(j, &j->commit, &s->ours);
-	if (r == 0)
+	if (r == 0 && !oid_is_null(tip))
 		r = load(j, tip, &s->theirs);
 	if (r == 0)
 		r = load_bases(j, tip, s);
 	s->options.access = &s->access;
 	s->options.ours = side_of(&s->ours);
-	s->options.theirs = side_of(&s->theirs);
+	s->options.theirs = oid_is_null(tip) ? unborn_side(s) : side_of(&s->theirs);
 	s->options.prefer = j->prefer;
+	if (j->as_change) {
+		s->options.leave_out = j->as_change->leave_out;
+		s->options.leave_out_ctx = j->as_change->leave_out_ctx;
+	}
 	return r;
 }
 
@@ -147,6 +147,8 @@ static int compare(const struct joining *j, const struct oid *tip, bool *ret_abo
 	int r;
 
 	*ret_above = false;
+	if (j->as_change)
+		return 0;
 	if (oid_equal(&j->commit, tip))
 		return 1;
 	if (oid_is_null(tip) || (j->base && oid_equal(j->base, tip))) {
@@ -161,6 +163,13 @@ static int compare(const struct joining *j, const struct oid *tip, bool *ret_abo
 	return refs_is_ancestor(j->store->refs, &j->repo, &j->commit, tip, &w);
 }
 
+static bool is_theirs(const struct sides *s, const struct snapshot *snap)
+{
+	return !oid_is_null(&s->theirs.id) && inode_equal(s->options.theirs.root, &snap->root) &&
+	       oid_equal(&s->options.theirs.links->id, &snap->links.id);
+}
+
+/* 1: there would be nothing in it that they do not have. */
 static int write_merge(const struct joining *j, struct sides *s, const struct chunk_params *chunk,
 		       struct oid *ret)
 {
@@ -175,8 +184,10 @@ static int write_merge(const struct joining *j, struct sides *s, const struct ch
 		.repo = j->repo,
 		.branch = j->branch,
 		.parents = parents,
-		.parent_count = ARRAY_SIZE(parents),
-		.generation = MAX(s->ours.commit.generation, s->theirs.commit.generation) + 1,
+		.parent_count = j->as_change ? !oid_is_null(&s->theirs.id) : ARRAY_SIZE(parents),
+		.generation = MAX(s->theirs.commit.generation,
+				  j->as_change ? 0 : s->ours.commit.generation) +
+			      1,
 		.author = j->author,
 		.message = j->message,
 		.deadline = j->deadline,
@@ -189,9 +200,15 @@ static int write_merge(const struct joining *j, struct sides *s, const struct ch
 		snprintf(text, sizeof(text), "merge of %.12s", oid_hex(&j->commit, hex));
 		p.message = text;
 	}
+	if (j->as_change) {
+		p.meta = j->as_change->meta;
+		p.meta_count = j->as_change->meta_count;
+	}
 	r = session_new(&so, &session);
 	if (r == 0)
 		r = merge_write(&s->options, session, &snap);
+	if (r == 0 && j->as_change && is_theirs(s, &snap))
+		return 1;
 	if (r == 0)
 		r = publish(&p, session, &snap, ret, &object);
 	if (r < 0)
@@ -220,7 +237,7 @@ static int merge(const struct joining *j, const struct oid *tip, struct joined *
 		r = i < RESTARTS_MAX ? 0 : -EAGAIN;
 	}
 	ret->is_merge = r == 0;
-	return r;
+	return MIN(r, 0);
 }
 
 static void take_back(const struct joining *j, const struct oid *id)
@@ -247,9 +264,12 @@ static int round_from(const struct joining *j, struct oid *tip, struct joined *r
 		ret->tip = j->commit;
 	else
 		r = merge(j, tip, ret);
-	if (r < 0)
+	if (r == 0 && j->as_change && ret->is_merge && j->as_change->about_to)
+		r = j->as_change->about_to(&ret->tip, j->as_change->ctx);
+	/* Theirs has all there is. */
+	if (r < 0 || oid_equal(tip, &ret->tip))
 		return r;
-	r = refs_move_branch(j->store->refs, &j->repo, j->branch, tip, &ret->tip, NULL, NULL, &dl,
+	r = refs_move_branch(j->store->refs, &j->repo, j->branch, j->identity, tip, &ret->tip, &dl,
 			     &now);
 	if (r != -ESTALE)
 		return r;
@@ -270,9 +290,6 @@ int join_branch(const struct joining *j, struct joined *ret)
 		r = deadline_check(&j->deadline);
 		if (r == 0)
 			r = round_from(j, &tip, ret);
-		/* What is there may be another branch by now. */
-		if (r == 1 && j->identity)
-			r = tip_of(j, false, &tip) ?: 1;
 	}
 	return r;
 }

@@ -14,6 +14,20 @@
 #include "merge/merge.h"
 #include "object/refs.h"
 
+/*
+ * A joining that brings no commit onto the branch, but what that has changed since @base: as one new commit
+ * whose only parent is the tip. All is borrowed.
+ */
+struct join_change {
+	const struct commit_meta *meta; /* of the new commit */
+	size_t meta_count;
+	bool (*leave_out)(struct span name, void *ctx); /* merge_options' */
+	void *leave_out_ctx;
+	/* Told the new commit's id before the branch is swapped to it; other than 0 ends it. NULL: nobody. */
+	int (*about_to)(const struct oid *id, void *ctx);
+	void *ctx;
+};
+
 struct joining {
 	struct store *store; /* borrowed, as all below */
 	struct id128 repo;
@@ -26,6 +40,7 @@ struct joining {
 	enum merge_prefer prefer;
 	const char *author; /* of a merge commit; NULL: the store's writer */
 	const char *message; /* NULL: one that says what was merged */
+	const struct join_change *as_change; /* NULL: the commit itself is to be on the branch */
 	struct deadline deadline;
 };
 
@@ -40,6 +55,8 @@ struct joined {
  * 0: the branch is at @ret->tip, which is the commit or comes after it. -ESTALE: @ret->conflicts
  * names differ on both sides, and nothing was changed. -EINPROGRESS: the outcome is not known.
  * -ENOENT: there is no such branch; or the backend's errors: nothing was changed.
+ *
+ * With as_change the tip has the change; that may be the one it had before, when the change was in it already.
  */
 int join_branch(const struct joining *j, struct joined *ret);
 

@@ -42,6 +42,9 @@ struct merge_options {
 	struct merge_side bases[MERGE_BASES_MAX];
 	unsigned base_count;
 	enum merge_prefer prefer;
+	/* Names that stay as they are on their side, with all below them. NULL: none. */
+	bool (*leave_out)(struct span name, void *ctx);
+	void *leave_out_ctx;
 };
 
 /*

@@ -223,6 +223,10 @@ static int judge(struct walk *w, const struct level *l, const struct name *a, co
 	bool may_go_down = (is_dir(a) || !a->entry.is_there) && (is_dir(b) || !b->entry.is_there);
 
 	*ret = (struct judged){ 0 };
+	if (o->leave_out && o->leave_out(name, o->leave_out_ctx)) {
+		ret->verdict = MERGE_THEIRS;
+		return 0;
+	}
 	for (unsigned i = 0; i < o->base_count; i++) {
 		_cleanup_name_ struct name base = { 0 };
 		enum merge_verdict v = 0;

@@ -226,6 +226,27 @@ int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 	return buf_failed(ret) ? -ENOMEM : 0;
 }
 
+void loaded_release(struct loaded *l)
+{
+	commit_release(&l->commit);
+	buf_release(&l->object);
+}
+
+int refs_load_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		     const struct refs_wait *w, struct loaded *ret)
+{
+	_cleanup_loaded_ struct loaded l = { .id = *id };
+	int e = refs_commit(r, repo, id, w, &l.object);
+
+	if (e == 0)
+		e = commit_read(buf_span(&l.object), id, &l.commit);
+	if (e < 0)
+		return e;
+	*ret = l;
+	l = (struct loaded){ 0 };
+	return 0;
+}
+
 /* In the listing of all commits, and in those of the prefixes that somebody asked for. */
 static void list_commit(struct refs *r, const struct id128 *repo, const struct oid *id, bool is)
 {

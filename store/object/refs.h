@@ -13,6 +13,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "format/commit.h"
 #include "format/name.h"
 #include "format/repo.h"
 
@@ -64,6 +65,19 @@ int refs_list_commits(struct refs *r, const struct id128 *repo, const struct ref
 /* A commit's object; 0, -ENOENT, -EBADMSG. */
 int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 		const struct refs_wait *w, struct buf *ret);
+
+/* A commit: its object, and what that says, which borrows from it. */
+struct loaded {
+	struct oid id;
+	struct buf object;
+	struct commit commit;
+};
+void loaded_release(struct loaded *l);
+#define _cleanup_loaded_ _cleanup_(loaded_release)
+
+/* As refs_commit(), read. */
+int refs_load_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
+		     const struct refs_wait *w, struct loaded *ret);
 
 /*
  * What a path's second part names: a branch, a commit's name, a full id, or a prefix of 8 digits
@@ -123,22 +137,16 @@ int refs_remove_name(struct refs *r, const struct id128 *repo, const char *name,
 		     const struct deadline *dl);
 
 /*
- * Moves a branch from @from (null: unborn) to the commit @to, whose object is written. What the
- * swap is about to be is told to @note before it is tried, for a journal that outlives us.
+ * Moves a branch from @from (null: unborn) to the commit @to, whose object is written. Under that
+ * name, or one that it was given since, it must be the branch @identity (NULL: whichever it is).
  *
  * 0: the branch is at @to or beyond. -ESTALE: it is elsewhere and has never been at @to, @ret_now
- * says where it is. -EINPROGRESS: not known, the deadline passed before it could be read back, or
- * there is another branch by that name now.
+ * says where it is. -ENOENT: there is no such branch, or another one by that name, and none has
+ * been moved by this call. -EINPROGRESS: not known: the deadline passed before it could be read
+ * back, or the branch is gone by now and may have been at @to before.
  */
-struct refs_move {
-	char key[KEY_MAX + 1];
-	struct etag expected;
-	struct id128 nonce;
-	struct oid from, to;
-};
 int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branch,
-		     const struct oid *from, const struct oid *to,
-		     int (*note)(const struct refs_move *m, void *ctx), void *ctx,
+		     const struct id128 *identity, const struct oid *from, const struct oid *to,
 		     const struct deadline *dl, struct oid *ret_now);
 
 /* Is @ancestor the commit @of or one before it? 1, 0, or an error. */

@@ -125,8 +125,10 @@ static int catch_up(struct refs *r, const struct id128 *repo, const char *to,
 		if (e < 0)
 			return e;
 		if (e == 1) {
-			e = refs_move_branch(r, repo, to, &now->ref.target, want, NULL, NULL, dl,
-					     &other);
+			e = refs_move_branch(r, repo, to, &from->ref.branch, &now->ref.target, want,
+					     dl, &other);
+			/* Gone: the next look says so. */
+			e = e == -ENOENT ? -ESTALE : e;
 			continue;
 		}
 		e = part(r, repo, to, now, dl);

@@ -17,14 +17,15 @@ struct move {
 	const struct id128 *repo;
 	char name[OBJECT_NAME_MAX + 1];
 	const struct oid *from, *to;
-	int (*note)(const struct refs_move *m, void *ctx);
-	void *ctx;
 	const struct deadline *dl;
 	unsigned renames;
-	struct id128 identity; /* of the branch that was tried first */
+	bool is_any; /* whichever branch has the name */
+	bool has_identity; /* which branch it is has been said, or found at the first try */
+	struct id128 identity;
 	struct finding *now; /* owned */
 	bool is_fresh; /* @now comes from the store, not from memory */
 	bool was_tried; /* something was sent */
+	bool was_refused; /* and the last of it was refused, for certain */
 };
 
 static void move_release(struct move *m)
@@ -42,41 +43,63 @@ static int look(struct move *m)
 			  &m->now);
 }
 
-/* Goes on with the branch's new name. 0, -ENOENT: it was removed. */
-static int follow_rename(struct move *m)
+static bool is_other(const struct move *m)
 {
-	struct id128 identity;
-	int e;
-
-	if (m->now->is_absent || m->now->ref.renamed_to[0] == '\0' || m->renames++ == RENAMES_MAX)
-		return -ENOENT;
-	identity = m->now->ref.branch;
-	snprintf(m->name, sizeof(m->name), "%s", m->now->ref.renamed_to);
-	e = look(m);
-	if (e < 0)
-		return e;
-	return !m->now->is_absent && id128_equal(&m->now->ref.branch, &identity) ? 0 : -ENOENT;
+	return m->has_identity && !m->now->is_absent &&
+	       !id128_equal(&m->now->ref.branch, &m->identity);
 }
 
-/* The branch is not where we believed it: are we there, or somebody else? 0, -ESTALE, an error. Of
- * another branch by the same name nobody can tell what has been on the one that was removed. */
-static int judge(struct move *m)
+/* Is the commit on what is there now? 1, 0, or an error. */
+static int has_commit(struct move *m)
 {
 	struct refs_wait w = { .may_wait = true, .deadline = m->dl ? *m->dl : DEADLINE_NEVER };
 	int e = refs_is_ancestor(m->refs, m->repo, m->to, &m->now->ref.target, &w);
 
-	if (e < 0)
-		return e == -ENOENT ? -EBADMSG : e; /* a head without its commit */
-	if (e == 1)
-		return 0;
-	return m->was_tried && !id128_equal(&m->now->ref.branch, &m->identity) ? -EINPROGRESS
-									       : -ESTALE;
+	return e == -ENOENT ? -EBADMSG : e; /* a head without its commit */
+}
+
+/* The branch is gone. Its tombstone says whether it has been at the commit before; another branch
+ * by its name does not. */
+static int judge_gone(struct move *m)
+{
+	int e = 1;
+
+	if (!m->was_tried)
+		return -ENOENT;
+	if (!is_other(m) && !m->now->is_absent)
+		e = has_commit(m);
+	return e < 0 ? e : e == 1 ? -EINPROGRESS : -ENOENT;
+}
+
+/* Goes on with the branch's new name, if it has one. */
+static int follow_rename(struct move *m)
+{
+	int e;
+
+	if (is_other(m) || m->now->is_absent || m->now->ref.renamed_to[0] == '\0' ||
+	    m->renames++ == RENAMES_MAX)
+		return judge_gone(m);
+	m->is_any = false;
+	m->has_identity = true;
+	m->identity = m->now->ref.branch;
+	snprintf(m->name, sizeof(m->name), "%s", m->now->ref.renamed_to);
+	e = look(m);
+	return e == 0 && m->now->is_absent ? judge_gone(m) : e;
+}
+
+/* The branch is not where we believed it: are we there, or somebody else? */
+static int judge(struct move *m)
+{
+	int e = has_commit(m);
+
+	if (e != 0)
+		return e < 0 ? e : 0;
+	return is_other(m) ? judge_gone(m) : -ESTALE;
 }
 
 /* Swaps @m->now for a ref that points to the commit in @next. */
 static int try_swap(struct move *m, struct ref *next)
 {
-	struct refs_move told = { .from = *m->from, .to = *m->to };
 	struct finding *other = NULL;
 	struct key key = head_key(m->repo, m->name);
 	int e;
@@ -85,16 +108,12 @@ static int try_swap(struct move *m, struct ref *next)
 	next->state = REF_LIVE;
 	next->branch = m->now->ref.branch;
 	refs_stamp(m->refs, m->now, next);
-	snprintf(told.key, sizeof(told.key), "%s", key.s);
-	told.expected = m->now->tag;
-	told.nonce = next->nonce;
-	e = m->note ? m->note(&told, m->ctx) : 0;
-	if (e < 0)
-		return e;
-	if (!m->was_tried)
+	if (!m->has_identity)
 		m->identity = m->now->ref.branch;
+	m->has_identity = true;
 	m->was_tried = true;
 	e = refs_swap_ref(m->refs, key.s, m->now, next, m->dl, &other);
+	m->was_refused = e < 0 && e != -ESTALE && e != -EINPROGRESS;
 	if (other) {
 		finding_unref(m->now);
 		m->now = other;
@@ -108,10 +127,13 @@ static int step(struct move *m, struct ref *next)
 {
 	int e;
 
-	if (!finding_is_live(m->now)) {
-		e = m->is_fresh ? follow_rename(m) : look(m);
-		return e < 0 ? e : 1;
-	}
+	/* What is known from a while ago proves nothing. */
+	if (!m->is_fresh && (!finding_is_live(m->now) || (is_other(m) && !m->is_any)))
+		return look(m) ?: 1;
+	if (!finding_is_live(m->now))
+		return follow_rename(m) ?: 1;
+	if (is_other(m) && !m->is_any)
+		return judge_gone(m);
 	if (oid_equal(&m->now->ref.target, m->to) && m->is_fresh)
 		return 0;
 	if (!oid_equal(&m->now->ref.target, m->from)) {
@@ -125,8 +147,7 @@ static int step(struct move *m, struct ref *next)
 }
 
 int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branch,
-		     const struct oid *from, const struct oid *to,
-		     int (*note)(const struct refs_move *m, void *ctx), void *ctx,
+		     const struct id128 *identity, const struct oid *from, const struct oid *to,
 		     const struct deadline *dl, struct oid *ret_now)
 {
 	_cleanup_(move_release) struct move m = {
@@ -134,9 +155,9 @@ int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branc
 		.repo = repo,
 		.from = from,
 		.to = to,
-		.note = note,
-		.ctx = ctx,
 		.dl = dl,
+		.is_any = !identity,
+		.has_identity = identity,
 	};
 	_cleanup_ref_ struct ref next = { 0 };
 	int e;
@@ -149,6 +170,8 @@ int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branc
 	e = refs_point(r, repo, to, dl, &next);
 	if (e < 0)
 		return e;
+	if (identity)
+		m.identity = *identity;
 	snprintf(m.name, sizeof(m.name), "%s", branch);
 	m.now = facts_peek(r->facts, FINDING_REF, head_key(repo, branch).s);
 	e = m.now ? 0 : look(&m);
@@ -159,7 +182,9 @@ int refs_move_branch(struct refs *r, const struct id128 *repo, const char *branc
 	while (e == 1);
 	if (e == -ESTALE)
 		*ret_now = m.now->ref.target;
-	else if ((e == -ETIME || e == -ECANCELED || e == -EIO) && m.was_tried)
+	else if (m.was_tried && !m.was_refused && e < 0 && e != -ENOENT)
+		e = -EINPROGRESS; /* what came of it could not be seen */
+	else if (m.was_tried && (e == -ETIME || e == -ECANCELED || e == -EIO))
 		e = -EINPROGRESS;
 	return e;
 }
@@ -208,43 +233,35 @@ static int walk_add(struct walk *w, const struct oid *id)
 	return 0;
 }
 
-/* Reads a commit's header; @bytes is what it borrows from. */
-static int commit_get(struct refs *r, const struct id128 *repo, const struct oid *id,
-		      const struct refs_wait *w, struct buf *bytes, struct commit *ret)
-{
-	int e = refs_commit(r, repo, id, w, bytes);
-
-	return e < 0 ? e : commit_read(buf_span(bytes), id, ret);
-}
-
 int refs_is_ancestor(struct refs *r, const struct id128 *repo, const struct oid *ancestor,
 		     const struct oid *of, const struct refs_wait *w)
 {
 	_cleanup_(walk_release) struct walk walk = { 0 };
-	_cleanup_buf_ struct buf bytes = { 0 };
-	_cleanup_commit_ struct commit first = { 0 };
+	_cleanup_loaded_ struct loaded first = { 0 };
 	int e;
 
 	if (oid_is_null(ancestor) || oid_equal(ancestor, of))
 		return 1;
 	if (oid_is_null(of))
 		return 0;
-	e = commit_get(r, repo, ancestor, w, &bytes, &first);
+	e = refs_load_commit(r, repo, ancestor, w, &first);
 	if (e < 0)
 		return e;
 	e = walk_add(&walk, of);
 	while (e == 0 && walk.todo) {
-		_cleanup_commit_ struct commit c = { 0 };
+		_cleanup_loaded_ struct loaded l = { 0 };
+		const struct commit *c = &l.commit;
 		struct seen *s = walk.todo;
 
 		walk.todo = s->next;
-		e = commit_get(r, repo, &s->id, w, &bytes, &c);
+		e = refs_load_commit(r, repo, &s->id, w, &l);
 		/* A commit's generation is above its parents'. */
-		for (uint8_t i = 0; e == 0 && c.generation > first.generation && i < c.parent_count;
-		     i++) {
-			if (oid_equal(&c.parents[i], ancestor))
+		if (e == 0 && c->generation <= first.commit.generation)
+			continue;
+		for (uint8_t i = 0; e == 0 && i < c->parent_count; i++) {
+			if (oid_equal(&c->parents[i], ancestor))
 				return 1;
-			e = walk_add(&walk, &c.parents[i]);
+			e = walk_add(&walk, &c->parents[i]);
 		}
 	}
 	return e;

@@ -264,7 +264,8 @@ static bool is_tree(const json_t *j)
 					       { "files", is_count },
 					       { "bytes", is_count } };
 
-	return HAS_FIELDS(j, fields) && json_object_get(j, "id");
+	/* Null: it could not be made, and "error" says why. */
+	return json_is_null(j) || (HAS_FIELDS(j, fields) && json_object_get(j, "id"));
 }
 
 static bool is_stream(const json_t *j)

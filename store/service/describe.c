@@ -112,27 +112,14 @@ void answer_stat(struct answer *a, const struct stat *st)
 	answer_time(a, "mtime", st->st_mtim.tv_sec, (uint32_t)st->st_mtim.tv_nsec);
 }
 
-void loaded_release(struct loaded *l)
-{
-	commit_release(&l->commit);
-	buf_release(&l->object);
-}
 int commit_load(struct request *q, const struct id128 *repo, const struct oid *id,
 		struct loaded *ret)
 {
-	_cleanup_loaded_ struct loaded l = { .id = *id };
 	struct refs_wait w = request_wait(q);
 	char hex[OID_HEX];
-	int r;
+	int r = refs_load_commit(q->service->store->refs, repo, id, &w, ret);
 
-	r = refs_commit(q->service->store->refs, repo, id, &w, &l.object);
-	if (r == 0)
-		r = commit_read(buf_span(&l.object), id, &l.commit);
 	if (r == -ENOENT)
 		return log_fail(-EIO, "the commit %s is missing", oid_hex(id, hex));
-	if (r < 0)
-		return request_fail(r, "the commit %s cannot be read", oid_hex(id, hex));
-	*ret = l;
-	l = (struct loaded){ 0 };
-	return 0;
+	return r < 0 ? request_fail(r, "the commit %s cannot be read", oid_hex(id, hex)) : 0;
 }

@@ -6,6 +6,7 @@
 
 #include "format/commit.h"
 #include "head/view.h"
+#include "object/refs.h"
 #include "service/names.h"
 
 /*
@@ -19,16 +20,7 @@ void answer_commit(struct request *q, struct answer *a, const struct oid *id,
 void answer_short_id(struct request *q, struct answer *a, const struct id128 *repo,
 		     const struct oid *id);
 
-/* A commit's object and what it says. */
-struct loaded {
-	struct oid id;
-	struct buf object;
-	struct commit commit;
-};
-void loaded_release(struct loaded *l);
-#define _cleanup_loaded_ _cleanup_(loaded_release)
-
-/* 0 or an error, said; a commit that a ref or another commit names and that is not there: -EIO. */
+/* refs_load_commit(): 0 or an error, said; a commit that a ref or another commit names and that is not there: -EIO. */
 int commit_load(struct request *q, const struct id128 *repo, const struct oid *id,
 		struct loaded *ret);
 

@@ -6,9 +6,9 @@
  * from it; the younger of two first. What waits in the heap is loaded, so that with a path the
  * same entry need not be looked up for each child.
  */
-#include "base/log.h"
-
+#include "base/heap.h"
 #include "base/htab.h"
+#include "base/log.h"
 #include "format/xattr.h"
 #include "head/acl.h"
 #include "object/reader.h"
@@ -29,8 +29,7 @@ struct history {
 	struct address address;
 	struct name_map names;
 	struct htab seen; /* of all commits so far; owned, with its elements */
-	struct past **heap; /* of those still to be told; owned */
-	size_t count, cap;
+	struct heap heap; /* of those still to be told; owned */
 	uint64_t limit;
 	bool was_there; /* some commit has the path */
 };
@@ -50,11 +49,12 @@ static void history_release(struct history *h)
 	name_map_release(&h->names);
 	htab_walk(&h->seen, past_free, NULL);
 	htab_release(&h->seen);
-	free(h->heap);
+	heap_release(&h->heap);
 }
 
-static bool is_before(const struct past *a, const struct past *b)
+static bool is_before(const void *p, const void *q)
 {
+	const struct past *a = p, *b = q;
 	const struct commit *x = &a->at.commit, *y = &b->at.commit;
 
 	if (x->generation != y->generation)
@@ -64,44 +64,6 @@ static bool is_before(const struct past *a, const struct past *b)
 	if (x->time.nsec != y->time.nsec)
 		return x->time.nsec > y->time.nsec;
 	return oid_cmp(&a->at.id, &b->at.id) < 0;
-}
-
-static int heap_push(struct history *h, struct past *p)
-{
-	size_t i = h->count;
-
-	if (h->count == h->cap) {
-		size_t cap = MAX(2 * h->cap, (size_t)16);
-		struct past **heap = reallocarray(h->heap, cap, sizeof(struct past *));
-
-		if (!heap)
-			return -ENOMEM;
-		h->heap = heap;
-		h->cap = cap;
-	}
-	h->count++;
-	for (; i > 0 && is_before(p, h->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		h->heap[i] = h->heap[(i - 1) / 2];
-	h->heap[i] = p;
-	return 0;
-}
-
-static struct past *heap_pop(struct history *h)
-{
-	struct past *top = h->heap[0], *last = h->heap[--h->count];
-	size_t i = 0, child;
-
-	while ((child = 2 * i + 1) < h->count) {
-		if (child + 1 < h->count && is_before(h->heap[child + 1], h->heap[child]))
-			child++;
-		if (!is_before(h->heap[child], last))
-			break;
-		h->heap[i] = h->heap[child];
-		i = child;
-	}
-	if (h->count > 0)
-		h->heap[i] = last;
-	return top;
 }
 
 static bool may_search(struct request *q, const struct inode *i)
@@ -203,7 +165,7 @@ static int meet(struct history *h, const struct oid *id, struct past **ret)
 		return r;
 	h->was_there |= p->entry.len > 0;
 	*ret = p;
-	return heap_push(h, p);
+	return heap_push(&h->heap, p);
 }
 
 /* Tells of a commit unless it has the path from one of its parents. */
@@ -238,10 +200,10 @@ static int tell_all(struct history *h)
 
 	if (!oid_is_null(&h->address.commit))
 		r = meet(h, &h->address.commit, &p);
-	while (r == 0 && h->count > 0 && h->limit > 0) {
+	while (r == 0 && h->heap.count > 0 && h->limit > 0) {
 		struct oid id;
 
-		p = heap_pop(h);
+		p = heap_pop(&h->heap);
 		r = tell(h, p);
 		id = p->at.id;
 		loaded_release(&p->at);
@@ -262,7 +224,7 @@ static int tell_all(struct history *h)
  */
 int verb_log(struct request *q)
 {
-	_cleanup_(history_release) struct history h = { .q = q };
+	_cleanup_(history_release) struct history h = { .q = q, .heap.is_before = is_before };
 	struct address *p = &h.address;
 	int r = address_find(q, "path", p);
 

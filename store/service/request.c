@@ -214,20 +214,6 @@ void answer_oid(struct answer *a, const char *key, const struct oid *id)
 	answer_text(a, key, oid_is_null(id) ? NULL : oid_hex(id, hex));
 }
 
-char *time_text(int64_t sec, uint32_t nsec, char buf[TIME_TEXT])
-{
-	time_t t = (time_t)sec;
-	struct tm tm;
-
-	/* What no calendar has is told as a number. */
-	if (!gmtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 8099)
-		snprintf(buf, TIME_TEXT, "@%lld.%09u", (long long)sec, nsec);
-	else
-		snprintf(buf, TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%09uZ", tm.tm_year + 1900,
-			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, nsec);
-	return buf;
-}
-
 void answer_time(struct answer *a, const char *key, int64_t sec, uint32_t nsec)
 {
 	char buf[TIME_TEXT];

@@ -90,9 +90,3 @@ void answer_time(struct answer *a, const char *key, int64_t sec, uint32_t nsec);
 
 /* Gives the line to the caller. 0; -EINTR when he wants no more (see request.stopped). */
 int request_answer(struct request *q, struct answer *a);
-
-/* RFC 3339, in UTC, with nanoseconds. */
-enum {
-	TIME_TEXT = 40
-};
-char *time_text(int64_t sec, uint32_t nsec, char buf[TIME_TEXT]);

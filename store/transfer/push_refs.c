@@ -81,13 +81,13 @@ static int publish_branch(struct push *p, struct push_ref *x)
 	/* The repo was made with it. */
 	if (x->state == PUSH_CREATED && p->is_new && strcmp(x->name, p->repo.default_branch) == 0)
 		r = oid_is_null(&x->here) ? 0
-					  : refs_move_branch(refs, &p->repo.id, x->name, &x->there,
-							     &x->here, NULL, NULL, &dl, &now);
+					  : refs_move_branch(refs, &p->repo.id, x->name, NULL,
+							     &x->there, &x->here, &dl, &now);
 	else if (x->state == PUSH_CREATED)
 		r = refs_create_branch(refs, &p->repo.id, x->name, &x->here, &dl);
 	else if (x->state == PUSH_MOVED)
-		r = refs_move_branch(refs, &p->repo.id, x->name, &x->there, &x->here, NULL, NULL,
-				     &dl, &now);
+		r = refs_move_branch(refs, &p->repo.id, x->name, NULL, &x->there, &x->here, &dl,
+				     &now);
 	if (r == -ESTALE)
 		x->state = PUSH_DIVERGED;
 	else if (r == -EEXIST)

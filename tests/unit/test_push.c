@@ -140,8 +140,7 @@ static struct oid merge(struct transferstand *s, const char *branch, const struc
 	assert_ok(commit_write(&c, &object, &id));
 	assert_ok(b->ops->put(b, commit_key(&s->repo, &id).s, buf_span(&object), NULL));
 	refs_note_commit(s->store->refs, &s->repo, &id, buf_span(&object));
-	assert_ok(refs_move_branch(s->store->refs, &s->repo, branch, first, &id, NULL, NULL, NULL,
-				   &now));
+	assert_ok(refs_move_branch(s->store->refs, &s->repo, branch, NULL, first, &id, NULL, &now));
 	return id;
 }
 

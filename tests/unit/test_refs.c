@@ -54,8 +54,7 @@ static void own_changes_are_known_at_once(void **state)
 
 	assert_listed(r, &w->repo, REF_BRANCH, &FRESH, "main ");
 	assert_listed(r, &w->repo, REF_NAME, &FRESH, "");
-	assert_ok(refs_move_branch(r, &w->repo, "main", &(struct oid){ 0 }, &c, NULL, NULL, NULL,
-				   &now));
+	assert_ok(refs_move_branch(r, &w->repo, "main", NULL, &(struct oid){ 0 }, &c, NULL, &now));
 	assert_ok(refs_create_branch(r, &w->repo, "b", &c, NULL));
 	assert_ok(refs_create_branch(r, &w->repo, "z", &c, NULL));
 	assert_ok(refs_create_name(r, &w->repo, "n", &c, NULL));
@@ -83,8 +82,8 @@ static void change_meanwhile(const char *key, void *ctx)
 
 	b->results[0] = refs_create_branch(b->refs, &b->world->repo, "b", &b->first, NULL);
 	b->results[1] = refs_remove_branch(b->refs, &b->world->repo, "z", NULL);
-	b->results[2] = refs_move_branch(b->refs, &b->world->repo, "main", &b->first, &b->second,
-					 NULL, NULL, NULL, &now);
+	b->results[2] = refs_move_branch(b->refs, &b->world->repo, "main", NULL, &b->first,
+					 &b->second, NULL, &now);
 	b->is_done = true;
 }
 
@@ -109,8 +108,8 @@ static void a_change_survives_a_look_that_began_before_it(void **state)
 		assert_true(oid_is_null(&now));
 		/* What the look finds is new, but not the latest. */
 		assert_ok(refs_create_branch(w->here.refs, &w->repo, "o", &busy.first, NULL));
-		assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", &now, &busy.first, NULL,
-					   NULL, NULL, &now));
+		assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", NULL, &now, &busy.first,
+					   NULL, &now));
 		m.after_look = change_meanwhile;
 		m.prefix = look_at_main ? main.s : heads.s;
 		m.ctx = &busy;
@@ -263,8 +262,8 @@ static void a_new_process_starts_without_the_store(void **state)
 	struct oid c = commit_make(w, NULL, NULL), now;
 	struct text t = { "" };
 
-	assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", &(struct oid){ 0 }, &c, NULL,
-				   NULL, NULL, &now));
+	assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", NULL, &(struct oid){ 0 }, &c,
+				   NULL, &now));
 	assert_listed(w->here.refs, &w->repo, REF_BRANCH, &FRESH, "main ");
 	assert_ok(refs_list_repos(w->here.refs, &FRESH, text_add, &t));
 	assert_ok(refs_list_commits(w->here.refs, &w->repo, &FRESH, text_add, &t));
@@ -393,8 +392,8 @@ static void a_commit_that_came_with_its_branch_is_not_fetched(void **state)
 	struct fault_counts counts;
 	struct machine m;
 
-	assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", &(struct oid){ 0 }, &c, NULL,
-				   NULL, NULL, &now));
+	assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", NULL, &(struct oid){ 0 }, &c,
+				   NULL, &now));
 	machine_open(w->backend, &m);
 	branch_target(m.refs, &w->repo, "main");
 	fault_backend_reset_counts(w->backend);
@@ -419,8 +418,8 @@ static void a_damaged_ref_is_refused_and_the_old_one_stays_known(void **state)
 		struct oid c = commit_make(w, NULL, NULL), now;
 
 		machine_open(w->inner, &m);
-		assert_ok(refs_move_branch(m.refs, &w->repo, "main", &(struct oid){ 0 }, &c, NULL,
-					   NULL, NULL, &now));
+		assert_ok(refs_move_branch(m.refs, &w->repo, "main", NULL, &(struct oid){ 0 }, &c,
+					   NULL, &now));
 		machine_close(&m);
 	}
 	ref_release(&ref);
@@ -658,17 +657,17 @@ static void who_uses_a_branch_hears_of_others_moves_and_not_of_own(void **state)
 	refs_use_branch(r, &w->repo, "main", true);
 	assert_told(&t, 0);
 
-	assert_ok(refs_move_branch(m.refs, &w->repo, "main", &null, &a, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(m.refs, &w->repo, "main", NULL, &null, &a, NULL, &now));
 	assert_told(&t, 1);
 	assert_string_equal(t.branch, "main");
 	assert_memory_equal(&t.target, &a, sizeof(a));
 
-	assert_ok(refs_move_branch(r, &w->repo, "main", &a, &b, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(r, &w->repo, "main", NULL, &a, &b, NULL, &now));
 	assert_told(&t, 1);
 
 	refs_use_branch(r, &w->repo, "main", false);
 	branch_target(m.refs, &w->repo, "main");
-	assert_ok(refs_move_branch(m.refs, &w->repo, "main", &b, &c, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(m.refs, &w->repo, "main", NULL, &b, &c, NULL, &now));
 	assert_told(&t, 1);
 	refs_watch(r, NULL, NULL);
 	machine_close(&m);

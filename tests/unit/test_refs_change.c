@@ -31,7 +31,7 @@ static int move(struct world *w, const char *branch, const struct oid *from, con
 {
 	struct oid now;
 
-	return refs_move_branch(w->here.refs, &w->repo, branch, from, to, NULL, NULL, NULL, &now);
+	return refs_move_branch(w->here.refs, &w->repo, branch, NULL, from, to, NULL, &now);
 }
 
 static void ref_read_back(struct world *w, const char *key, struct ref *ret)
@@ -127,8 +127,8 @@ static void somebody_commits(const char *key, void *ctx)
 	struct oid now, c = commit_make(i->world, &i->from, NULL);
 
 	i->to = c;
-	i->result = refs_move_branch(i->by->refs, &i->world->repo, i->branch, &i->from, &c, NULL,
-				     NULL, NULL, &now);
+	i->result = refs_move_branch(i->by->refs, &i->world->repo, i->branch, NULL, &i->from, &c,
+				     NULL, &now);
 }
 
 /* Refs that go by way of a meddler. */
@@ -298,9 +298,8 @@ static void a_change_needs_a_valid_name_a_commit_and_leave_to_write(void **state
 	assert_int_equal(refs_remove_repo(reader, "repo", NULL), -EROFS);
 	assert_int_equal(refs_create_branch(reader, &w->repo, "b", &c, NULL), -EROFS);
 	assert_int_equal(refs_create_name(reader, &w->repo, "b", &c, NULL), -EROFS);
-	assert_int_equal(
-		refs_move_branch(reader, &w->repo, "main", &UNBORN, &c, NULL, NULL, NULL, &now),
-		-EROFS);
+	assert_int_equal(refs_move_branch(reader, &w->repo, "main", NULL, &UNBORN, &c, NULL, &now),
+			 -EROFS);
 	refs_free(reader);
 }
 
@@ -364,11 +363,11 @@ static void a_move_finds_a_branch_under_its_new_name(void **state)
 	branch_target(m.refs, &w->repo, "old");
 	assert_ok(refs_rename_branch(w->here.refs, &w->repo, "old", "mid", NULL));
 	assert_ok(refs_rename_branch(w->here.refs, &w->repo, "mid", "new", NULL));
-	assert_ok(refs_move_branch(m.refs, &w->repo, "old", &a, &b, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(m.refs, &w->repo, "old", NULL, &a, &b, NULL, &now));
 	assert_branch_at(w, "new", &b);
 	/* Another branch that took the old name is another branch. */
 	assert_ok(refs_create_branch(w->here.refs, &w->repo, "mid", &a, NULL));
-	assert_int_equal(refs_move_branch(m.refs, &w->repo, "old", &a, &b, NULL, NULL, NULL, &now),
+	assert_int_equal(refs_move_branch(m.refs, &w->repo, "old", NULL, &a, &b, NULL, &now),
 			 -ENOENT);
 	machine_close(&m);
 }
@@ -620,7 +619,7 @@ static void where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one(vo
 		m.ctx = &i;
 		m.left = 1;
 		/* It was on the one that is gone, where others may have seen it. */
-		assert_int_equal(refs_move_branch(r, &w->repo, "x", &a, &b, NULL, NULL, NULL, &now),
+		assert_int_equal(refs_move_branch(r, &w->repo, "x", NULL, &a, &b, NULL, &now),
 				 k ? 0 : -EINPROGRESS);
 		assert_ok(i.result);
 		fault_backend_clear(w->backend);
@@ -638,7 +637,7 @@ static void a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there(
 
 	assert_ok(move(w, "main", &UNBORN, &a));
 	assert_ok(move(w, "main", &a, &b));
-	assert_int_equal(refs_move_branch(r, &w->repo, "main", &a, &side, NULL, NULL, NULL, &now),
+	assert_int_equal(refs_move_branch(r, &w->repo, "main", NULL, &a, &side, NULL, &now),
 			 -ESTALE);
 	assert_memory_equal(&now, &b, sizeof(now));
 	assert_ok(move(w, "main", &b, &c));
@@ -646,42 +645,107 @@ static void a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there(
 	assert_ok(move(w, "main", &b, &c));
 	assert_ok(move(w, "main", &a, &b));
 	assert_branch_at(w, "main", &c);
-	assert_int_equal(refs_move_branch(r, &w->repo, "none", &a, &b, NULL, NULL, NULL, &now),
-			 -ENOENT);
+	assert_int_equal(refs_move_branch(r, &w->repo, "none", NULL, &a, &b, NULL, &now), -ENOENT);
 }
 
-struct noted {
-	struct refs_move last;
-	int count, answer;
-};
-
-static int note(const struct refs_move *m, void *ctx)
+static struct id128 identity_of(struct world *w, const char *branch)
 {
-	struct noted *n = ctx;
+	_cleanup_ref_ struct ref ref = { 0 };
 
-	n->last = *m;
-	n->count++;
-	return n->answer;
+	assert_ok(refs_get(w->here.refs, &w->repo, REF_BRANCH, branch, &FRESH, &ref, NULL));
+	return ref.branch;
 }
 
-static void the_swap_is_told_before_it_is_tried(void **state)
+static void only_the_branch_that_is_meant_is_moved(void **state)
 {
 	struct world *w = *state;
-	_cleanup_ref_ struct ref ref = { 0 };
-	struct oid a = commit_make(w, NULL, NULL), now;
-	struct noted n = { .answer = -EIO };
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL), now;
+	struct refs *r = w->here.refs;
+	struct id128 former, later;
 
-	assert_int_equal(
-		refs_move_branch(w->here.refs, &w->repo, "main", &UNBORN, &a, note, &n, NULL, &now),
-		-EIO);
-	assert_branch_at(w, "main", &UNBORN);
-	n.answer = 0;
-	assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", &UNBORN, &a, note, &n, NULL,
-				   &now));
-	assert_int_equal(n.count, 2);
-	ref_read_back(w, n.last.key, &ref);
-	assert_memory_equal(&ref.nonce, &n.last.nonce, sizeof(ref.nonce));
-	assert_memory_equal(&n.last.to, &a, sizeof(a));
+	assert_ok(refs_create_branch(r, &w->repo, "b", &a, NULL));
+	former = identity_of(w, "b");
+	assert_ok(refs_remove_branch(r, &w->repo, "b", NULL));
+	assert_int_equal(refs_move_branch(r, &w->repo, "b", &former, &a, &b, NULL, &now), -ENOENT);
+	assert_ok(refs_create_branch(r, &w->repo, "b", &a, NULL));
+	assert_int_equal(refs_move_branch(r, &w->repo, "b", &former, &a, &b, NULL, &now), -ENOENT);
+	assert_branch_at(w, "b", &a);
+	later = identity_of(w, "b");
+	assert_ok(refs_rename_branch(r, &w->repo, "b", "c", NULL));
+	/* By its former name it is found; who had that one before is not. */
+	assert_int_equal(refs_move_branch(r, &w->repo, "b", &former, &a, &b, NULL, &now), -ENOENT);
+	assert_ok(refs_move_branch(r, &w->repo, "b", &later, &a, &b, NULL, &now));
+	assert_branch_at(w, "c", &b);
+}
+
+static void somebody_makes_it_anew(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+	struct refs *r = i->by->refs;
+
+	i->result = refs_remove_branch(r, &i->world->repo, i->branch, NULL)
+			    ?: refs_create_branch(r, &i->world->repo, i->branch, &i->from, NULL);
+}
+
+static void a_branch_made_anew_between_the_look_and_the_swap_is_not_moved(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL), now;
+	struct intrusion in = { .world = w, .by = &w->here, .from = a, .branch = "b" };
+	struct refs *r = meddled_refs(w, &m);
+	struct id128 identity;
+
+	assert_ok(refs_create_branch(r, &w->repo, "b", &a, NULL));
+	identity = identity_of(w, "b");
+	m.before = somebody_makes_it_anew;
+	m.ctx = &in;
+	m.prefix = "heads/";
+	m.left = 1;
+	/* Whether the former had it for a moment cannot be seen any more. */
+	assert_int_equal(refs_move_branch(r, &w->repo, "b", &identity, &a, &b, NULL, &now),
+			 -EINPROGRESS);
+	assert_ok(in.result);
+	assert_branch_at(w, "b", &a);
+	assert_int_equal(refs_move_branch(r, &w->repo, "b", &identity, &a, &b, NULL, &now),
+			 -ENOENT);
+	assert_branch_at(w, "b", &a);
+	refs_free(r);
+}
+
+static void somebody_removes_it(const char *key, void *ctx)
+{
+	struct intrusion *i = ctx;
+
+	i->result = refs_remove_branch(i->by->refs, &i->world->repo, i->branch, NULL);
+}
+
+static void of_a_branch_that_goes_meanwhile_it_is_known_whether_it_was_moved(void **state)
+{
+	struct world *w = *state;
+	struct meddler m = meddler_over(w->backend);
+	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL), now;
+	struct intrusion in = { .world = w, .by = &w->here, .branch = "b" };
+	struct refs *r = meddled_refs(w, &m);
+
+	m.ctx = &in;
+	m.prefix = "heads/";
+	for (int is_after = 0; is_after < 2; is_after++) {
+		assert_ok(refs_create_branch(r, &w->repo, "b", &a, NULL));
+		m.before = is_after ? NULL : somebody_removes_it;
+		m.after = is_after ? somebody_removes_it : NULL;
+		m.left = 1;
+		/* With the reply lost, it is the tombstone that says so. */
+		if (is_after)
+			fault_add(w, (struct fault){ .op = FAULT_SWAP,
+						     .kind = FAULT_LOSE_REPLY,
+						     .error = -EINPROGRESS,
+						     .times = 1 });
+		assert_int_equal(refs_move_branch(r, &w->repo, "b", NULL, &a, &b, NULL, &now),
+				 is_after ? -EINPROGRESS : -ENOENT);
+		assert_ok(in.result);
+	}
+	refs_free(r);
 }
 
 /* What befalls the swaps of a change. */
@@ -760,7 +824,7 @@ static void nor_do_failing_looks(void **state)
 				     .prefix = "heads/",
 				     .error = -EIO,
 				     .times = 3 });
-	assert_ok(refs_move_branch(r, &w->repo, "b", &a, &b, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(r, &w->repo, "b", NULL, &a, &b, NULL, &now));
 	assert_branch_at(w, "b", &b);
 }
 
@@ -778,7 +842,7 @@ static void what_cannot_be_known_in_time_is_said_to_be_unknown(void **state)
 				     .kind = FAULT_DELAY,
 				     .prefix = "heads/",
 				     .delay_ms = 60000 });
-	assert_int_equal(refs_move_branch(r, &w->repo, "main", &UNBORN, &a, NULL, NULL, &dl, &now),
+	assert_int_equal(refs_move_branch(r, &w->repo, "main", NULL, &UNBORN, &a, &dl, &now),
 			 -EINPROGRESS);
 	fault_backend_clear(w->backend);
 	/* Asked again, it turns out to have happened. */
@@ -837,7 +901,7 @@ static void a_lost_reply_with_a_commit_on_top_is_success(void **state)
 	m.prefix = "heads/";
 	m.ctx = &i;
 	m.left = 1;
-	assert_ok(refs_move_branch(r, &w->repo, "main", &UNBORN, &a, NULL, NULL, NULL, &now));
+	assert_ok(refs_move_branch(r, &w->repo, "main", NULL, &UNBORN, &a, NULL, &now));
 	assert_ok(i.result);
 	assert_branch_at(w, "main", &i.to);
 	refs_free(r);
@@ -928,7 +992,9 @@ int main(void)
 		BOTH(who_is_refused_a_name_learns_whether_it_may_have_been_his),
 		BOTH(a_branch_moves_from_where_it_was_believed_to_be_and_only_from_there),
 		BOTH(where_a_branch_was_made_anew_nobody_knows_what_was_on_the_old_one),
-		BOTH(the_swap_is_told_before_it_is_tried),
+		BOTH(only_the_branch_that_is_meant_is_moved),
+		BOTH(a_branch_made_anew_between_the_look_and_the_swap_is_not_moved),
+		BOTH(of_a_branch_that_goes_meanwhile_it_is_known_whether_it_was_moved),
 		BOTH(no_trouble_with_a_swap_makes_a_change_fail_or_happen_twice),
 		BOTH(nor_do_failing_looks),
 		BOTH(what_cannot_be_known_in_time_is_said_to_be_unknown),

@@ -189,8 +189,8 @@ static void commit_to_work(struct racer *r)
 		assert_ok(e);
 		c = commit_make(r->world, &at.target, NULL);
 		for (;;) {
-			e = refs_move_branch(refs, &r->world->repo, "work", &at.target, &c, NULL,
-					     NULL, NULL, &now);
+			e = refs_move_branch(refs, &r->world->repo, "work", NULL, &at.target, &c,
+					     NULL, &now);
 			if (e != -ESTALE)
 				break;
 			at.target = now;
@@ -400,8 +400,8 @@ static void a_move_costs_this_much(void **state)
 		all[i] = commit_make(w, i ? &all[i - 1] : NULL, NULL);
 	start = now_ns();
 	for (int i = 0; i < MOVES; i++) {
-		assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", &at, &all[i], NULL, NULL,
-					   NULL, &now));
+		assert_ok(refs_move_branch(w->here.refs, &w->repo, "main", NULL, &at, &all[i], NULL,
+					   &now));
 		at = all[i];
 	}
 	print_message("  refs_move_branch: %.0f us\n", (double)(now_ns() - start) / 1000 / MOVES);

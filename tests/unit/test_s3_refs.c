@@ -56,7 +56,7 @@ static int move(struct both *b, struct machine *m, const struct oid *from, const
 {
 	struct deadline dl = deadline_in_ms(ms);
 
-	return refs_move_branch(m->refs, &b->w.repo, "main", from, to, NULL, NULL, &dl, ret_now);
+	return refs_move_branch(m->refs, &b->w.repo, "main", NULL, from, to, &dl, ret_now);
 }
 
 /* Where the server has it. */

@@ -358,8 +358,8 @@ static void what_both_have_changed_is_said_and_settled(void **state)
 	view_close(f, O_WRONLY);
 	assert_ok(head_commit(other, &req, &s->acc, &theirs));
 	/* Their branch's commit becomes main's, as another machine's would. */
-	assert_ok(refs_move_branch(s->store->refs, &rec.id, "main", &first, &theirs.id, NULL, NULL,
-				   NULL, &now));
+	assert_ok(refs_move_branch(s->store->refs, &rec.id, "main", NULL, &first, &theirs.id, NULL,
+				   &now));
 	write_file(t, "f", "ours");
 	assert_ok(ask(t, "{\"verb\": \"commit\", \"path\": \"r\"}"));
 	assert_string_equal(line_text(t, 0, "standing"), "diverged");

@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The end of a run: results, tree, publication, record (RUNS.md, section 1).
+ *
+ * What each step has come to is in the note, a file of the run's directory, before the next one begins. So
+ * a step that failed, or whose process was killed, is taken again:
+ *
+ *	{"status", "request", "ended",		how it ended
+ *	 "outputs": [{..., "result"}],		results: commits of what was changed
+ *	 "tree": {...},				the tree is stored
+ *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
+ *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
+ *	 "is_stored": true}			the record is complete
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "run/archive.h"
+#include "run/fields.h"
+#include "run/parts.h"
+#include "run/publish.h"
+#include "run/trees.h"
+
+enum {
+	ERRORS_MAX = 50,
+};
+
+static int note_save(struct run *run)
+{
+	int r = run_file_write(run, "note", run->note);
+
+	return r < 0 ? log_errno(r, "run %s: what it has come to cannot be noted", run->id.s) : 0;
+}
+
+/* What of the record is missing, and why. */
+static void note_error(struct run *run, const char *text)
+{
+	json_t *all = json_object_get(run->note, "error");
+
+	if (!all) {
+		all = json_array();
+		json_object_set_new(run->note, "error", all);
+	}
+	if (json_array_size(all) < ERRORS_MAX)
+		json_array_append_new(all, json_string(text));
+}
+
+static const char *status_of(const json_t *request)
+{
+	const json_t *exit = json_object_get(request, "exit");
+
+	if (!request)
+		return "lost";
+	if (json_object_get(request, "signal"))
+		return "killed";
+	if (!json_is_integer(exit))
+		return "lost";
+	return json_integer_value(exit) == 0 ? "ok" : "failed";
+}
+
+int run_note_end(struct run *run, const json_t *request)
+{
+	struct timespec now = now_wall();
+	char text[TIME_TEXT];
+
+	run->note = json_pack("{s:s, s:s}", "status", status_of(request), "ended",
+			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
+	if (!run->note)
+		return -ENOMEM;
+	if (request && json_object_set(run->note, "request", (json_t *)request) < 0)
+		return -ENOMEM;
+	if (seen_error(run->seen) < 0)
+		note_error(run, "what it has seen could not be logged to the end");
+	return note_save(run);
+}
+
+static bool has_status(const struct run *run, const char *status)
+{
+	return strcmp(field_text(run->note, "status"), status) == 0;
+}
+
+/* A branch's part of the record; NULL where there is nothing to tell of it. */
+static int output_of(struct run *run, struct run_head *h, struct access *acc, json_t **ret)
+{
+	const struct commit_meta meta = { .key = span_str("pfs.run"),
+					  .value = span_str(run->id.s) };
+	const struct pin_request req = { .message = "made by a run",
+					 .meta = &meta,
+					 .meta_count = 1 };
+	struct oid result = h->pinned;
+	json_t *out;
+	bool is_new;
+	int r = 0;
+
+	if (h->view && view_is_head(h->view)) {
+		if (run->runs->opts.write_back)
+			run->runs->opts.write_back(h->view, run->runs->opts.ctx);
+		r = head_pin(h->view, &req, acc, &result, &is_new);
+	}
+	if (r < 0)
+		return log_errno(r, "run %s: what it has made of %s/%s cannot be committed yet",
+				 run->id.s, h->repo, h->branch);
+	if (oid_equal(&result, &h->pinned) && !h->is_late) {
+		*ret = NULL;
+		return 0;
+	}
+	out = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
+			json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
+			json_of_id128(&h->branch_id), "pinned", json_of_oid(&h->pinned));
+	if (out && !oid_equal(&result, &h->pinned))
+		json_object_set_new(out, "result", json_of_oid(&result));
+	*ret = out;
+	return out ? 0 : -ENOMEM;
+}
+
+static int results(struct run *run, struct access *acc)
+{
+	_cleanup_free_ struct run_head **heads = NULL;
+	json_t *outputs;
+	ssize_t n;
+	int r = 0;
+
+	if (json_object_get(run->note, "outputs"))
+		return 0;
+	n = run_heads(run, &heads);
+	if (n < 0)
+		return (int)n;
+	outputs = json_array();
+	for (ssize_t i = 0; r == 0 && i < n; i++) {
+		json_t *out = NULL;
+
+		r = output_of(run, heads[i], acc, &out);
+		if (r == 0 && out && json_array_append_new(outputs, out) < 0)
+			r = -ENOMEM;
+	}
+	if (r < 0 || json_object_set(run->note, "outputs", outputs) < 0) {
+		json_decref(outputs);
+		return r < 0 ? r : -ENOMEM;
+	}
+	json_decref(outputs);
+	return note_save(run);
+}
+
+/* The run's branches, with what it has made of them. */
+static int branches_of(struct run *run, struct run_head *const *heads, size_t n,
+		       struct run_branch *ret)
+{
+	json_t *outputs = json_object_get(run->note, "outputs"), *out;
+	size_t k;
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct run_branch){
+			.repo = heads[i]->repo,
+			.branch = heads[i]->branch,
+			.repo_id = heads[i]->repo_id,
+			.pinned = heads[i]->pinned,
+		};
+	json_array_foreach(outputs, k,
+			   out) for (size_t i = 0; r == 0 && i < n;
+				     i++) if (strcmp(ret[i].repo, field_text(out, "repo")) == 0 &&
+					      strcmp(ret[i].branch, field_text(out, "branch")) == 0)
+		r = field_oid(out, "result", &ret[i].result);
+	return r;
+}
+
+/* Files of the run's directory that become part of its tree. */
+static size_t extras(struct run *run, struct run_extra ret[3], struct buf *environment)
+{
+	static const char *const logs[] = { "stdout", "stderr" };
+	json_t *packages = json_object_get(json_object_get(run->start, "environment"), "lists");
+	_cleanup_free_ char *text = packages ? json_dumps(packages, JSON_INDENT(1)) : NULL;
+	size_t n = 0;
+
+	if (text)
+		buf_put(environment, text, strlen(text));
+	if (environment->len > 0 && !buf_failed(environment))
+		ret[n++] = (struct run_extra){ .name = "environment.json",
+					       .bytes = buf_span(environment),
+					       .fd = -1 };
+	for (size_t i = 0; i < ARRAY_SIZE(logs); i++) {
+		int fd = openat(run->dirfd, logs[i], O_RDONLY | O_CLOEXEC);
+		struct stat st;
+
+		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0)
+			ret[n++] = (struct run_extra){ .name = logs[i], .fd = fd };
+		else if (fd >= 0)
+			close(fd);
+	}
+	return n;
+}
+
+static int tree(struct run *run, struct access *acc)
+{
+	_cleanup_free_ struct run_head **heads = NULL;
+	_cleanup_free_ struct run_branch *branches = NULL;
+	_cleanup_buf_ struct buf environment = { 0 };
+	struct run_extra extra[3];
+	struct tree_root root;
+	size_t count;
+	ssize_t n;
+	int r;
+
+	if (json_object_get(run->note, "tree"))
+		return 0;
+	n = run_heads(run, &heads);
+	branches = n < 0 ? NULL : reallocarray(NULL, (size_t)n + 1, sizeof(*branches));
+	if (!branches)
+		return -ENOMEM;
+	r = branches_of(run, heads, (size_t)n, branches);
+	if (r < 0)
+		return r;
+	count = extras(run, extra, &environment);
+	r = run_tree_write(run->runs->opts.store, run->seen, branches, (size_t)n, extra, count, acc,
+			   &root);
+	for (size_t i = 0; i < count; i++)
+		if (extra[i].fd >= 0)
+			close(extra[i].fd);
+	if (r == -EBADMSG) {
+		/* It will not get better. */
+		note_error(run, "the log of what it has seen is damaged");
+		json_object_set_new(run->note, "tree", json_null());
+	} else if (r < 0) {
+		return log_errno(r, "run %s: what it has seen cannot be stored yet", run->id.s);
+	} else {
+		json_object_set_new(run->note, "tree", run_tree_json(&root));
+	}
+	return json_object_get(run->note, "tree") ? note_save(run) : -ENOMEM;
+}
+
+/* What the publication of an output goes by. */
+struct output {
+	struct run *run;
+	json_t *json;
+	struct publishing p;
+};
+
+static int output_read(struct run *run, json_t *json, struct output *ret)
+{
+	*ret = (struct output){
+		.run = run,
+		.json = json,
+		.p = {
+			.store = run->runs->opts.store,
+			.run = run->id.s,
+			.repo_name = field_text(json, "repo"),
+			.branch = field_text(json, "branch"),
+			.author = field_text(run->start, "user"),
+		},
+	};
+	if (field_id128(json, "repo_id", &ret->p.repo) < 0 ||
+	    field_id128(json, "branch_id", &ret->p.identity) < 0)
+		return -EBADMSG;
+	return field_oid(json, "pinned", &ret->p.pinned)
+		       ?: field_oid(json, "result", &ret->p.result);
+}
+
+static bool is_settled(const json_t *out)
+{
+	return !json_object_get(out, "result") || json_object_get(out, "published") ||
+	       json_object_get(out, "kept");
+}
+
+static void set_unpublished(struct run *run)
+{
+	if (has_status(run, "ok"))
+		json_object_set_new(run->note, "status", json_string("unpublished"));
+}
+
+/* Before any branch moves: would one of them conflict? Then none does. */
+static int check(struct run *run, struct access *acc)
+{
+	json_t *out;
+	size_t i;
+
+	if (json_object_get(run->note, "is_checked"))
+		return 0;
+	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
+	{
+		struct output o;
+		uint64_t conflicts = 0;
+		int r = is_settled(out) ? 0 : output_read(run, out, &o);
+
+		if (r == 0 && !is_settled(out))
+			r = publish_check(&o.p, &acc->deadline, &conflicts);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (conflicts > 0 || r == -ENOENT) {
+			json_object_set_new(out, "conflicts", json_integer((json_int_t)conflicts));
+			set_unpublished(run);
+		}
+	}
+	json_object_set_new(run->note, "is_checked", json_true());
+	return note_save(run);
+}
+
+static int note_doing(const struct oid *id, void *ctx)
+{
+	struct output *o = ctx;
+
+	json_object_set_new(o->json, "doing", json_of_oid(id));
+	return note_save(o->run);
+}
+
+/* The run's branch for an output: of several in one repo only the first has the plain name. */
+static char *kept_name(struct run *run, const json_t *out)
+{
+	const char *repo = field_text(out, "repo");
+	unsigned before = 0;
+	json_t *other;
+	char *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(run->note, "outputs"), i, other)
+	{
+		if (other == out)
+			break;
+		before += json_object_get(other, "result") &&
+			  strcmp(field_text(other, "repo"), repo) == 0;
+	}
+	if (before == 0)
+		return strf("run-%s", run->id.s);
+	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
+	if (!name || object_name_is_valid(name))
+		return name;
+	free(name);
+	return strf("run-%s.%u", run->id.s, before);
+}
+
+static int keep(struct output *o, struct access *acc)
+{
+	_cleanup_free_ char *name = kept_name(o->run, o->json);
+	int r = name ? publish_keep(&o->p, name, &acc->deadline) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	json_object_set_new(o->json, "kept", json_string(name));
+	return note_save(o->run);
+}
+
+static int take_in(struct view *head, void *ctx)
+{
+	const struct output *o = ctx;
+	struct oid tip;
+
+	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
+	    field_oid(o->json, "published", &tip) == 0) {
+		_cleanup_access_ struct access acc;
+
+		access_init(&acc, o->run->runs->opts.store->reader, true);
+		acc.deadline = deadline_in_ms(10 * 1000);
+		head_advance(head, &tip, &acc);
+	}
+	return 0;
+}
+
+static int publish_output(struct output *o, struct access *acc)
+{
+	struct oid doing, tip;
+	uint64_t conflicts = 0;
+	int r = field_oid(o->json, "doing", &doing);
+
+	if (r < 0)
+		return r;
+	o->p.doing = doing;
+	o->p.about_to = note_doing;
+	o->p.ctx = o;
+	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
+	if (r == -ESTALE || r == -ENOENT) {
+		json_object_set_new(o->json, "conflicts", json_integer((json_int_t)conflicts));
+		set_unpublished(o->run);
+		return keep(o, acc);
+	}
+	if (r < 0)
+		return r;
+	json_object_del(o->json, "doing");
+	json_object_set_new(o->json, "published", json_of_oid(&tip));
+	r = note_save(o->run);
+	if (r == 0)
+		heads_each(o->run->runs->opts.heads, take_in, o);
+	return r;
+}
+
+static bool wants_publication(const struct run *run)
+{
+	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
+
+	return has_status(run, "ok") || (keep_going && has_status(run, "failed"));
+}
+
+static int outputs(struct run *run, struct access *acc)
+{
+	bool publish;
+	json_t *out;
+	size_t i;
+	int r = wants_publication(run) ? check(run, acc) : 0;
+
+	if (r < 0)
+		return r;
+	publish = wants_publication(run);
+	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
+	{
+		struct output o;
+
+		if (is_settled(out))
+			continue;
+		r = output_read(run, out, &o);
+		if (r == 0)
+			r = publish ? publish_output(&o, acc) : keep(&o, acc);
+		if (r < 0)
+			return log_errno(r,
+					 "run %s: what it has made of %s/%s is kept here, and will "
+					 "be published when that can be",
+					 run->id.s, o.p.repo_name, o.p.branch);
+	}
+	return 0;
+}
+
+/* The end's record, of what is noted. */
+static json_t *record_of(struct run *run)
+{
+	static const char *const noted[] = { "status", "ended", "outputs", "tree", "error" };
+	static const char *const told[] = {
+		"exit", "signal", "usage", "params", "metrics", "output"
+	};
+	const json_t *request = json_object_get(run->note, "request");
+	json_t *e = json_pack("{s:i, s:s}", "pfs-run", RUN_RECORD_VERSION, "id", run->id.s);
+	bool failed = !e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(noted); i++) {
+		json_t *v = json_object_get(run->note, noted[i]);
+
+		if (v && !json_is_null(v))
+			failed |= json_object_set_new(e, noted[i], json_deep_copy(v)) < 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
+		json_t *v = json_object_get(request, told[i]);
+
+		if (v)
+			failed |= json_object_set(e, told[i], v) < 0;
+	}
+	if (failed) {
+		json_decref(e);
+		return NULL;
+	}
+	return e;
+}
+
+static int store_record(struct run *run, struct access *acc)
+{
+	json_t *e;
+	int r;
+
+	if (json_object_get(run->note, "is_stored"))
+		return 0;
+	e = record_of(run);
+	r = e ? archive_end(run->runs->opts.store, &run->id, e, &acc->deadline) : -ENOMEM;
+	json_decref(e);
+	if (r == -EEXIST) {
+		log_warning("run %s: the store has an end of it already, another one", run->id.s);
+		r = 0;
+	}
+	if (r < 0)
+		return log_errno(r, "run %s: the end of its record cannot be stored yet",
+				 run->id.s);
+	json_object_set_new(run->note, "is_stored", json_true());
+	return note_save(run);
+}
+
+int run_settle(struct run *run, struct access *acc)
+{
+	int r = results(run, acc);
+
+	if (r == 0)
+		r = tree(run, acc);
+	if (r == 0)
+		r = outputs(run, acc);
+	return r < 0 ? r : store_record(run, acc);
+}
+
+/* What was changed in a branch since the end is put where its result lies, if that was kept, or on a branch of
+ * its own. */
+static int settle_late(struct run *run, struct run_head *h, struct access *acc)
+{
+	const struct commit_meta meta = { .key = span_str("pfs.run"),
+					  .value = span_str(run->id.s) };
+	const struct pin_request req = { .message = "written after a run's end",
+					 .meta = &meta,
+					 .meta_count = 1 };
+	struct publishing p = { .store = run->runs->opts.store,
+				.repo = h->repo_id,
+				.repo_name = h->repo,
+				.pinned = h->pinned };
+	_cleanup_free_ char *name = NULL;
+	struct oid result = h->pinned;
+	json_t *outputs = json_object_get(run->note, "outputs"), *out, *ours = NULL;
+	bool is_new;
+	size_t i;
+	int r;
+
+	json_array_foreach(outputs, i, out) if (strcmp(field_text(out, "repo"), h->repo) == 0 &&
+						strcmp(field_text(out, "branch"), h->branch) == 0)
+		ours = out;
+	if (ours && json_object_get(ours, "result"))
+		field_oid(ours, "result", &result);
+	r = head_pin(h->view, &req, acc, &p.result, &is_new);
+	if (r < 0 || oid_equal(&p.result, &result))
+		return r;
+	name = ours ? kept_name(run, ours) : strf("run-%s.late", run->id.s);
+	r = name ? publish_keep(&p, name, &acc->deadline) : -ENOMEM;
+	if (r == 0)
+		log_info("run %s: what was written after its end is at %s/%s", run->id.s, h->repo,
+			 name);
+	return r;
+}
+
+int run_settle_gone(struct run *run, struct access *acc)
+{
+	_cleanup_free_ struct run_head **heads = NULL;
+	ssize_t n = run_heads(run, &heads);
+	int r = MIN((int)n, 0);
+
+	for (ssize_t i = 0; r == 0 && i < n; i++)
+		if (heads[i]->view && view_is_head(heads[i]->view))
+			r = settle_late(run, heads[i], acc);
+	for (ssize_t i = 0; r == 0 && i < n; i++) {
+		if (!heads[i]->view || !view_is_head(heads[i]->view))
+			continue;
+		r = head_discard(heads[i]->view);
+		if (r == 0) {
+			view_unref(heads[i]->view);
+			heads[i]->view = NULL;
+		}
+	}
+	return r;
+}
+
+json_t *run_answer(struct run *run)
+{
+	json_t *a = json_pack("{s:s, s:O}", "id", run->id.s, "status",
+			      json_object_get(run->note, "status"));
+	json_t *v;
+
+	if (a && (v = json_object_get(run->note, "outputs")))
+		json_object_set_new(a, "outputs", json_deep_copy(v));
+	if (a && (v = json_object_get(run->note, "error")))
+		json_object_set_new(a, "error", json_deep_copy(v));
+	return a;
+}

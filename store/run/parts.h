@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the files of run.h share.
+ *
+ * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only one under
+ * which anything is waited for; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6)
+ * what a run has of branches.
+ */
+#pragma once
+
+#include "base/list.h"
+#include "base/thread.h"
+#include "run/run.h"
+
+enum {
+	RUN_LABEL_MAX = 255, /* of a private head: "ID R/B" */
+};
+
+/* The table of RUNS.md, section 1; run_set_state() checks it. */
+enum run_state {
+	RUN_RUNNING = 1,
+	RUN_ENDING,
+	RUN_ENDED,
+	RUN_GONE,
+};
+
+/* A branch as the run has it. */
+struct run_head {
+	char repo[OBJECT_NAME_MAX + 1], branch[OBJECT_NAME_MAX + 1];
+	struct id128 repo_id, branch_id;
+	struct oid pinned, committed;
+	bool is_late; /* pinned when it was first looked at */
+	bool is_output; /* it may be written */
+	struct view *view; /* a reference; NULL: nobody has looked yet; guarded by run->lock */
+};
+
+struct run {
+	struct list link; /* in runs->list */
+	atomic_uint refs;
+	struct runs *runs; /* borrowed */
+	struct run_id id;
+	uid_t uid;
+	struct run *parent; /* a reference, or NULL */
+	json_t *start; /* the record's; owned; never changed once it is running */
+	int dirfd;
+	struct seen *seen;
+	enum run_state state; /* guarded by runs->lock */
+	bool is_forgotten; /* likewise: nobody can come back to its view */
+	pthread_mutex_t lock;
+	/* Owned, each on its own; added to under lock. What one is stays, but for its view. */
+	struct run_head **heads;
+	size_t head_count; /* guarded by lock */
+	pthread_mutex_t end_lock;
+	json_t *note; /* owned; what the end has come to; guarded by end_lock */
+};
+
+struct runs {
+	struct runs_options opts;
+	int dirfd; /* state/runs */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* something is to be done, or the end is asked for */
+	struct list list; /* guarded by lock, as all below */
+	unsigned changes; /* counts what may be something to do */
+	atomic_bool cancelled; /* set under lock: what is under way gives up */
+	bool is_started; /* the ender */
+	pthread_t ender;
+};
+
+struct run *run_alloc(struct runs *r);
+int run_open_dir(struct run *run, bool is_new);
+void run_set_state(struct run *run, enum run_state to);
+enum run_state run_state_of(struct run *run);
+
+/* Files of a run's directory, as JSON: 0, -ENOENT, -EBADMSG. */
+int run_file_read(struct run *run, const char *name, json_t **ret);
+int run_file_write(struct run *run, const char *name, const json_t *value);
+
+/* Under run->lock: the branch's place in it, or NULL. */
+struct run_head *run_head_find(struct run *run, const char *repo, const char *branch);
+/* One more, as @h; NULL: no memory. */
+struct run_head *run_head_add(struct run *run, const struct run_head *h);
+/* All there are now: how many are in *@ret, which is to be freed. -ENOMEM. */
+ssize_t run_heads(struct run *run, struct run_head ***ret);
+
+/* "R/B" of a text; 0 or -EINVAL. */
+int run_branch_parse(const char *text, struct run_head *ret);
+
+/* Takes a run that is ending as far as it goes: 0 when its record is complete. (end.c) */
+int run_settle(struct run *run, struct access *acc);
+
+/* Notes that the run ends, and how: {"status", ...} as its end record has it. */
+int run_note_end(struct run *run, const json_t *request);
+
+/* Puts what was changed since the end on the run's branch, and gives back what it has. (end.c) */
+int run_settle_gone(struct run *run, struct access *acc);
+
+/* The answer to run-end, as far as is known; NULL: no memory. */
+json_t *run_answer(struct run *run);

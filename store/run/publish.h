@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Bringing what a run has changed in a branch onto that branch (RUNS.md, section 1, "Publishing").
+ *
+ * Threads: any; the branch's ref is the only thing shared.
+ */
+#pragma once
+
+#include "object/refs.h"
+#include "object/store.h"
+
+/* An output of a run; all is borrowed. */
+struct publishing {
+	struct store *store;
+	const char *run; /* its id */
+	struct id128 repo, identity; /* of repo and branch */
+	const char *repo_name, *branch; /* as it was called then */
+	const char *author; /* NULL: the store's writer */
+	struct oid pinned, result; /* pinned null: it was unborn */
+	/* A commit that a former try was about to bring onto the branch; null: none. */
+	struct oid doing;
+	/* That is about to be tried; other than 0 ends it. NULL: nobody notes it. */
+	int (*about_to)(const struct oid *id, void *ctx);
+	void *ctx;
+};
+
+/* How many names would conflict now. -ENOENT: the branch is gone. */
+int publish_check(const struct publishing *p, const struct deadline *dl, uint64_t *ret_conflicts);
+
+/* 0: the branch has the change, and was at @ret_tip with it. -ESTALE: there are conflicts, nothing was changed.
+ * -ENOENT: the branch is gone; -EINPROGRESS: not known; or the backend's errors. */
+int publish_result(const struct publishing *p, const struct deadline *dl, struct oid *ret_tip,
+		   uint64_t *ret_conflicts);
+
+/* Makes a branch @name at the result, or moves it on to that. 0, or the backend's errors. */
+int publish_keep(const struct publishing *p, const char *name, const struct deadline *dl);
+
+/* Is @name on the repo's list of files that are not published? */
+struct throwaway;
+int throwaway_new(const struct repo_rec *repo, struct throwaway **ret);
+void throwaway_free(struct throwaway *t);
+bool throwaway_has(struct span name, void *t);

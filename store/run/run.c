@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A run while it goes on: what it is begun with, and what its branches are.
+ */
+#include "run/run.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fdio.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/name.h"
+#include "object/refs.h"
+#include "run/archive.h"
+#include "run/fields.h"
+#include "run/parts.h"
+
+enum {
+	REFS_TIMEOUT_MS = 10 * 1000,
+	RECORD_TIMEOUT_MS = 30 * 1000,
+};
+
+/* What of a request becomes the record's as it is. */
+static const char *const told[] = { "argv",   "cwd",	     "env",   "out",	"name",	  "group",
+				    "params", "environment", "stdin", "stdout", "stderr", "user" };
+
+struct run *run_alloc(struct runs *r)
+{
+	struct run *run = new0(struct run, 1);
+
+	if (!run)
+		return NULL;
+	run->refs = 1;
+	run->runs = r;
+	run->dirfd = -1;
+	pthread_mutex_init(&run->lock, NULL);
+	pthread_mutex_init(&run->end_lock, NULL);
+	return run;
+}
+
+struct run *run_ref(struct run *run)
+{
+	atomic_fetch_add(&run->refs, 1);
+	return run;
+}
+
+void run_unref(struct run *run)
+{
+	if (!run || atomic_fetch_sub(&run->refs, 1) > 1)
+		return;
+	for (size_t i = 0; i < run->head_count; i++) {
+		view_unref(run->heads[i]->view);
+		free(run->heads[i]);
+	}
+	free(run->heads);
+	seen_free(run->seen);
+	json_decref(run->start);
+	json_decref(run->note);
+	if (run->dirfd >= 0)
+		close(run->dirfd);
+	run_unref(run->parent);
+	pthread_mutex_destroy(&run->lock);
+	pthread_mutex_destroy(&run->end_lock);
+	free(run);
+}
+DEFINE_CLEANUP(struct run *, run_unref)
+
+const struct run_id *run_id(const struct run *run)
+{
+	return &run->id;
+}
+
+uid_t run_uid(const struct run *run)
+{
+	return run->uid;
+}
+
+struct seen *run_seen(struct run *run)
+{
+	return run->seen;
+}
+
+int run_dirfd(const struct run *run)
+{
+	return run->dirfd;
+}
+
+int run_branch_parse(const char *text, struct run_head *ret)
+{
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : 0;
+
+	if (!slash || n >= sizeof(ret->repo) || strlen(slash + 1) >= sizeof(ret->branch))
+		return -EINVAL;
+	*ret = (struct run_head){ 0 };
+	memcpy(ret->repo, text, n);
+	memcpy(ret->branch, slash + 1, strlen(slash + 1) + 1);
+	return object_name_is_valid(ret->repo) && object_name_is_valid(ret->branch) ? 0 : -EINVAL;
+}
+
+struct run_head *run_head_find(struct run *run, const char *repo, const char *branch)
+{
+	for (size_t i = 0; i < run->head_count; i++)
+		if (strcmp(run->heads[i]->repo, repo) == 0 &&
+		    strcmp(run->heads[i]->branch, branch) == 0)
+			return run->heads[i];
+	return NULL;
+}
+
+struct run_head *run_head_add(struct run *run, const struct run_head *h)
+{
+	struct run_head **all =
+		reallocarray(run->heads, run->head_count + 1, sizeof(struct run_head *));
+	struct run_head *one;
+
+	if (!all)
+		return NULL;
+	run->heads = all;
+	one = new0(struct run_head, 1);
+	if (!one)
+		return NULL;
+	*one = *h;
+	all[run->head_count++] = one;
+	return one;
+}
+
+ssize_t run_heads(struct run *run, struct run_head ***ret)
+{
+	struct run_head **all;
+	WITH_LOCK(&run->lock);
+
+	all = reallocarray(NULL, run->head_count + 1, sizeof(struct run_head *));
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < run->head_count; i++)
+		all[i] = run->heads[i];
+	*ret = all;
+	return (ssize_t)run->head_count;
+}
+
+/* A branch that the mount has no head of: as the store has it now. */
+static int look_up(struct run *run, struct run_head *h, struct access *acc)
+{
+	struct refs *refs = run->runs->opts.store->refs;
+	struct refs_wait w = { .may_wait = acc->may_wait, .deadline = acc->deadline };
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct etag tag;
+	int r = refs_repo(refs, h->repo, &w, &repo);
+
+	if (r == 0)
+		r = refs_get(refs, &repo.id, REF_BRANCH, h->branch, &w, &ref, &tag);
+	if (r < 0)
+		return r;
+	h->repo_id = repo.id;
+	h->branch_id = ref.branch;
+	h->pinned = h->committed = ref.target;
+	return 0;
+}
+
+/* Outputs that the request names: they must be there. None named: every branch is one. */
+static int name_outputs(struct run *run, struct access *acc)
+{
+	json_t *out = json_object_get(run->start, "out"), *item;
+	size_t i;
+
+	for (i = 0; i < run->head_count; i++)
+		run->heads[i]->is_output = !out;
+	json_array_foreach(out, i, item)
+	{
+		const char *text = json_string_value(item);
+		struct run_head found, *h;
+		int r = text ? run_branch_parse(text, &found) : -EINVAL;
+
+		if (r < 0)
+			return log_fail(r, "--out takes REPO/BRANCH, not `%s`", text ? text : "");
+		h = run_head_find(run, found.repo, found.branch);
+		if (!h) {
+			r = look_up(run, &found, acc);
+			if (r == -ENOENT)
+				return log_fail(r, "there is no branch %s to write to", text);
+			if (r < 0)
+				return log_errno(r, "the branch %s", text);
+			h = run_head_add(run, &found);
+		}
+		if (!h)
+			return -ENOMEM;
+		h->is_output = true;
+	}
+	return 0;
+}
+
+static int note_pinned(struct run *run, const struct pinned *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct run_head h = {
+			.repo_id = p[i].repo,
+			.branch_id = p[i].branch,
+			.pinned = p[i].commit,
+			.committed = p[i].committed,
+		};
+
+		memcpy(h.repo, p[i].repo_name, sizeof(h.repo));
+		memcpy(h.branch, p[i].branch_name, sizeof(h.branch));
+		if (!run_head_add(run, &h))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int pin_all(struct run *run, struct access *acc)
+{
+	const struct pin_request req = { .message = "as a run found it" };
+	_cleanup_free_ struct pinned *p = NULL;
+	size_t n = 0;
+	int r = heads_pin(run->runs->opts.heads, &req, acc, &p, &n);
+
+	return r < 0 ? r : note_pinned(run, p, n);
+}
+
+/* One inside another sees what that has, as of now. */
+static int pin_parent(struct run *run, struct access *acc)
+{
+	const struct pin_request req = { .message = "as a run in a run found it" };
+	_cleanup_free_ struct run_head **all = NULL;
+	ssize_t n = run_heads(run->parent, &all);
+	int r = MIN((int)n, 0);
+
+	for (ssize_t i = 0; r == 0 && i < n; i++) {
+		struct run_head h = *all[i];
+		bool is_new;
+
+		if (h.view && view_is_head(h.view))
+			r = head_pin(h.view, &req, acc, &h.pinned, &is_new);
+		h.view = NULL;
+		if (r == 0 && !run_head_add(run, &h))
+			r = -ENOMEM;
+	}
+	return r;
+}
+
+static int put_pinned(struct run *run)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < run->head_count; i++) {
+		const struct run_head *h = run->heads[i];
+		json_t *one;
+
+		one = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
+				json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
+				json_of_id128(&h->branch_id), "commit", json_of_oid(&h->pinned));
+		if (one && !oid_equal(&h->pinned, &h->committed))
+			json_object_set_new(one, "committed", json_of_oid(&h->committed));
+		if (json_array_append_new(all, one) < 0) {
+			json_decref(all);
+			return -ENOMEM;
+		}
+	}
+	return json_object_set_new(run->start, "pinned", all) < 0 ? -ENOMEM : 0;
+}
+
+static int compose(struct run *run, const json_t *request, gid_t gid)
+{
+	const struct store *store = run->runs->opts.store;
+	json_t *s = json_pack("{s:i, s:s, s:I, s:I}", "pfs-run", RUN_RECORD_VERSION, "machine",
+			      store->machine, "uid", (json_int_t)run->uid, "gid", (json_int_t)gid);
+
+	run->start = s;
+	if (!s)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
+		json_t *v = json_object_get(request, told[i]);
+
+		if (v && json_object_set(s, told[i], v) < 0)
+			return -ENOMEM;
+	}
+	if (run->parent && json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* The directory state/runs/ID; a run that was begun has one, or is over. */
+int run_open_dir(struct run *run, bool is_new)
+{
+	int at = run->runs->dirfd, r;
+
+	if (is_new && mkdirat(at, run->id.s, 0700) < 0)
+		return -errno;
+	run->dirfd = openat(at, run->id.s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (run->dirfd < 0)
+		return -errno;
+	r = seen_open(run->dirfd, "seen", &run->seen);
+	return r < 0 || !is_new ? r : run_file_write(run, "start", run->start);
+}
+
+int run_file_read(struct run *run, const char *name, json_t **ret)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	int r = read_file(run->dirfd, name, RUN_RECORD_MAX, &b);
+
+	if (r < 0)
+		return r;
+	*ret = json_loadb((const char *)b.data, b.len, 0, NULL);
+	return json_is_object(*ret) ? 0 : -EBADMSG;
+}
+
+int run_file_write(struct run *run, const char *name, const json_t *value)
+{
+	_cleanup_free_ char *text = json_dumps(value, JSON_COMPACT);
+
+	return text ? write_file_atomic(run->dirfd, name, span_str(text), 0600) : -ENOMEM;
+}
+
+static int store_start(struct run *run)
+{
+	struct deadline dl = deadline_in_ms(RECORD_TIMEOUT_MS);
+	struct timespec now = now_wall();
+	char text[TIME_TEXT];
+	json_t *t = json_string(time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
+	int r;
+
+	if (json_object_set_new(run->start, "started", t) < 0)
+		return -ENOMEM;
+	r = put_pinned(run);
+	if (r < 0)
+		return r;
+	r = archive_begin(run->runs->opts.store, run->start, &dl, &run->id);
+	return r < 0 ? log_errno(r, "the record of a run cannot be stored") : 0;
+}
+
+static void add(struct run *run)
+{
+	struct runs *rs = run->runs;
+	WITH_LOCK(&rs->lock);
+
+	run->state = RUN_RUNNING;
+	list_append(&rs->list, &run_ref(run)->link);
+}
+
+int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
+	      struct access *acc, struct run **ret)
+{
+	_cleanup_(run_unrefp) struct run *run = run_alloc(rs);
+	int r;
+
+	if (!run)
+		return -ENOMEM;
+	if (rs->opts.store->read_only)
+		return log_fail(-EROFS, "a run is recorded in the store, which is read-only here");
+	run->uid = uid;
+	run->parent = parent ? run_ref(parent) : NULL;
+	r = compose(run, request, gid);
+	if (r == 0)
+		r = parent ? pin_parent(run, acc) : pin_all(run, acc);
+	if (r == 0)
+		r = name_outputs(run, acc);
+	if (r == 0)
+		r = store_start(run);
+	if (r == 0)
+		r = run_open_dir(run, true);
+	if (r < 0)
+		return r;
+	add(run);
+	*ret = TAKE_PTR(run);
+	return 0;
+}
+
+/* What the run makes of its branch: a head, or the commit alone. */
+static int open_view(struct run *run, const struct run_head *h, struct access *acc,
+		     struct view **ret)
+{
+	struct runs_options *o = &run->runs->opts;
+	struct refs_wait w = { .may_wait = acc->may_wait, .deadline = acc->deadline };
+	_cleanup_buf_ struct buf object = { 0 };
+	char label[RUN_LABEL_MAX + 1];
+	int r;
+
+	if (h->is_output || oid_is_null(&h->pinned)) {
+		snprintf(label, sizeof(label), "%s %s/%s", run->id.s, h->repo, h->branch);
+		return heads_new_private(o->heads, &h->repo_id, h->repo, h->branch, &h->pinned,
+					 span_str(label), acc, ret);
+	}
+	r = refs_commit(o->store->refs, &h->repo_id, &h->pinned, &w, &object);
+	return r < 0 ? r : view_of_commit(o->store, o->vnodes, h->repo, buf_span(&object), ret);
+}
+
+static struct view *view_there(struct run *run, struct run_head *h)
+{
+	WITH_LOCK(&run->lock);
+
+	return h->view ? view_ref(h->view) : NULL;
+}
+
+/* Two may open it at once: the first one's is used. */
+static struct view *use_view(struct run *run, struct run_head *h, struct view *v)
+{
+	struct view *mine = v;
+
+	pthread_mutex_lock(&run->lock);
+	if (!h->view)
+		h->view = TAKE_PTR(mine);
+	v = view_ref(h->view);
+	pthread_mutex_unlock(&run->lock);
+	if (mine && view_is_head(mine))
+		head_discard(mine);
+	view_unref(mine);
+	return v;
+}
+
+/* A branch that was not there, or not known, at the start. */
+static int pin_late(struct run *run, const char *repo, const char *branch, struct access *acc,
+		    struct run_head **ret)
+{
+	struct run_head h = { .is_late = true };
+	int r;
+
+	snprintf(h.repo, sizeof(h.repo), "%s", repo);
+	snprintf(h.branch, sizeof(h.branch), "%s", branch);
+	r = look_up(run, &h, acc);
+	if (r < 0)
+		return r;
+	h.is_output = !json_object_get(run->start, "out");
+	WITH_LOCK(&run->lock);
+
+	*ret = run_head_find(run, repo, branch) ?: run_head_add(run, &h);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int run_branch(struct run *run, const char *repo, const char *branch, struct access *acc,
+	       struct view **ret)
+{
+	struct run_head *h;
+	struct view *v;
+	int r = 0;
+
+	pthread_mutex_lock(&run->lock);
+	h = run_head_find(run, repo, branch);
+	pthread_mutex_unlock(&run->lock);
+	if (!h)
+		r = pin_late(run, repo, branch, acc, &h);
+	if (r < 0)
+		return r;
+	v = view_there(run, h);
+	if (!v) {
+		r = open_view(run, h, acc, &v);
+		if (r < 0)
+			return r;
+		v = use_view(run, h, v);
+	}
+	*ret = v;
+	return 0;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The runs of a mount: finding those of a former process, and taking each to its end when that could not be
+ * done at once.
+ *
+ * One thread, the ender, does the latter: it tries what is ending and nobody else is at, again and again, and
+ * what is ended and forgotten.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fdio.h"
+#include "base/log.h"
+#include "run/fields.h"
+#include "run/parts.h"
+
+enum {
+	RETRY_MS = 5000,
+	IDLE_MS = 3600 * 1000,
+	SETTLE_TIMEOUT_MS = 10 * 60 * 1000,
+};
+
+enum run_state run_state_of(struct run *run)
+{
+	WITH_LOCK(&run->runs->lock);
+
+	return run->state;
+}
+
+/* Under runs->lock: there may be more to do. */
+static void changed(struct runs *rs)
+{
+	rs->changes++;
+	pthread_cond_signal(&rs->changed);
+}
+
+/* Under runs->lock. */
+static bool may_become(enum run_state from, enum run_state to)
+{
+	return to == from + 1u;
+}
+
+void run_set_state(struct run *run, enum run_state to)
+{
+	WITH_LOCK(&run->runs->lock);
+
+	assert(may_become(run->state, to));
+	run->state = to;
+	changed(run->runs);
+}
+
+bool run_has_ended(const struct run *run)
+{
+	return run_state_of((struct run *)run) >= RUN_ENDED;
+}
+
+struct run *runs_find(struct runs *rs, const char *id)
+{
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link)
+		if (strcmp(run->id.s, id) == 0)
+			return run_ref(run);
+	return NULL;
+}
+
+int runs_each(struct runs *rs, int (*fn)(struct run *run, void *ctx), void *ctx)
+{
+	int r = 0;
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link)
+		if (r == 0)
+			r = fn(run, ctx);
+	return r;
+}
+
+static struct access patient(struct runs *rs)
+{
+	struct access acc;
+
+	access_init(&acc, rs->opts.store->reader, true);
+	acc.deadline = deadline_in_ms(SETTLE_TIMEOUT_MS);
+	acc.deadline.cancelled = &rs->cancelled;
+	return acc;
+}
+
+/* Under end_lock, of a run that is ending. */
+static int settle(struct run *run, struct access *acc)
+{
+	int r = run_settle(run, acc);
+
+	if (r == 0)
+		run_set_state(run, RUN_ENDED);
+	return r;
+}
+
+int run_end(struct run *run, const json_t *request, struct access *acc, json_t **ret)
+{
+	int r;
+	WITH_LOCK(&run->end_lock);
+
+	if (run_state_of(run) != RUN_RUNNING)
+		return -EALREADY;
+	r = run_note_end(run, request);
+	if (r < 0)
+		return r;
+	run_set_state(run, RUN_ENDING);
+	r = settle(run, acc);
+	*ret = run_answer(run);
+	return r;
+}
+
+void run_forgotten(struct run *run)
+{
+	struct runs *rs = run->runs;
+	WITH_LOCK(&rs->lock);
+
+	run->is_forgotten = true;
+	changed(rs);
+}
+
+/* Nobody can come back to it, and all is stored: it goes. */
+static int give_up(struct run *run, struct access *acc)
+{
+	struct runs *rs = run->runs;
+	int r = run_settle_gone(run, acc);
+
+	if (r < 0)
+		return r;
+	remove_tree(rs->dirfd, run->id.s);
+	run_set_state(run, RUN_GONE);
+	pthread_mutex_lock(&rs->lock);
+	list_remove(&run->link);
+	pthread_mutex_unlock(&rs->lock);
+	run_unref(run);
+	return 0;
+}
+
+/* As far as it goes. True: try again later. */
+static bool take_further(struct run *run)
+{
+	_cleanup_access_ struct access acc = patient(run->runs);
+	bool is_forgotten;
+	int r = 0;
+
+	if (pthread_mutex_trylock(&run->end_lock) != 0)
+		return true;
+	if (run_state_of(run) == RUN_ENDING)
+		r = settle(run, &acc);
+	pthread_mutex_lock(&run->runs->lock);
+	is_forgotten = run->is_forgotten;
+	pthread_mutex_unlock(&run->runs->lock);
+	if (r == 0 && is_forgotten && run_state_of(run) == RUN_ENDED)
+		r = give_up(run, &acc);
+	pthread_mutex_unlock(&run->end_lock);
+	return r < 0;
+}
+
+/* Under the lock: is there something to be done for it? */
+static bool wants_more(const struct run *run)
+{
+	return run->state == RUN_ENDING || (run->state == RUN_ENDED && run->is_forgotten);
+}
+
+/* Those that want more, each with a reference: how many are in *@ret, which is to be freed. */
+static size_t open_ones(struct runs *rs, struct run ***ret)
+{
+	size_t n = 0, k = 0;
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link)
+		n += wants_more(run);
+	*ret = reallocarray(NULL, n + 1, sizeof(struct run *));
+	if (!*ret)
+		return 0;
+	list_for_each (run, &rs->list, struct run, link)
+		if (wants_more(run))
+			(*ret)[k++] = run_ref(run);
+	return k;
+}
+
+/* True: some are to be tried again. */
+static bool round_of(struct runs *rs)
+{
+	_cleanup_free_ struct run **all = NULL;
+	size_t n = open_ones(rs, &all);
+	bool again = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!rs->cancelled)
+			again |= take_further(all[i]);
+		run_unref(all[i]);
+	}
+	return again;
+}
+
+/* Until there may be something to do; false: it is over. */
+static bool wait_for_more(struct runs *rs, unsigned *seen, bool again)
+{
+	WITH_LOCK(&rs->lock);
+
+	if (rs->changes == *seen && !rs->cancelled)
+		cond_wait_until(&rs->changed, &rs->lock, &DEADLINE_NEVER,
+				again ? RETRY_MS : IDLE_MS);
+	*seen = rs->changes;
+	return !rs->cancelled;
+}
+
+static void *ender(void *arg)
+{
+	struct runs *rs = arg;
+	unsigned seen = 0;
+	bool again = true;
+
+	while (wait_for_more(rs, &seen, again))
+		again = round_of(rs);
+	return NULL;
+}
+
+/* A private head of a former process, by its label "ID R/B". */
+static int adopt_head(struct view *head, struct span label, void *ctx)
+{
+	struct run *run = ctx;
+	struct run_head *there, h;
+	char text[RUN_LABEL_MAX + 1];
+
+	if (label.len >= sizeof(text) || label.len <= RUN_ID_LEN + 1 ||
+	    memcmp(label.data, run->id.s, RUN_ID_LEN) != 0)
+		return 0;
+	memcpy(text, label.data, label.len);
+	text[label.len] = '\0';
+	if (run_branch_parse(text + RUN_ID_LEN + 1, &h) < 0)
+		return 0;
+	there = run_head_find(run, h.repo, h.branch);
+	if (there && !there->view)
+		there->view = view_ref(head);
+	return 0;
+}
+
+/* The branches of a run that a former process began. */
+static int adopt_branches(struct run *run)
+{
+	json_t *pinned = json_object_get(run->start, "pinned"), *p;
+	size_t i;
+
+	json_array_foreach(pinned, i, p)
+	{
+		struct run_head h = { 0 };
+
+		snprintf(h.repo, sizeof(h.repo), "%s", field_text(p, "repo"));
+		snprintf(h.branch, sizeof(h.branch), "%s", field_text(p, "branch"));
+		if (field_id128(p, "repo_id", &h.repo_id) < 0 ||
+		    field_id128(p, "branch_id", &h.branch_id) < 0 ||
+		    field_oid(p, "commit", &h.pinned) < 0)
+			return -EBADMSG;
+		if (!run_head_add(run, &h))
+			return -ENOMEM;
+	}
+	return heads_each_private(run->runs->opts.heads, adopt_head, run);
+}
+
+/* What a former process began: it is ending, and nobody can come back to it. */
+static int adopt(struct runs *rs, const char *name)
+{
+	struct run *run = run_alloc(rs);
+	_cleanup_buf_ struct buf text = { 0 };
+	int r;
+
+	if (!run)
+		return -ENOMEM;
+	r = run_id_parse(name, &run->id);
+	if (r == 0)
+		r = run_open_dir(run, false);
+	if (r == 0)
+		r = read_file(run->dirfd, "start", RUN_RECORD_MAX, &text);
+	if (r == 0)
+		r = run_start_read(&run->id, buf_span(&text), &run->start);
+	if (r == 0)
+		r = adopt_branches(run);
+	if (r == 0) {
+		r = run_file_read(run, "note", &run->note);
+		r = r == -ENOENT ? run_note_end(run, NULL) : r;
+	}
+	if (r < 0) {
+		run_unref(run);
+		return log_errno(
+			r,
+			"run %s, which was going on when the last mount ended, cannot be "
+			"taken to its end; what is known of it stays in the state directory",
+			name);
+	}
+	run->state = RUN_ENDING;
+	run->is_forgotten = true;
+	list_append(&rs->list, &run->link);
+	return 0;
+}
+
+static int adopt_all(struct runs *rs)
+{
+	int fd = fcntl(rs->dirfd, F_DUPFD_CLOEXEC, 0);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		int r = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.')
+			adopt(rs, e->d_name);
+	closedir(d);
+	return 0;
+}
+
+int runs_open(const struct runs_options *o, struct runs **ret)
+{
+	_cleanup_(runs_freep) struct runs *rs = new0(struct runs, 1);
+	int fd = o->store->state_fd, r;
+
+	if (!rs)
+		return -ENOMEM;
+	rs->opts = *o;
+	pthread_mutex_init(&rs->lock, NULL);
+	cond_init(&rs->changed);
+	list_init(&rs->list);
+	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	else
+		r = rs->dirfd = openat(fd, "runs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = r < 0 ? -errno : adopt_all(rs);
+	if (r == 0)
+		r = thread_start(&rs->ender, "runs", ender, rs);
+	if (r < 0)
+		return log_errno(r, "the runs in the state directory cannot be read");
+	rs->is_started = true;
+	*ret = TAKE_PTR(rs);
+	return 0;
+}
+
+/* Whatever goes on is lost: noted, so that the next mount takes it to its end. */
+static void end_all(struct runs *rs)
+{
+	list_for_each (run, &rs->list, struct run, link) {
+		WITH_LOCK(&run->end_lock);
+
+		if (run->state == RUN_RUNNING)
+			run_note_end(run, NULL);
+	}
+}
+
+void runs_free(struct runs *rs)
+{
+	if (!rs)
+		return;
+	pthread_mutex_lock(&rs->lock);
+	rs->cancelled = true;
+	pthread_cond_broadcast(&rs->changed);
+	pthread_mutex_unlock(&rs->lock);
+	if (rs->is_started)
+		pthread_join(rs->ender, NULL);
+	end_all(rs);
+	list_for_each_safe (run, &rs->list, struct run, link) {
+		list_remove(&run->link);
+		run_unref(run);
+	}
+	if (rs->dirfd >= 0)
+		close(rs->dirfd);
+	pthread_cond_destroy(&rs->changed);
+	pthread_mutex_destroy(&rs->lock);
+	free(rs);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Runs from their pins to their publication: what they see, what others see of them, and when.
+ */
+#include "runstand.h"
+
+static void end_well(struct runstand *s, struct run *run)
+{
+	json_t *a = runstand_end(s, run, 0);
+
+	assert_string_equal(status_in(a), "ok");
+	json_decref(a);
+	run_unref(run);
+}
+
+static void what_a_run_has_made_is_one_commit_on_the_branch(void **state)
+{
+	struct runstand s = runstand_make();
+	struct run *run;
+	struct oid before, tip, head;
+
+	make_text(&s.h, s.h.root, "in", "1");
+	before = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	runstand_write(&s, run, "main", "out", "made");
+	assert_on_branch(&s, "main", "out", NULL);
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "out", "made");
+	assert_on_branch(&s, "main", "in", "1");
+	assert_ok(tip_of_branch(&s, "main", &tip));
+	{
+		struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+		_cleanup_loaded_ struct loaded c = { 0 };
+
+		assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+		assert_ok(refs_load_commit(s.h.store->refs, &rec.id, &tip, &w, &c));
+		assert_int_equal(c.commit.parent_count, 1);
+		assert_true(oid_equal(&c.commit.parents[0], &before));
+	}
+	/* The mount's own head has it at once. */
+	head = view_commit(s.h.head);
+	assert_true(oid_equal(&head, &tip));
+	assert_text(&s.h, "out", "made");
+	runstand_remove(&s);
+}
+
+static void a_run_sees_one_state_of_the_world(void **state)
+{
+	struct runstand s = runstand_make();
+	struct vnode *root;
+	struct run *run;
+	char *got;
+
+	make_text(&s.h, s.h.root, "in", "then");
+	run = runstand_begin(&s, "");
+	put_text(&s.h, at(&s.h, "in"), "late");
+	make_text(&s.h, s.h.root, "new", "late");
+	commit_main(&s);
+	root = runstand_root(&s, run, "main");
+	got = text_below(&s, root, "in");
+	assert_string_equal(got, "then");
+	free(got);
+	assert_null(text_below(&s, root, "new"));
+	vnode_unref(s.h.vnodes, root);
+	end_well(&s, run);
+	runstand_remove(&s);
+}
+
+static void what_was_uncommitted_is_seen_and_stays_uncommitted(void **state)
+{
+	struct runstand s = runstand_make();
+	struct head_status st;
+	struct run *run;
+	struct oid before;
+
+	make_text(&s.h, s.h.root, "committed", "1");
+	before = stand_commit(&s.h, NULL);
+	make_text(&s.h, s.h.root, "untidy", "mine");
+	run = runstand_begin(&s, "");
+	{
+		struct vnode *root = runstand_root(&s, run, "main");
+		_cleanup_free_ char *got = text_below(&s, root, "untidy");
+
+		assert_string_equal(got, "mine");
+		vnode_unref(s.h.vnodes, root);
+	}
+	runstand_write(&s, run, "main", "out", "made");
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "out", "made");
+	assert_on_branch(&s, "main", "untidy", NULL);
+	/* The head has both. */
+	assert_text(&s.h, "out", "made");
+	assert_text(&s.h, "untidy", "mine");
+	assert_ok(head_status(s.h.head, &st));
+	assert_true(st.is_dirty);
+	assert_false(oid_equal(&st.base, &before));
+	head_status_release(&st);
+	commit_main(&s);
+	assert_on_branch(&s, "main", "untidy", "mine");
+	assert_on_branch(&s, "main", "out", "made");
+	runstand_remove(&s);
+}
+
+static void runs_may_overlap(void **state)
+{
+	struct runstand s = runstand_make();
+	struct run *a, *b;
+
+	make_text(&s.h, s.h.root, "in", "1");
+	stand_commit(&s.h, NULL);
+	a = runstand_begin(&s, "");
+	b = runstand_begin(&s, "");
+	runstand_write(&s, a, "main", "a", "by a");
+	runstand_write(&s, b, "main", "b", "by b");
+	end_well(&s, b);
+	end_well(&s, a);
+	assert_on_branch(&s, "main", "a", "by a");
+	assert_on_branch(&s, "main", "b", "by b");
+	runstand_remove(&s);
+}
+
+static void of_two_that_write_one_file_the_second_is_kept_apart(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *kept = NULL;
+	struct run *a, *b;
+	json_t *answer;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	stand_commit(&s.h, NULL);
+	a = runstand_begin(&s, "");
+	b = runstand_begin(&s, "");
+	runstand_write(&s, a, "main", "f", "a");
+	runstand_write(&s, b, "main", "f", "b");
+	runstand_write(&s, b, "main", "more", "b");
+	end_well(&s, a);
+	answer = runstand_end(&s, b, 0);
+	assert_string_equal(status_in(answer), "unpublished");
+	json_decref(answer);
+	kept = kept_branch(b);
+	assert_on_branch(&s, "main", "f", "a");
+	assert_on_branch(&s, "main", "more", NULL);
+	assert_on_branch(&s, kept, "f", "b");
+	assert_on_branch(&s, kept, "more", "b");
+	run_unref(b);
+	runstand_remove(&s);
+}
+
+static void a_command_that_fails_moves_no_branch(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *kept = NULL;
+	struct oid before, after;
+	struct run *run;
+	json_t *answer;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	before = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	runstand_write(&s, run, "main", "f", "half");
+	answer = runstand_end(&s, run, 1);
+	assert_string_equal(status_in(answer), "failed");
+	json_decref(answer);
+	assert_ok(tip_of_branch(&s, "main", &after));
+	assert_true(oid_equal(&before, &after));
+	kept = kept_branch(run);
+	assert_on_branch(&s, kept, "f", "half");
+	assert_text(&s.h, "f", "0");
+	run_unref(run);
+	runstand_remove(&s);
+}
+
+static void a_run_that_changes_nothing_makes_no_commit(void **state)
+{
+	struct runstand s = runstand_make();
+	struct oid before, after;
+	struct run *run;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	before = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	vnode_unref(s.h.vnodes, runstand_root(&s, run, "main"));
+	end_well(&s, run);
+	assert_ok(tip_of_branch(&s, "main", &after));
+	assert_true(oid_equal(&before, &after));
+	runstand_remove(&s);
+}
+
+static void only_what_it_was_told_to_may_be_written(void **state)
+{
+	struct runstand s = runstand_make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	const struct new_file f = { .mode = S_IFREG | 0644 };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct vnode *root, *v;
+	struct run *run;
+	struct stat st;
+	struct oid id;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	id = stand_commit(&s.h, NULL);
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "other", &id, NULL));
+	run = runstand_begin(&s, "'out': ['r/other']");
+	root = runstand_root(&s, run, "main");
+	assert_int_equal(view_create(root, span_str("new"), &f, &s.h.acc, &v, &st), -EROFS);
+	vnode_unref(s.h.vnodes, root);
+	runstand_write(&s, run, "other", "new", "made");
+	end_well(&s, run);
+	assert_on_branch(&s, "other", "new", "made");
+	runstand_remove(&s);
+}
+
+static void a_run_of_a_killed_mount_is_lost_and_its_output_kept(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *kept = NULL;
+	struct oid before, after, at_kept;
+	struct run_id id;
+	struct run *run;
+	json_t *start = NULL, *end = NULL;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	before = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	runstand_write(&s, run, "main", "f", "half");
+	id = *run_id(run);
+	kept = kept_branch(run);
+	run_unref(run);
+	runstand_remount(&s);
+	while (tip_of_branch(&s, kept, &at_kept) < 0)
+		usleep(10 * 1000);
+	assert_on_branch(&s, kept, "f", "half");
+	assert_ok(tip_of_branch(&s, "main", &after));
+	assert_true(oid_equal(&before, &after));
+	while (!end) {
+		json_decref(start);
+		assert_ok(archive_get(s.h.store, &id, &DEADLINE_NEVER, &start, &end));
+	}
+	assert_string_equal(status_in(end), "lost");
+	json_decref(start);
+	json_decref(end);
+	runstand_remove(&s);
+}
+
+static void throw_away_files_are_not_published(void **state)
+{
+	struct runstand s = runstand_make();
+	struct vnode *root, *dir;
+	struct run *run;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	root = runstand_root(&s, run, "main");
+	dir = stand_create(&s.h, root, "__pycache__", S_IFDIR | 0755);
+	make_text(&s.h, dir, "m.pyc", "bytes");
+	vnode_unref(s.h.vnodes, dir);
+	vnode_unref(s.h.vnodes, root);
+	runstand_write(&s, run, "main", "notes~", "backup");
+	runstand_write(&s, run, "main", "out", "made");
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "out", "made");
+	assert_on_branch(&s, "main", "__pycache__/m.pyc", NULL);
+	assert_on_branch(&s, "main", "notes~", NULL);
+	runstand_remove(&s);
+}
+
+static void what_comes_after_the_end_stays_on_a_branch_of_the_runs(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *kept = NULL;
+	struct run *run;
+	struct oid tip;
+	json_t *answer;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	runstand_write(&s, run, "main", "out", "made");
+	answer = runstand_end(&s, run, 0);
+	json_decref(answer);
+	runstand_write(&s, run, "main", "late", "after");
+	kept = kept_branch(run);
+	run_forgotten(run);
+	run_unref(run);
+	while (tip_of_branch(&s, kept, &tip) < 0)
+		usleep(10 * 1000);
+	assert_on_branch(&s, kept, "late", "after");
+	assert_on_branch(&s, "main", "late", NULL);
+	assert_on_branch(&s, "main", "out", "made");
+	runstand_remove(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_run_has_made_is_one_commit_on_the_branch),
+		cmocka_unit_test(a_run_sees_one_state_of_the_world),
+		cmocka_unit_test(what_was_uncommitted_is_seen_and_stays_uncommitted),
+		cmocka_unit_test(runs_may_overlap),
+		cmocka_unit_test(of_two_that_write_one_file_the_second_is_kept_apart),
+		cmocka_unit_test(a_command_that_fails_moves_no_branch),
+		cmocka_unit_test(a_run_that_changes_nothing_makes_no_commit),
+		cmocka_unit_test(only_what_it_was_told_to_may_be_written),
+		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
+		cmocka_unit_test(throw_away_files_are_not_published),
+		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
