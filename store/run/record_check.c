@@ -225,6 +225,7 @@ static bool are_packages(const json_t *j)
 static bool is_environment(const json_t *j)
 {
 	static const struct field fields[] = { { "executable", is_executable },
+					       { "interpreter", is_executable },
 					       { "packages", are_packages } };
 
 	return HAS_FIELDS(j, fields);
