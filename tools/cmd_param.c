@@ -41,16 +41,15 @@ static int append(const char *name, const char *line)
 /* The line that says all of @args: {"K": V, ...}; an argument that is wrong ends the program. */
 static char *line_of(const struct command *self, char **args, json_t *step)
 {
-	json_t *params = json_array(), *j = json_object(), *p;
+	json_t *params = json_array(), *j = json_object();
 	_cleanup_free_ char *text = NULL;
 	char *line;
-	size_t i;
 
 	for (char **a = args; *a; a++)
 		if (param_add_text(params, span_str(*a), "run") < 0)
 			exit(cli_usage(self, "`%.100s` is not KEY=VALUE, as text", *a));
-	json_array_foreach(params, i, p)
-	{
+	for (size_t i = 0; i < json_array_size(params); i++) {
+		const json_t *p = json_array_get(params, i);
 		const char *key = json_string_value(json_object_get(p, "key"));
 
 		if (strcmp(key, "step") == 0)

@@ -20,10 +20,6 @@
 #include "run_request.h"
 #include "run_wait.h"
 
-enum {
-	SHOWN_CONFLICTS = 5,
-};
-
 /* A run that has begun. */
 struct running {
 	struct target mount;
@@ -148,47 +144,36 @@ static int run_command(struct running *x, const struct run_options *o)
 	return 0;
 }
 
-static void tell_conflicts(const json_t *output)
+/* An output that is not on its branch. */
+static void tell_kept(const struct running *x, const json_t *output, bool is_unpublished)
 {
-	const json_t *conflicts = json_object_get(output, "conflicts"), *one;
-	size_t i;
+	const char *repo = field_text(output, "repo"), *branch = field_text(output, "branch"),
+		   *kept = field_text(output, "kept");
 
-	json_array_foreach(conflicts, i, one)
-	{
-		const json_t *path = json_object_get(one, "path") ?: one;
-
-		if (i == SHOWN_CONFLICTS) {
-			cli_note("  ... and %zu more", json_array_size(conflicts) - i);
-			return;
-		}
-		cli_note("  %s", json_is_string(path) ? json_string_value(path) : "?");
-	}
+	if (!*kept)
+		return;
+	if (is_unpublished && field_number(output, "conflicts") > 0)
+		cli_note("pfs: %s/%s has changed meanwhile where the run has changed it", repo,
+			 branch);
+	cli_note("pfs: what run %s has written is not on %s/%s, but kept as %s/%s", x->id, repo,
+		 branch, repo, kept);
 }
 
 /* Tells of what did not go as wished, and where it is. */
 static void tell(const struct running *x, const json_t *answer)
 {
-	const char *status = field_text(answer, "status");
-	bool is_unpublished = strcmp(status, "unpublished") == 0;
-	const json_t *output, *error;
-	size_t i;
+	bool is_unpublished = strcmp(field_text(answer, "status"), "unpublished") == 0;
+	const json_t *outputs = json_object_get(answer, "outputs"),
+		     *errors = json_object_get(answer, "error");
 
-	json_array_foreach(json_object_get(answer, "outputs"), i, output)
-	{
-		const char *kept = field_text(output, "kept"), *repo = field_text(output, "repo");
+	for (size_t i = 0; i < json_array_size(outputs); i++)
+		tell_kept(x, json_array_get(outputs, i), is_unpublished);
+	for (size_t i = 0; i < json_array_size(errors); i++) {
+		const json_t *error = json_array_get(errors, i);
 
-		if (!*kept)
-			continue;
-		if (is_unpublished && json_array_size(json_object_get(output, "conflicts")) > 0) {
-			cli_note("pfs: %s/%s has changed meanwhile where the run has changed it:",
-				 repo, field_text(output, "branch"));
-			tell_conflicts(output);
-		}
-		cli_note("pfs: what run %s has written is not on %s/%s, but kept as %s/%s", x->id,
-			 repo, field_text(output, "branch"), repo, kept);
+		if (json_is_string(error))
+			cli_note("pfs: run %s: %s", x->id, json_string_value(error));
 	}
-	json_array_foreach(json_object_get(answer, "error"), i, error) if (json_is_string(error))
-		cli_note("pfs: run %s: %s", x->id, json_string_value(error));
 }
 
 /* Tells the mount of the end: 0, EXIT_DIVERGED, or EXIT_PFS_FAILED. */

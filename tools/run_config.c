@@ -47,6 +47,8 @@ static int read_whole(const char *path, struct buf *ret)
 		return -EINVAL;
 	if (st.st_size > CONFIG_MAX)
 		return -EFBIG;
+	if (st.st_size == 0)
+		return 0;
 	to = buf_extend(ret, (size_t)st.st_size);
 	n = to ? pread_upto(fd, to, (size_t)st.st_size, 0) : -ENOMEM;
 	if (n >= 0)

@@ -9,11 +9,11 @@
 #include "run_digest.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/fdio.h"
 #include "base/hash.h"
 #include "base/text.h"
@@ -26,47 +26,38 @@ enum {
 	CHECKSUM = 8,
 };
 
-static void to_hex(EVP_MD_CTX *ctx, char ret[DIGEST_HEX])
+static void to_hex(struct digest *d, char ret[DIGEST_HEX])
 {
-	uint8_t sum[EVP_MAX_MD_SIZE];
-	unsigned len = 0;
+	uint8_t sum[DIGEST_SIZE];
 
-	EVP_DigestFinal_ex(ctx, sum, &len);
-	hex_encode(sum, (DIGEST_HEX - 1) / 2, ret);
+	digest_end(d, sum);
+	hex_encode(sum, DIGEST_SIZE, ret);
 }
 
-static EVP_MD_CTX *start(void)
+int digest_of(struct span bytes, char ret[DIGEST_HEX])
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	_cleanup_(digest_freep) struct digest *d = NULL;
+	int r = digest_new(&d);
 
-	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
-		abort();
-	return ctx;
-}
-
-void digest_of(struct span bytes, char ret[DIGEST_HEX])
-{
-	EVP_MD_CTX *ctx = start();
-
-	EVP_DigestUpdate(ctx, bytes.data, bytes.len);
-	to_hex(ctx, ret);
-	EVP_MD_CTX_free(ctx);
+	if (r < 0)
+		return r;
+	digest_put(d, bytes.data, bytes.len);
+	to_hex(d, ret);
+	return 0;
 }
 
 static int digest_fd(int fd, char ret[DIGEST_HEX])
 {
 	_cleanup_free_ uint8_t *piece = malloc(PIECE);
-	EVP_MD_CTX *ctx;
+	_cleanup_(digest_freep) struct digest *d = NULL;
 	ssize_t n;
 
-	if (!piece)
+	if (!piece || digest_new(&d) < 0)
 		return -ENOMEM;
-	ctx = start();
 	while ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR))
-		EVP_DigestUpdate(ctx, piece, (size_t)MAX(n, (ssize_t)0));
+		digest_put(d, piece, (size_t)MAX(n, (ssize_t)0));
 	if (n == 0)
-		to_hex(ctx, ret);
-	EVP_MD_CTX_free(ctx);
+		to_hex(d, ret);
 	return n < 0 ? -errno : 0;
 }
 

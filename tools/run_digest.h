@@ -14,7 +14,8 @@ enum {
 	DIGEST_HEX = 65, /* digits and a NUL */
 };
 
-void digest_of(struct span bytes, char ret[DIGEST_HEX]);
+/* 0 or -ENOMEM. */
+int digest_of(struct span bytes, char ret[DIGEST_HEX]);
 
 /* Of a regular file's bytes; 0 or -errno. */
 int digest_of_file(const char *path, char ret[DIGEST_HEX]);

@@ -97,8 +97,8 @@ static void put_list(json_t *sums, json_t *texts, const char *name, struct packa
 	char hex[DIGEST_HEX];
 	json_t *sum;
 
-	if (list->count > 0 && utf8_is_valid(list->text.data, list->text.len)) {
-		digest_of(buf_span(&list->text), hex);
+	if (utf8_is_valid(list->text.data, list->text.len) &&
+	    digest_of(buf_span(&list->text), hex) == 0) {
 		sum = json_object();
 		json_object_set_new(sum, "sha256", json_string(hex));
 		json_object_set_new(sum, "count", json_integer((json_int_t)list->count));

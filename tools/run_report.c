@@ -19,13 +19,13 @@
 #include "run_config.h"
 #include "run_params.h"
 #include "run_relay.h"
+#include "run_request.h"
 
 enum {
 	CONFIGS_MAX = 100, /* files */
 	CONFIG_VALUES_MAX = 5000, /* of all files */
 	CONFIG_TEXT_MAX = 256 << 10, /* bytes of all values as JSON */
 	LINES_MAX = 4 << 20, /* bytes of params or metrics that are looked at: the last */
-	REPORT_MAX = 1000 << 10, /* bytes that a mount takes at a time, with some to spare */
 	CAPTURE_MIN = 1 << 10,
 };
 
@@ -62,7 +62,7 @@ static int take_config(json_t *line, void *ctx)
 static void read_config(struct configs *c, json_t *path)
 {
 	_cleanup_buf_ struct buf name = { 0 }, text = { 0 };
-	_cleanup_free_ char *full = NULL, *dump = NULL;
+	_cleanup_free_ char *full = NULL;
 	json_t *params = json_array();
 	char why[CONFIG_ERROR_MAX];
 	int r = json_to_bytes(path, &name);
@@ -82,8 +82,7 @@ static void read_config(struct configs *c, json_t *path)
 		     (const char *)name.data);
 	for (size_t i = 0; i < json_array_size(params); i++)
 		json_object_set(json_array_get(params, i), "path", path);
-	dump = json_dumps(params, JSON_COMPACT);
-	c->text += dump ? strlen(dump) : 0;
+	c->text += json_dumpb(params, NULL, 0, JSON_COMPACT);
 	if (c->text <= CONFIG_TEXT_MAX &&
 	    json_array_size(c->params) + json_array_size(params) <= CONFIG_VALUES_MAX)
 		json_array_extend(c->params, params);
@@ -121,6 +120,8 @@ static int read_last_lines(const char *path, struct buf *ret)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	if (st.st_size == 0)
+		return 0;
 	from = st.st_size > LINES_MAX ? (uint64_t)st.st_size - LINES_MAX : 0;
 	to = buf_extend(ret, (size_t)((uint64_t)st.st_size - from));
 	n = to ? pread_upto(fd, to, ret->len, from) : -ENOMEM;
@@ -175,19 +176,12 @@ static json_t *json_usage(const struct ended *e)
 	return j;
 }
 
-static size_t size_of(const json_t *j)
-{
-	_cleanup_free_ char *text = json_dumps(j, JSON_COMPACT);
-
-	return text ? strlen(text) : SIZE_MAX;
-}
-
 /* Less of the output, where control characters make it long. */
 static void put_output(json_t *report, struct relay *relay)
 {
 	for (size_t max = CAPTURE_MAX; max >= CAPTURE_MIN; max /= 2) {
 		json_object_set_new(report, "output", relay_output(relay, max));
-		if (size_of(report) <= REPORT_MAX)
+		if (json_dumpb(report, NULL, 0, JSON_COMPACT) <= RUN_REQUEST_MAX)
 			return;
 	}
 	json_object_del(report, "output");

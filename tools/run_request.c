@@ -148,6 +148,19 @@ static void put_options(json_t *request, const struct run_options *o)
 	json_object_set_new(request, "params", params);
 }
 
+/* Their sums tell lists of packages apart as well. */
+static json_t *without_excess(json_t *request)
+{
+	if (json_dumpb(request, NULL, 0, JSON_COMPACT) > RUN_REQUEST_MAX)
+		json_object_del(request, "packages");
+	if (json_dumpb(request, NULL, 0, JSON_COMPACT) <= RUN_REQUEST_MAX)
+		return request;
+	cli_error("the command line is too long to be recorded: %d bytes are the most",
+		  RUN_REQUEST_MAX);
+	json_decref(request);
+	return NULL;
+}
+
 json_t *run_request(const struct run_options *o, const struct target *mount)
 {
 	json_t *request = request_new("run-begin"), *argv = json_array(), *env = json_env(), *cwd;
@@ -170,5 +183,5 @@ json_t *run_request(const struct run_options *o, const struct target *mount)
 	put_stream(request, "stdout", STDOUT_FILENO, mount);
 	put_stream(request, "stderr", STDERR_FILENO, mount);
 	run_environment(request, o->argv[0], mount->mount);
-	return request;
+	return without_excess(request);
 }

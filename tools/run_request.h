@@ -10,6 +10,10 @@
 
 #include "target.h"
 
+enum {
+	RUN_REQUEST_MAX = 1000 << 10, /* bytes that a mount takes at a time, with some to spare */
+};
+
 struct run_options {
 	const char *name, *group; /* NULL: none; borrowed, as all here */
 	json_t *out; /* an array; NULL: any branch */

@@ -49,18 +49,15 @@ static json_t *convert_sequence(struct conversion *c, const yaml_node_t *n, unsi
 /* What the mapping itself says goes first. */
 static void merge_into(json_t *into, const json_t *from)
 {
-	const json_t *one;
-	size_t i;
-
 	if (json_is_object(from))
 		json_object_update_missing(into, (json_t *)from);
-	json_array_foreach(from, i, one) json_object_update_missing(into, (json_t *)one);
+	for (size_t i = 0; i < json_array_size(from); i++)
+		json_object_update_missing(into, json_array_get(from, i));
 }
 
 static json_t *convert_mapping(struct conversion *c, const yaml_node_t *n, unsigned depth)
 {
-	json_t *j = json_object(), *merged = json_array(), *one;
-	size_t i;
+	json_t *j = json_object(), *merged = json_array();
 
 	for (yaml_node_pair_t *p = n->data.mapping.pairs.start;
 	     !c->error && p < n->data.mapping.pairs.top; p++) {
@@ -77,7 +74,8 @@ static json_t *convert_mapping(struct conversion *c, const yaml_node_t *n, unsig
 		else
 			json_object_set_new(j, name, value);
 	}
-	json_array_foreach(merged, i, one) merge_into(j, one);
+	for (size_t i = 0; i < json_array_size(merged); i++)
+		merge_into(j, json_array_get(merged, i));
 	json_decref(merged);
 	return j;
 }
