@@ -2,9 +2,9 @@
 /*
  * Starting a command in a view (run_child.h).
  *
- * Every place where the mount, or a part of it, is to be seen gets the view, or that part of it. The
- * namespace is a slave of the caller's: what is mounted elsewhere later is seen, and nothing that is
- * mounted in it is seen outside.
+ * Every place where the mount, or a part of it, is to be seen gets the view, or that part of it.
+ * The namespace is a slave of the caller's: what is mounted elsewhere later is seen, and nothing
+ * that is mounted in it is seen outside.
  */
 #include "run_child.h"
 
@@ -99,8 +99,8 @@ static int bind_part(int root, const char *below, const char *point)
 }
 
 /*
- * @m is what was mounted before: ids differ in the new namespace, places do not. A place that something
- * else covers is left, and one that lies in the mount itself goes with it.
+ * @m is what was mounted before: ids differ in the new namespace, places do not. A place that
+ * something else covers is left, and one that lies in the mount itself goes with it.
  */
 static int bind_view(const struct child_options *o, const struct mounts *m)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A command in a view: a process whose mount namespace has the view where the mount is, so that every
- * path is what it was.
+ * A command in a view: a process whose mount namespace has the view where the mount is, so that
+ * every path is what it was.
  *
- * Where a namespace is not allowed, $PFS_ROOT says where the view is, and a warning that this is so.
+ * Where a namespace is not allowed, $PFS_ROOT says where the view is, and a warning that this is
+ * so.
  *
  * Threads: the main one; no other may have been started.
  */
@@ -31,5 +32,6 @@ struct child_options {
 	const struct sigaction *on_child; /* its SIGCHLD */
 };
 
-/* 0 with the process, which has begun the command; else the exit code for what prevented that, said. */
+/* 0 with the process, which has begun the command; else the exit code for what prevented that,
+ * said. */
 int run_child(const struct child_options *o, pid_t *ret);

@@ -2,9 +2,10 @@
 /*
  * Digests, and what is kept of them (run_digest.h).
  *
- * What is kept about a file has one of some thousand places, which its identity decides: a later one takes the place
- * of a former. A file starts with what it is about, so that another's is not taken for it, and ends with a checksum.
- * Nothing that has changed in the last seconds is kept: it may change again within one tick of its clock.
+ * What is kept about a file has one of some thousand places, which its identity decides: a later
+ * one takes the place of a former. A file starts with what it is about, so that another's is not
+ * taken for it, and ends with a checksum. Nothing that has changed in the last seconds is kept: it
+ * may change again within one tick of its clock.
  */
 #include "run_digest.h"
 

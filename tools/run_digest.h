@@ -21,8 +21,8 @@ int digest_of(struct span bytes, char ret[DIGEST_HEX]);
 int digest_of_file(const char *path, char ret[DIGEST_HEX]);
 
 /*
- * What was once made from a file: kept under @kind while the file's place, size and times are the same.
- * Whatever goes wrong there is nothing kept.
+ * What was once made from a file: kept under @kind while the file's place, size and times are the
+ * same. Whatever goes wrong there is nothing kept.
  */
 bool digest_recall(const char *kind, const struct stat *st, struct buf *ret);
 void digest_remember(const char *kind, const struct stat *st, struct span value);

@@ -66,8 +66,8 @@ static json_t *json_program(const char *path, const char *mount)
 	return j;
 }
 
-/* What a script names in its first line, as found: `#!/usr/bin/env python3` means python3. NULL: it is
- * no script. */
+/* What a script names in its first line, as found: `#!/usr/bin/env python3` means python3. NULL:
+ * it is no script. */
 static char *find_interpreter(const char *script)
 {
 	_cleanup_close_ int fd = open(script, O_RDONLY | O_CLOEXEC | O_NOCTTY);

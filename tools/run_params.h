@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Parameters and metrics of runs from what programs are told and say (RUNS.md, section 4): arrays of
- * {"key", "value", "from"}, with "step" or "path" where there is one.
+ * Parameters and metrics of runs from what programs are told and say (RUNS.md, section 4): arrays
+ * of {"key", "value", "from"}, with "step" or "path" where there is one.
  *
  * Threads: the caller's.
  */

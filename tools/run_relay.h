@@ -24,14 +24,14 @@ void relay_free(struct relay *r);
 DEFINE_CLEANUP(struct relay *, relay_free)
 #define _cleanup_relay_ _cleanup_(relay_freep)
 
-/* From now on all goes to @dir/stdout and @dir/stderr as well; of a regular file that the command writes to itself,
- * when it has ended. 0 or -errno. */
+/* From now on all goes to @dir/stdout and @dir/stderr as well; of a regular file that the
+ * command writes to itself, when it has ended. 0 or -errno. */
 int relay_log_to(struct relay *r, const char *dir);
 
 /*
- * In the child: its stdout and stderr. @has_namespace: of mounts, of its own. There the names of our
- * ptys mean the real terminal, for programs that look for their keyboard by the name of what they
- * write to; without, a terminal is the command's as it is. 0 or -errno.
+ * In the child: its stdout and stderr. @has_namespace: of mounts, of its own. There the names of
+ * our ptys mean the real terminal, for programs that look for their keyboard by the name of what
+ * they write to; without, a terminal is the command's as it is. 0 or -errno.
  */
 int relay_enter(struct relay *r, bool has_namespace);
 

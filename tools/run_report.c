@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Collecting what a run has come to (run_report.h). Whatever cannot be had is left out, with a sentence
- * in "error" that says so: the run itself has succeeded or failed already.
+ * Collecting what a run has come to (run_report.h). Whatever cannot be had is left out, with a
+ * sentence in "error" that says so: the run itself has succeeded or failed already.
  */
 #include "run_report.h"
 

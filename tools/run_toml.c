@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * TOML 1.0 as JSON (run_config.h). Dates and times are strings; so are infinite numbers and those that
- * are none, which JSON has not.
+ * TOML 1.0 as JSON (run_config.h). Dates and times are strings; so are infinite numbers and those
+ * that are none, which JSON has not.
  *
  * Tables that were opened by a header, and those that were written inline or as an array, are told
  * apart by a key that no TOML has: such a table may not be extended.
@@ -332,8 +332,8 @@ static int parse_key(struct toml *t, char ret[KEY_MAX])
 	return 0;
 }
 
-/* The table that @key of @in is, which is made if it is not there; of an array its last one. NULL: it
- * is something else. */
+/* The table that @key of @in is, which is made if it is not there; of an array its last one.
+ * NULL: it is something else. */
 static json_t *enter(struct toml *t, json_t *in, const char *key)
 {
 	json_t *j = json_object_get(in, key);

@@ -101,8 +101,8 @@ static void look_at_command(struct waiting *w)
 			w->ended->status = status;
 			w->ended->usage = usage;
 		} else if (w->is_stopped && WSTOPSIG(status) != SIGSTOP) {
-			/* The terminal's doing: the shell is to see it. One that was stopped by hand
-			 * will be continued by hand. */
+			/* The terminal's doing: the shell is to see it. One that was stopped by
+			 * hand will be continued by hand. */
 			stop_with_command(w, WSTOPSIG(status));
 		}
 	}

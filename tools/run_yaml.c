@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * YAML as JSON (run_config.h): the first document of a file. Plain scalars are typed, quoted ones are
- * strings; "<<" brings in what another mapping has.
+ * YAML as JSON (run_config.h): the first document of a file. Plain scalars are typed, quoted ones
+ * are strings; "<<" brings in what another mapping has.
  */
 #include <stdio.h>
 #include <yaml.h>
