@@ -314,7 +314,7 @@ static const struct field start_fields[] = {
 	{ "out", are_texts },	 { "params", are_params },
 	{ "pinned", are_pins },	 { "environment", is_environment },
 	{ "stdin", is_path },	 { "stdout", is_path },
-	{ "stderr", is_path },
+	{ "stderr", is_path },	 { "keep_going", is_flag },
 };
 
 static const struct field end_fields[] = {

@@ -25,8 +25,9 @@ enum {
 };
 
 /* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",   "cwd",	     "env",   "out",	"name",	  "group",
-				    "params", "environment", "stdin", "stdout", "stderr", "user" };
+static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
+				    "group",  "params", "environment", "stdin", "stdout",
+				    "stderr", "user",	"keep_going" };
 
 struct run *run_alloc(struct runs *r)
 {
