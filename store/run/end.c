@@ -412,10 +412,26 @@ static int outputs(struct run *run, struct access *acc)
 	return 0;
 }
 
+/* What is missing, by what was found here and by what the command has told. */
+static int put_errors(json_t *record, const json_t *noted, const json_t *told)
+{
+	json_t *all = json_array();
+	int r = 0;
+
+	if (json_is_array(noted))
+		r = json_array_extend(all, (json_t *)noted);
+	if (r == 0 && json_is_array(told))
+		r = json_array_extend(all, (json_t *)told);
+	if (r == 0 && json_array_size(all) > 0)
+		r = json_object_set(record, "error", all);
+	json_decref(all);
+	return r;
+}
+
 /* The end's record, of what is noted. */
 static json_t *record_of(struct run *run)
 {
-	static const char *const noted[] = { "status", "ended", "outputs", "tree", "error" };
+	static const char *const noted[] = { "status", "ended", "outputs", "tree" };
 	static const char *const told[] = {
 		"exit", "signal", "usage", "params", "metrics", "output"
 	};
@@ -435,6 +451,8 @@ static json_t *record_of(struct run *run)
 		if (v)
 			failed |= json_object_set(e, told[i], v) < 0;
 	}
+	failed |= put_errors(e, json_object_get(run->note, "error"),
+			     json_object_get(request, "error")) < 0;
 	if (failed) {
 		json_decref(e);
 		return NULL;
