@@ -3,8 +3,8 @@
 
 import pytest
 
-COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore import "
-            "export push pull cache stats doctor help version").split()
+COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore run "
+            "param metric import export push pull cache stats doctor help version").split()
 
 
 def test_help_lists_every_command_once(shell):
