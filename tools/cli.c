@@ -76,10 +76,12 @@ int cli_usage(const struct command *c, const char *fmt, ...)
 int cli_option(const struct command *c, int argc, char **argv, const char *letters,
 	       const struct option *longs)
 {
-	char with_colon[32] = ":";
+	bool is_ordered = letters[0] == '+';
+	char with_colon[32];
 	int letter;
 
-	strncat(with_colon, letters, sizeof(with_colon) - 2);
+	snprintf(with_colon, sizeof(with_colon), "%s:%s", is_ordered ? "+" : "",
+		 letters + is_ordered);
 	opterr = 0;
 	letter = getopt_long(argc, argv, with_colon, longs, NULL);
 	switch (letter) {

@@ -50,6 +50,13 @@ enum {
 	OPT_QUIET,
 	OPT_ALL,
 	OPT_AS,
+	OPT_OUT,
+	OPT_PARAM,
+	OPT_GROUP,
+	OPT_LOG,
+	OPT_KEEP_GOING,
+	OPT_MOUNT,
+	OPT_STEP,
 };
 #define LONG_STORE                                          \
 	{                                                   \
@@ -71,7 +78,8 @@ enum {
 /*
  * The next option's letter, with its argument in optarg, or -1 when there are no more. --help is
  * answered here; an option that there is not, or that lacks its argument, is said and ends the
- * program with EXIT_USAGE. @letters start with "h".
+ * program with EXIT_USAGE. @letters start with "h", or with "+h" where the first argument ends the
+ * options.
  */
 int cli_option(const struct command *c, int argc, char **argv, const char *letters,
 	       const struct option *longs);

@@ -27,6 +27,7 @@ enum {
 struct client {
 	int control; /* owned; -1: none */
 	bool is_for_changes;
+	bool is_kept; /* `control`, from request to request */
 	bool is_read_only; /* the mount: its control file cannot be written to */
 	char *mount, *control_path; /* owned */
 	struct store *store; /* owned, with the vnodes; NULL: a mount is asked */
@@ -54,6 +55,8 @@ static int open_store(const char *url, enum client_use use, struct client *c)
 
 static int open_control(struct client *c)
 {
+	if (c->control >= 0 && c->is_kept)
+		return 0;
 	if (c->control >= 0)
 		close(c->control);
 	c->control = open(c->control_path, O_RDWR | O_CLOEXEC);
@@ -107,6 +110,16 @@ void client_free(struct client *c)
 	vnode_table_free(c->vnodes);
 	store_free(c->store);
 	free(c);
+}
+
+void client_converse(struct client *c)
+{
+	c->is_kept = true;
+}
+
+int client_conversation(const struct client *c)
+{
+	return c->control;
 }
 
 static int end(struct answering *a, json_t *error)

@@ -17,7 +17,7 @@ struct reading {
 	const char *file;
 	const char *wanted; /* a store's name; NULL: the default is looked for */
 	struct store_conf found;
-	char *default_store;
+	char *default_store, *run_env;
 	bool has_failed;
 };
 
@@ -52,6 +52,8 @@ static int take(void *ctx, const char *section, const char *name, const char *va
 		return is_wanted ? set(x, &x->found.options, value) : 1;
 	if (strcmp(section, "default") == 0 && strcmp(name, "store") == 0)
 		return set(x, &x->default_store, value);
+	if (strcmp(section, "default") == 0 && strcmp(name, "run_env") == 0)
+		return set(x, &x->run_env, value);
 	cli_error("%s: there is no setting `%s` in a section [%s]", x->file, name, section);
 	x->has_failed = true;
 	return 0;
@@ -116,6 +118,7 @@ static int find_named(const char *name, struct store_conf *ret)
 	int r = read_files(&x);
 
 	free(x.default_store);
+	free(x.run_env);
 	if (r == 0 && !x.found.url)
 		r = -ENOENT;
 	if (r < 0)
@@ -130,6 +133,7 @@ static int find_default(bool several_mounted, char **ret)
 	struct reading x = { 0 };
 	int r = read_files(&x);
 
+	free(x.run_env);
 	if (r == 0 && !x.default_store) {
 		cli_error("which store? %s; --store, $PFS_STORE or a configuration file can say",
 			  several_mounted ? "Several are mounted, and a path into one would tell"
@@ -140,6 +144,19 @@ static int find_default(bool several_mounted, char **ret)
 		free(x.default_store);
 	else
 		*ret = x.default_store;
+	return r;
+}
+
+int conf_run_env(char **ret)
+{
+	struct reading x = { 0 };
+	int r = read_files(&x);
+
+	free(x.default_store);
+	if (r < 0)
+		free(x.run_env);
+	else
+		*ret = x.run_env;
 	return r;
 }
 

@@ -9,6 +9,7 @@
  *
  *	[default]
  *	store = lab
+ *	run_env = PATH LANG MY_SETTING
  */
 #pragma once
 
@@ -21,6 +22,10 @@ struct store_conf {
 };
 void store_conf_release(struct store_conf *c);
 #define _cleanup_store_conf_ _cleanup_(store_conf_release)
+
+/* The names that "run_env" in [default] lists, apart by spaces or commas; NULL: it is not said. Owned by
+ * the caller. 0; -EINVAL and -errno, said. */
+int conf_run_env(char **ret);
 
 /*
  * What @text means: the name of a store, or a URL or path, which stands for itself and is made

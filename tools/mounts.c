@@ -139,14 +139,42 @@ const struct mounted *mounts_of(const struct mounts *m, const char *path)
 	return NULL;
 }
 
+size_t mounted_realm_len(const char *root)
+{
+	static const char before[] = "/.pfs/run/", behind[] = "/root";
+	size_t len = 0;
+
+	while (strncmp(root + len, before, strlen(before)) == 0) {
+		const char *id = root + len + strlen(before), *end = id + strcspn(id, "/");
+		size_t n = strlen(behind);
+
+		if (end == id || strncmp(end, behind, n) != 0 || (end[n] && end[n] != '/'))
+			break;
+		len = (size_t)(end - root) + n;
+	}
+	return len;
+}
+
+static const struct mounted *find_root(const struct mounts *m, dev_t dev, const char *root,
+				       size_t len)
+{
+	for (size_t i = m->count; i > 0; i--) {
+		const struct mounted *x = &m->items[i - 1];
+
+		if (x->dev == dev && strncmp(x->root, root, len) == 0 && !x->root[len] &&
+		    mounts_at(m, x->point) == x)
+			return x;
+	}
+	return NULL;
+}
+
 const struct mounted *mounts_whole(const struct mounts *m, const struct mounted *x)
 {
-	if (strcmp(x->root, "/") == 0)
+	size_t len = mounted_realm_len(x->root);
+
+	if (strlen(x->root) == MAX(len, (size_t)1))
 		return x;
-	for (size_t i = m->count; i > 0; i--)
-		if (m->items[i - 1].dev == x->dev && strcmp(m->items[i - 1].root, "/") == 0)
-			return &m->items[i - 1];
-	return NULL;
+	return (len ? find_root(m, x->dev, x->root, len) : NULL) ?: find_root(m, x->dev, "/", 1);
 }
 
 bool mounted_is_pfs(const struct mounted *x)

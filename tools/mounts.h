@@ -30,7 +30,14 @@ const struct mounted *mounts_at(const struct mounts *m, const char *path);
 /* The mount that @path, which exists, lies in: NULL and errno when that cannot be told. */
 const struct mounted *mounts_of(const struct mounts *m, const char *path);
 
-/* Where the whole of what @x is a part of can be entered; NULL: nowhere. */
+/*
+ * How much of @root, a part of one of our mounts, is the root of a run's view
+ * ("/.pfs/run/ID/root", maybe one in another): 0 outside of views.
+ */
+size_t mounted_realm_len(const char *root);
+
+/* Where the whole of what @x is a part of can be entered, which for a part of a run's view is the
+ * view, if it is mounted somewhere; NULL: nowhere. */
 const struct mounted *mounts_whole(const struct mounts *m, const struct mounted *x);
 
 bool mounted_is_pfs(const struct mounted *x);

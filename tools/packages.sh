@@ -5,7 +5,7 @@
 # shellcheck disable=SC2034 # used by who sources this
 pfs_build_packages=(gcc libc6-dev meson ninja-build pkg-config libssl-dev libzstd-dev libxxhash-dev
 	liblmdb-dev libjansson-dev libarchive-dev libinih-dev libcurl4-openssl-dev libexpat1-dev
-	libfuse3-dev fuse3 libs3-dev)
+	libfuse3-dev fuse3 libs3-dev libyaml-dev)
 
 # Installs those of the packages that are missing; touches nothing when none is.
 pfs_install() {

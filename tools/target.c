@@ -113,16 +113,21 @@ static int of_mount(const struct mounts *m, const struct mounted *x, const char 
 {
 	const struct mounted *whole = mounts_whole(m, x);
 	_cleanup_free_ char *path = NULL;
+	size_t mounted_len, realm_len;
 
 	if (!whole) {
 		cli_error("%s is a part of a mount whose root is not to be seen here", x->point);
 		return -ENOENT;
 	}
-	t->mount = strdup(whole->point);
-	path = strf("%s/%s", x->root, below);
-	if (!t->mount || !path)
+	below += strspn(below, "/");
+	path = strf("%s/%s", strcmp(x->root, "/") == 0 ? "" : x->root, below);
+	if (!path)
 		return -ENOMEM;
-	return set_path(t, path);
+	/* A run's view is a mount of its own, wherever it is to be seen. */
+	realm_len = mounted_realm_len(path);
+	mounted_len = MIN(mounted_realm_len(whole->root), realm_len);
+	t->mount = strf("%s%.*s", whole->point, (int)(realm_len - mounted_len), path + mounted_len);
+	return t->mount ? set_path(t, path + realm_len) : -ENOMEM;
 }
 
 /* Says why a path leads nowhere. Returns -@error. */
@@ -248,10 +253,12 @@ static bool says_where_it_is(const char *arg)
  * mount, the configuration. */
 static int find_elsewhere(const struct mounts *m, const char *arg, struct target *t)
 {
-	const char *env = getenv("PFS_STORE");
+	const char *env = getenv("PFS_STORE"), *root = getenv("PFS_ROOT");
 	bool is_several;
 	const struct mounted *x = only_mount(m, &is_several);
 
+	if (root && *root && find_local(m, root, t) == 0)
+		return arg ? set_path(t, arg) : 0;
 	if (!(env && *env) && x)
 		return of_mount(m, x, arg ?: "", t);
 	return find_store(NULL, is_several, arg ?: "", t);
@@ -319,6 +326,43 @@ static int find_any(const char *store, const char *arg, bool is_new, struct targ
 int target_find(const char *store, const char *arg, struct target *ret)
 {
 	return find_any(store, arg, false, ret);
+}
+
+/* A mount that the caller did not name: that of $PFS_ROOT, or the only one. */
+static int find_only(const struct mounts *m, struct target *t)
+{
+	const char *root = getenv("PFS_ROOT");
+	const struct mounted *x;
+	bool is_several;
+
+	if (root && *root)
+		return find_in_mount(m, root, t);
+	x = only_mount(m, &is_several);
+	if (x)
+		return of_mount(m, x, "", t);
+	cli_error(is_several ? "several stores are mounted here: --mount DIR says which is meant"
+			     : "no store is mounted here; `pfs mount` mounts one");
+	return -ENOENT;
+}
+
+int target_find_mount(const char *dir, struct target *ret)
+{
+	_cleanup_target_ struct target t = { 0 };
+	_cleanup_mounts_ struct mounts m = { 0 };
+	int r = mounts_load(&m);
+
+	if (r < 0) {
+		cli_error("it cannot be told what is mounted: %s", errno_text(r));
+		return r;
+	}
+	r = dir ? find_in_mount(&m, dir, &t) : find_cwd(&m, &t);
+	if (r == 1)
+		r = find_only(&m, &t);
+	if (r < 0)
+		return r;
+	*ret = t;
+	t = (struct target){ 0 };
+	return 0;
 }
 
 int target_find_new(const char *store, const char *arg, struct target *ret)

@@ -34,6 +34,12 @@ int target_find(const char *store, const char *arg, struct target *ret);
  */
 int target_find_new(const char *store, const char *arg, struct target *ret);
 
+/*
+ * A mount, for what needs one: that which @dir is in (NULL: the current directory, or else
+ * $PFS_ROOT, or the only one there is). The path is where in it that is.
+ */
+int target_find_mount(const char *dir, struct target *ret);
+
 /* The two must be of one mount or store. */
 int target_check_same(const struct target *a, const struct target *b);
 

@@ -27,6 +27,7 @@
 
 enum {
 	ERRORS_MAX = 50,
+	EXTRAS = 3, /* files of the run's directory that its tree has */
 };
 
 static int note_save(struct run *run)
@@ -166,25 +167,17 @@ static int branches_of(struct run *run, struct run_head *const *heads, size_t n,
 }
 
 /* Files of the run's directory that become part of its tree. */
-static size_t extras(struct run *run, struct run_extra ret[3], struct buf *environment)
+static size_t extras(struct run *run, struct run_extra ret[EXTRAS])
 {
-	static const char *const logs[] = { "stdout", "stderr" };
-	json_t *packages = json_object_get(json_object_get(run->start, "environment"), "lists");
-	_cleanup_free_ char *text = packages ? json_dumps(packages, JSON_INDENT(1)) : NULL;
+	static const char *const names[EXTRAS] = { "environment.json", "stdout", "stderr" };
 	size_t n = 0;
 
-	if (text)
-		buf_put(environment, text, strlen(text));
-	if (environment->len > 0 && !buf_failed(environment))
-		ret[n++] = (struct run_extra){ .name = "environment.json",
-					       .bytes = buf_span(environment),
-					       .fd = -1 };
-	for (size_t i = 0; i < ARRAY_SIZE(logs); i++) {
-		int fd = openat(run->dirfd, logs[i], O_RDONLY | O_CLOEXEC);
+	for (size_t i = 0; i < EXTRAS; i++) {
+		int fd = openat(run->dirfd, names[i], O_RDONLY | O_CLOEXEC);
 		struct stat st;
 
 		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0)
-			ret[n++] = (struct run_extra){ .name = logs[i], .fd = fd };
+			ret[n++] = (struct run_extra){ .name = names[i], .fd = fd };
 		else if (fd >= 0)
 			close(fd);
 	}
@@ -195,8 +188,7 @@ static int tree(struct run *run, struct access *acc)
 {
 	_cleanup_free_ struct run_head **heads = NULL;
 	_cleanup_free_ struct run_branch *branches = NULL;
-	_cleanup_buf_ struct buf environment = { 0 };
-	struct run_extra extra[3];
+	struct run_extra extra[EXTRAS];
 	struct tree_root root;
 	size_t count;
 	ssize_t n;
@@ -211,7 +203,7 @@ static int tree(struct run *run, struct access *acc)
 	r = branches_of(run, heads, (size_t)n, branches);
 	if (r < 0)
 		return r;
-	count = extras(run, extra, &environment);
+	count = extras(run, extra);
 	r = run_tree_write(run->runs->opts.store, run->seen, branches, (size_t)n, extra, count, acc,
 			   &root);
 	for (size_t i = 0; i < count; i++)
@@ -417,10 +409,26 @@ static int outputs(struct run *run, struct access *acc)
 	return 0;
 }
 
+/* What is missing, by what was found here and by what the command has told. */
+static int put_errors(json_t *record, const json_t *noted, const json_t *told)
+{
+	json_t *all = json_array();
+	int r = 0;
+
+	if (json_is_array(noted))
+		r = json_array_extend(all, (json_t *)noted);
+	if (r == 0 && json_is_array(told))
+		r = json_array_extend(all, (json_t *)told);
+	if (r == 0 && json_array_size(all) > 0)
+		r = json_object_set(record, "error", all);
+	json_decref(all);
+	return r;
+}
+
 /* The end's record, of what is noted. */
 static json_t *record_of(struct run *run)
 {
-	static const char *const noted[] = { "status", "ended", "outputs", "tree", "error" };
+	static const char *const noted[] = { "status", "ended", "outputs", "tree" };
 	static const char *const told[] = {
 		"exit", "signal", "usage", "params", "metrics", "output"
 	};
@@ -440,6 +448,8 @@ static json_t *record_of(struct run *run)
 		if (v)
 			failed |= json_object_set(e, told[i], v) < 0;
 	}
+	failed |= put_errors(e, json_object_get(run->note, "error"),
+			     json_object_get(request, "error")) < 0;
 	if (failed) {
 		json_decref(e);
 		return NULL;

@@ -222,6 +222,7 @@ static bool are_packages(const json_t *j)
 static bool is_environment(const json_t *j)
 {
 	static const struct field fields[] = { { "executable", is_executable },
+					       { "interpreter", is_executable },
 					       { "packages", are_packages } };
 
 	return HAS_FIELDS(j, fields);
@@ -310,7 +311,7 @@ static const struct field start_fields[] = {
 	{ "out", are_texts },	 { "params", are_params },
 	{ "pinned", are_pins },	 { "environment", is_environment },
 	{ "stdin", is_path },	 { "stdout", is_path },
-	{ "stderr", is_path },
+	{ "stderr", is_path },	 { "keep_going", is_flag },
 };
 
 static const struct field end_fields[] = {

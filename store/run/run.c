@@ -25,8 +25,9 @@ enum {
 };
 
 /* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",   "cwd",	     "env",   "out",	"name",	  "group",
-				    "params", "environment", "stdin", "stdout", "stderr", "user" };
+static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
+				    "group",  "params", "environment", "stdin", "stdout",
+				    "stderr", "user",	"keep_going" };
 
 struct run *run_alloc(struct runs *r)
 {
@@ -333,6 +334,21 @@ static int store_start(struct run *run)
 	return r < 0 ? log_errno(r, "the record of a run cannot be stored") : 0;
 }
 
+/* The lists of packages are the run's file, and no part of its record. One that cannot be kept is not
+ * worth the run. */
+static void keep_packages(struct run *run, const json_t *request)
+{
+	const json_t *lists = json_object_get(request, "packages");
+	_cleanup_free_ char *text =
+		json_is_object(lists) ? json_dumps(lists, JSON_INDENT(1)) : NULL;
+	_cleanup_close_ int fd = -1;
+
+	if (text && json_object_size(lists) > 0)
+		fd = openat(run->dirfd, "environment.json", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0 && write_all(fd, text, strlen(text)) < 0)
+		unlinkat(run->dirfd, "environment.json", 0);
+}
+
 static void add(struct run *run)
 {
 	struct runs *rs = run->runs;
@@ -365,6 +381,7 @@ int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, stru
 		r = run_open_dir(run, true);
 	if (r < 0)
 		return r;
+	keep_packages(run, request);
 	add(run);
 	*ret = TAKE_PTR(run);
 	return 0;

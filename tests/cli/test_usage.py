@@ -3,8 +3,9 @@
 
 import pytest
 
-COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore import "
-            "export push pull cache runs why uses stats doctor help version").split()
+COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore run "
+            "param metric runs why uses import export push pull cache stats doctor help "
+            "version").split()
 
 
 def test_help_lists_every_command_once(shell):

@@ -49,7 +49,8 @@ FOREIGN = {
     "openssl/ssl.h": ("store/s3/http_trust.c", "tests/"),
     "archive.h": ("store/transfer/tar_",),
     "jansson.h": ("store/run/", "store/service/", "fs/stats", "tools/", "tests/"),
-    "ini.h": ("tools/conf.c",),
+    "ini.h": ("tools/conf.c", "tools/run_config.c"),
+    "yaml.h": ("tools/run_yaml.c",),
 }
 
 

@@ -2,8 +2,8 @@
 # Completion of pfs(1) for bash: commands, their options, and paths, from the current directory and
 # from the root of the mount.
 
-_pfs_commands="init mount umount repo branch commit log status diff show merge sync restore import
-	export push pull cache runs why uses stats doctor help version"
+_pfs_commands="init mount umount repo branch commit log status diff show merge sync restore run
+	param metric runs why uses import export push pull cache stats doctor help version"
 
 _pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
 	allow_other dev suid noexec nonempty foreground"
@@ -22,6 +22,8 @@ _pfs_options() {
 	status | show | stats) echo "--json --store" ;;
 	merge) echo "--ours --theirs --into --json --store" ;;
 	restore | sync) echo "--json" ;;
+	run) echo "-n --name --out --param --group --log --keep-going --mount" ;;
+	metric) echo "--step" ;;
 	import)
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
 			"-q --quiet --json --store"
@@ -82,7 +84,7 @@ _pfs() {
 		compopt -o nospace 2>/dev/null
 		return
 		;;
-	commit:-n | import:-n | log:-n | *:--as | *:-m | *:--message | *:--name | *:--meta | *:--author | *:--limit | *:--chunk | \
+	commit:-n | run:-n | import:-n | log:-n | *:--as | *:-m | *:--message | *:--name | *:--meta | *:--param | *:--group | *:--step | *:--author | *:--limit | *:--chunk | \
 		*:--branch | *:--threads)
 		return
 		;;
@@ -100,7 +102,7 @@ _pfs() {
 		esac
 	fi
 	case $command in
-	help | version) ;;
+	help | version | param | metric) ;;
 	repo | cache) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
 	*) _pfs_paths "$cur" ;;
 	esac

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * pfs run
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fdio.h"
+#include "base/text.h"
+#include "client.h"
+#include "commands.h"
+#include "present.h"
+#include "run/json_bytes.h"
+#include "run_child.h"
+#include "run_params.h"
+#include "run_relay.h"
+#include "run_report.h"
+#include "run_request.h"
+#include "run_wait.h"
+
+/* A run that has begun. */
+struct running {
+	struct target mount;
+	struct client *client;
+	char *id, *dir, *root; /* owned; the latter as paths of this machine */
+	struct relay *relay;
+	struct signals signals;
+	struct ended ended;
+};
+
+/* One that the caller has closed is closed for the command as well, and never is one of ours. */
+static int fill_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+/* "R/B", as said or as a path in the mount. */
+static void add_out(const struct command *self, json_t *out, const char *arg)
+{
+	_cleanup_target_ struct target t = { 0 };
+	_cleanup_free_ char *text = NULL;
+	const char *slash;
+	size_t n;
+
+	if (arg[0] == '/' || arg[0] == '.') {
+		if (target_find(NULL, arg, &t) < 0)
+			exit(EXIT_PFS_FAILED);
+		arg = (const char *)t.path.data;
+	}
+	n = strlen(arg);
+	while (n > 0 && arg[n - 1] == '/')
+		n--;
+	text = strndup(arg, n);
+	slash = text ? strchr(text, '/') : NULL;
+	if (!slash || slash == text || strchr(slash + 1, '/'))
+		exit(cli_usage(self, "--out wants REPO/BRANCH, not `%s`", arg));
+	json_array_append_new(out, json_of_bytes(span_str(text)));
+}
+
+static void add_param(const struct command *self, json_t *params, const char *arg)
+{
+	if (param_add_text(params, span_str(arg), "option") < 0)
+		exit(cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`", arg));
+}
+
+static int begin(struct running *x, const struct run_options *o, const char *dir)
+{
+	json_t *q, *line = NULL;
+	int r = target_find_mount(dir, &x->mount);
+
+	if (r < 0)
+		return r;
+	q = run_request(o, &x->mount);
+	r = q ? client_open(&x->mount, CLIENT_CHANGES, &x->client) : -EINVAL;
+	if (r < 0) {
+		json_decref(q);
+		return r;
+	}
+	client_converse(x->client);
+	r = client_ask_one(x->client, q, &line);
+	if (r < 0)
+		return r;
+	x->id = strdup(field_text(line, "id"));
+	x->dir = strf("%s/%s", x->mount.mount, field_text(line, "dir"));
+	x->root = strf("%s/%s", x->mount.mount, field_text(line, "root"));
+	json_decref(line);
+	return x->id && x->dir && x->root ? 0 : -ENOMEM;
+}
+
+/* It is recorded as what it was: a command that has ended with @code. */
+static int has_not_run(struct running *x, int code)
+{
+	x->ended = (struct ended){ .status = code << 8 };
+	return code;
+}
+
+/* The command from its start to its end: 0, or an exit code that is not its own, said. */
+static int run_command(struct running *x, const struct run_options *o)
+{
+	struct child_options c = {
+		.mount = x->mount.mount,
+		.view = x->root,
+		.argv = o->argv,
+		.mask = &x->signals.mask,
+		.on_child = &x->signals.on_child,
+	};
+	pid_t pid;
+	int r = relay_new(&x->relay);
+
+	if (r == 0 && o->log)
+		r = relay_log_to(x->relay, x->dir);
+	if (r == 0 && (setenv("PFS_RUN", x->dir, 1) < 0 || setenv("PFS_RUN_ID", x->id, 1) < 0))
+		r = -errno;
+	if (r == 0)
+		r = signals_take(&x->signals);
+	if (r < 0) {
+		cli_error("the run cannot be prepared: %s", strerror(-r));
+		return has_not_run(x, EXIT_PFS_FAILED);
+	}
+	c.relay = x->relay;
+	r = run_child(&c, &pid);
+	if (r != 0)
+		return has_not_run(x, r);
+	r = relay_start(x->relay);
+	if (r == 0)
+		r = wait_for_command(pid, &x->signals, x->relay, &x->ended);
+	if (r < 0) {
+		cli_error("its end cannot be waited for: %s", strerror(-r));
+		return has_not_run(x, EXIT_PFS_FAILED);
+	}
+	/* Who was asked to end does not wait for who does not read. */
+	if (x->ended.signal == 0)
+		relay_stop(x->relay);
+	return 0;
+}
+
+/* An output that is not on its branch. */
+static void tell_kept(const struct running *x, const json_t *output, bool is_unpublished)
+{
+	const char *repo = field_text(output, "repo"), *branch = field_text(output, "branch"),
+		   *kept = field_text(output, "kept");
+
+	if (!*kept)
+		return;
+	if (is_unpublished && field_number(output, "conflicts") > 0)
+		cli_note("pfs: %s/%s has changed meanwhile where the run has changed it", repo,
+			 branch);
+	cli_note("pfs: what run %s has written is not on %s/%s, but kept as %s/%s", x->id, repo,
+		 branch, repo, kept);
+}
+
+/* Tells of what did not go as wished, and where it is. */
+static void tell(const struct running *x, const json_t *answer)
+{
+	bool is_unpublished = strcmp(field_text(answer, "status"), "unpublished") == 0;
+	const json_t *outputs = json_object_get(answer, "outputs"),
+		     *errors = json_object_get(answer, "error");
+
+	for (size_t i = 0; i < json_array_size(outputs); i++)
+		tell_kept(x, json_array_get(outputs, i), is_unpublished);
+	for (size_t i = 0; i < json_array_size(errors); i++) {
+		const json_t *error = json_array_get(errors, i);
+
+		if (json_is_string(error))
+			cli_note("pfs: run %s: %s", x->id, json_string_value(error));
+	}
+}
+
+/* Tells the mount of the end: 0, EXIT_DIVERGED, or EXIT_PFS_FAILED. */
+static int finish(struct running *x)
+{
+	struct run_place place = { .id = x->id, .dir = x->dir, .root = x->root };
+	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
+	       *answer = NULL;
+	int r = client_ask_one(x->client, q, &answer);
+
+	if (r < 0) {
+		cli_error("the end of run %s is not recorded yet", x->id);
+		return EXIT_PFS_FAILED;
+	}
+	tell(x, answer);
+	r = strcmp(field_text(answer, "status"), "unpublished") == 0 ? EXIT_DIVERGED : EXIT_DONE;
+	json_decref(answer);
+	return r;
+}
+
+static void running_release(struct running *x)
+{
+	client_free(x->client);
+	target_release(&x->mount);
+	free(x->id);
+	free(x->dir);
+	free(x->root);
+	closep(&x->signals.fd);
+}
+
+/* Exits as the command did; @code is what counts where it ended well. */
+static int end_as(const struct ended *e, int code)
+{
+	if (WIFSIGNALED(e->status))
+		end_by_signal(WTERMSIG(e->status));
+	return WEXITSTATUS(e->status) ?: code;
+}
+
+static int run_all(const struct run_options *o, const char *dir)
+{
+	struct running x = { .signals.fd = -1 };
+	int code, r = begin(&x, o, dir);
+
+	if (r < 0) {
+		running_release(&x);
+		return EXIT_PFS_FAILED;
+	}
+	code = run_command(&x, o);
+	r = finish(&x);
+	running_release(&x);
+	if (code != 0 || x.ended.signal != 0)
+		return code ?: end_as(&x.ended, r);
+	relay_leave(x.relay);
+	relay_free(x.relay);
+	return end_as(&x.ended, r);
+}
+
+static int run(const struct command *self, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "name", required_argument, NULL, 'n' },
+		{ "out", required_argument, NULL, OPT_OUT },
+		{ "param", required_argument, NULL, OPT_PARAM },
+		{ "group", required_argument, NULL, OPT_GROUP },
+		{ "log", no_argument, NULL, OPT_LOG },
+		{ "keep-going", no_argument, NULL, OPT_KEEP_GOING },
+		{ "mount", required_argument, NULL, OPT_MOUNT },
+		LONG_HELP,
+		LONG_END,
+	};
+	struct run_options o = { .params = json_array(), .out = json_array() };
+	const char *dir = NULL;
+	int r;
+
+	if (fill_standard_files() < 0)
+		return EXIT_PFS_FAILED;
+	while ((r = cli_option(self, argc, argv, "+hn:", longs)) >= 0) {
+		if (r == 'n')
+			o.name = optarg;
+		else if (r == OPT_OUT)
+			add_out(self, o.out, optarg);
+		else if (r == OPT_PARAM)
+			add_param(self, o.params, optarg);
+		else if (r == OPT_GROUP)
+			o.group = optarg;
+		else if (r == OPT_MOUNT)
+			dir = optarg;
+		o.log |= r == OPT_LOG;
+		o.keep_going |= r == OPT_KEEP_GOING;
+	}
+	if (optind >= argc)
+		return cli_usage(self, "which command?");
+	o.argv = argv + optind;
+	if (json_array_size(o.out) == 0) {
+		json_decref(o.out);
+		o.out = NULL;
+	}
+	r = run_all(&o, dir);
+	json_decref(o.out);
+	json_decref(o.params);
+	return r;
+}
+
+const struct command cmd_run = {
+	.name = "run",
+	.summary = "run a command, and record what it reads and makes",
+	.help = "Usage: pfs run [-n NAME] [--out REPO/BRANCH]... [--param KEY=VALUE]... [--] COMMAND...\n"
+		"\n"
+		"Runs COMMAND in a view of the mount: it reads every branch as it was at the start, and\n"
+		"what it writes comes onto the branches together when it has ended well. Recorded is\n"
+		"what it was told, what it read, looked for and made; `pfs runs`, `pfs why` and\n"
+		"`pfs uses` ask for that. What a command that fails has written is kept as the branch\n"
+		"run-ID.\n"
+		"\n"
+		"  -n, --name NAME     what to call the run\n"
+		"  --out REPO/BRANCH   may be written to, and nothing else; as often as wanted\n"
+		"  --param KEY=VALUE   a parameter to record; those in COMMAND's arguments, in the\n"
+		"                      configuration files it reads and in $PFS_RUN/params are as well\n"
+		"  --group GROUP       runs that belong together\n"
+		"  --log               keep all it prints, not just the first and last 64 KiB\n"
+		"  --keep-going        publish what it wrote even if it fails\n"
+		"  --mount DIR         the mount, where the current directory is in none and there are\n"
+		"                      several\n"
+		"\n"
+		"Exits as COMMAND does; with 3 when it ended well and what it wrote could not be\n"
+		"published, since others have changed the same; 125 when pfs failed, 126 when COMMAND\n"
+		"cannot be run, 127 when there is none.\n"
+		"\n"
+		"Example:\n"
+		"  pfs run -n baseline --param seed=7 python train.py --lr 0.1\n",
+	.run = run,
+};

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Parameters (run_params.h).
+ */
+#include "run_params.h"
+
+#include <ctype.h>
+
+#include "base/buf.h"
+#include "base/text.h"
+#include "run/json_bytes.h"
+#include "run/record.h"
+
+enum {
+	ARGUMENTS_MAX = 1000, /* parameters of one command line */
+	DEPTH_MAX = 32, /* of objects; deeper ones are values */
+};
+
+int param_add(json_t *into, struct span key, json_t *value, const char *from)
+{
+	json_t *p = json_object();
+	bool is_key = key.len > 0 && key.len <= PARAM_KEY_MAX && utf8_is_valid(key.data, key.len);
+
+	if (!value || !is_key) {
+		json_decref(value);
+		json_decref(p);
+		return -EINVAL;
+	}
+	json_object_set_new(p, "key", json_stringn((const char *)key.data, key.len));
+	json_object_set_new(p, "value", value);
+	json_object_set_new(p, "from", json_string(from));
+	return json_array_append_new(into, p) < 0 ? -ENOMEM : 0;
+}
+
+static json_t *value_of(struct span text)
+{
+	if (text.len > PARAM_VALUE_MAX || !utf8_is_valid(text.data, text.len))
+		return NULL;
+	return run_value((const char *)text.data, text.len);
+}
+
+int param_add_text(json_t *into, struct span text, const char *from)
+{
+	const uint8_t *eq = memchr(text.data, '=', text.len);
+	size_t len = eq ? (size_t)(eq - text.data) : 0;
+
+	if (!eq)
+		return -EINVAL;
+	return param_add(into, span_of(text.data, len),
+			 value_of(span_of(eq + 1, text.len - len - 1)), from);
+}
+
+static bool is_name(const char *s, size_t len)
+{
+	if (len == 0 || (!isalpha((unsigned char)s[0]) && s[0] != '_'))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)s[i]) && !strchr("_.-/", s[i]))
+			return false;
+	return true;
+}
+
+/* "K=V", where the key looks like one; "==" is a comparison. */
+static bool is_assignment(const char *arg)
+{
+	size_t len = strcspn(arg, "=");
+
+	return arg[len] == '=' && arg[len + 1] != '=' && is_name(arg, len);
+}
+
+/* What may stand behind "--K" as its value: a negative number does. */
+static bool is_value(const char *arg)
+{
+	return arg && (arg[0] != '-' || !arg[1] || isdigit((unsigned char)arg[1]) ||
+		       (arg[1] == '.' && isdigit((unsigned char)arg[2])));
+}
+
+void params_of_argv(json_t *into, char *const *argv)
+{
+	bool is_program = false, is_behind = false;
+
+	for (char *const *a = argv + !!argv[0]; *a; a++) {
+		const char *arg = *a;
+
+		if (json_array_size(into) >= ARGUMENTS_MAX)
+			return;
+		/* `sh -c TEXT`: what looks like an assignment in there is none. */
+		if (is_program) {
+			is_program = false;
+		} else if (!is_behind && strcmp(arg, "--") == 0) {
+			is_behind = true;
+		} else if (!is_behind && strncmp(arg, "--", 2) == 0) {
+			size_t len = strcspn(arg + 2, "=");
+
+			if (!is_name(arg + 2, len))
+				continue;
+			if (arg[2 + len] == '=')
+				param_add_text(into, span_str(arg + 2), "argv");
+			else if (is_value(a[1]) && !is_assignment(a[1]))
+				param_add(into, span_str(arg + 2), value_of(span_str(*++a)),
+					  "argv");
+			else
+				param_add(into, span_str(arg + 2), json_true(), "argv");
+		} else if (strcmp(arg, "-c") == 0 || strcmp(arg, "-e") == 0) {
+			is_program = !is_behind;
+		} else if (arg[0] != '-') {
+			/* Some write "+K=V" for a new key. */
+			arg += strspn(arg, "+");
+			if (is_assignment(arg))
+				param_add_text(into, span_str(arg), "argv");
+		}
+	}
+}
+
+struct flattening {
+	json_t *into;
+	const char *from;
+	size_t left;
+	struct buf key;
+};
+
+static int flatten(struct flattening *f, const json_t *object, unsigned depth)
+{
+	size_t at = f->key.len;
+	const char *key;
+	json_t *value;
+	int r = 0;
+
+	json_object_foreach ((json_t *)object, key, value) {
+		f->key.len = at;
+		if (at > 0)
+			buf_put_u8(&f->key, '.');
+		buf_put(&f->key, key, strlen(key));
+		if (buf_failed(&f->key))
+			return -ENOMEM;
+		if (json_is_object(value) && depth < DEPTH_MAX) {
+			r = flatten(f, value, depth + 1);
+			if (r != 0)
+				return r;
+			continue;
+		}
+		if (f->left-- == 0)
+			return 1;
+		r = param_add(f->into, buf_span(&f->key), json_incref(value), f->from);
+		/* A key that is none is left out. */
+		if (r == -ENOMEM)
+			return r;
+	}
+	f->key.len = at;
+	return 0;
+}
+
+int params_flatten(json_t *into, const json_t *object, size_t max, const char *from)
+{
+	struct flattening f = { .into = into, .from = from, .left = max };
+	int r = flatten(&f, object, 0);
+
+	buf_release(&f.key);
+	return r;
+}
+
+static int add_object(json_t *into, struct span line)
+{
+	json_t *j = json_loadb((const char *)line.data, line.len, 0, NULL), *step;
+	size_t first = json_array_size(into);
+	int r;
+
+	if (!json_is_object(j)) {
+		json_decref(j);
+		return -EINVAL;
+	}
+	step = json_incref(json_object_get(j, "step"));
+	json_object_del(j, "step");
+	r = params_flatten(into, j, ARGUMENTS_MAX, "run");
+	for (size_t i = first; step && i < json_array_size(into); i++)
+		json_object_set(json_array_get(into, i), "step", step);
+	json_decref(step);
+	json_decref(j);
+	return r > 0 ? 0 : r;
+}
+
+static struct span trim(struct span s)
+{
+	while (s.len > 0 && isspace(s.data[s.len - 1]))
+		s.len--;
+	while (s.len > 0 && isspace(s.data[0])) {
+		s.data++;
+		s.len--;
+	}
+	return s;
+}
+
+void params_of_lines(json_t *into, struct span text, size_t *ret_bad)
+{
+	size_t bad = 0;
+
+	while (text.len > 0) {
+		const uint8_t *nl = memchr(text.data, '\n', text.len);
+		size_t len = nl ? (size_t)(nl - text.data) : text.len;
+		struct span line = trim(span_of(text.data, len));
+
+		text.data += len + !!nl;
+		text.len -= len + !!nl;
+		if (line.len == 0)
+			continue;
+		if ((line.data[0] == '{' ? add_object(into, line)
+					 : param_add_text(into, line, "run")) < 0)
+			bad++;
+	}
+	*ret_bad = bad;
+}
