@@ -238,7 +238,8 @@ static int read_where(struct listing *l)
 /*
  * runs                    what ran, the last one last
  *
- *	where?: an expression (run/expr.h), zone?: seconds east of UTC, for times in it; sort?: a key,
+ *	where?: an expression (run/expr.h), zone?: seconds east of UTC, for times in it;
+ *	sort?: a key,
  *	with a "-" in front from the highest on; limit?: how many lines, without sort the last ones;
  *	path?: only runs that wrote to it
  *

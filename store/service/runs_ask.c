@@ -331,7 +331,8 @@ int verb_why(struct request *q)
 /*
  * uses                    what was made from a file, in any repo
  *
- *	path: of a file or directory in a branch or commit, which may be gone; stale?: only what is there now
+ *	path: of a file or directory in a branch or commit, which may be gone; stale?: only
+ *	what is there now
  *	and was made from what its branch has another version of
  *
  * First line: path, id?, uncommitted?. Then lines as in run/uses.c.
