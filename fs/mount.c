@@ -208,8 +208,6 @@ static int open_runs(struct fs *fs)
 		.store = fs->store,
 		.heads = fs->heads,
 		.vnodes = fs->vnodes,
-		.write_back = write_back,
-		.ctx = fs,
 	};
 	int r = fs->store->read_only ? 0 : runs_open(&o, &fs->runs);
 

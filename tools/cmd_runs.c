@@ -114,8 +114,7 @@ static void begin(struct table *t)
 	t->has_begun = true;
 	for (size_t i = 0; i < t->count; i++)
 		t->width[i] = (int)strlen(t->columns[i]);
-	json_array_foreach(t->rows, k, row)
-	{
+	json_array_foreach (t->rows, k, row) {
 		for (size_t i = 0; i < t->count; i++) {
 			_cleanup_free_ char *s = cell(row, t->columns[i], true);
 
@@ -124,7 +123,8 @@ static void begin(struct table *t)
 		}
 	}
 	print_row(t, NULL);
-	json_array_foreach(t->rows, k, row) print_row(t, row);
+	json_array_foreach (t->rows, k, row)
+		print_row(t, row);
 	json_array_clear(t->rows);
 }
 

@@ -27,8 +27,7 @@ static void print_outputs(const json_t *line)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(outputs, i, o)
-	{
+	json_array_foreach (outputs, i, o) {
 		if (i == OUTPUTS_SHOWN) {
 			more += json_array_size(outputs) - i;
 			break;
@@ -46,8 +45,7 @@ static void print_reasons(const json_t *line)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(json_object_get(line, "stale"), i, o)
-	{
+	json_array_foreach (json_object_get(line, "stale"), i, o) {
 		fputs("    stale: ", stdout);
 		print_name(json_object_get(o, "path"), "");
 		if (*field_text(o, "run"))

@@ -49,8 +49,7 @@ static void print_inputs(const json_t *line)
 	json_t *input;
 	size_t i;
 
-	json_array_foreach(inputs, i, input)
-	{
+	json_array_foreach (inputs, i, input) {
 		if (i == INPUTS_SHOWN) {
 			more += json_array_size(inputs) - i;
 			break;
@@ -74,8 +73,7 @@ static void print_made(const json_t *line)
 
 	printf("    made %" PRIu64 " file%s\n", field_number(line, "files"),
 	       field_number(line, "files") == 1 ? "" : "s");
-	json_array_foreach(json_object_get(line, "paths"), i, path)
-	{
+	json_array_foreach (json_object_get(line, "paths"), i, path) {
 		fputs("      ", stdout);
 		print_name(path, "");
 		putchar('\n');
@@ -155,13 +153,13 @@ static void print_dot(struct why *w, const json_t *line)
 		json_decref(label);
 	}
 	puts("];");
-	json_array_foreach(json_object_get(line, "inputs"), i, x)
-	{
+	json_array_foreach (json_object_get(line, "inputs"), i, x) {
 		print_edge(json_object_get(x, "path"), id);
 		if (json_object_get(x, "run"))
 			print_edge(json_object_get(x, "run"), json_object_get(x, "path"));
 	}
-	json_array_foreach(json_object_get(line, "paths"), i, x) print_edge(id, x);
+	json_array_foreach (json_object_get(line, "paths"), i, x)
+		print_edge(id, x);
 }
 
 static int show(json_t *line, void *ctx)

@@ -307,8 +307,7 @@ void print_conflicts(const json_t *conflicts)
 	const json_t *x;
 	size_t i;
 
-	json_array_foreach(conflicts, i, x)
-	{
+	json_array_foreach (conflicts, i, x) {
 		const json_t *path = json_object_get(x, "path");
 
 		printf("  %-18s", field_text(x, "conflict"));

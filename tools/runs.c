@@ -115,8 +115,7 @@ static void print_outputs(const json_t *outputs)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(outputs, i, o)
-	{
+	json_array_foreach (outputs, i, o) {
 		const char *published = field_text(o, "published"), *kept = field_text(o, "kept");
 
 		printf("%-10s", i == 0 ? "Outputs:" : "");
@@ -177,7 +176,7 @@ void print_run_record(const json_t *line)
 		printf("%-10s%" PRIu64 " in its record\n", "Files:", field_number(tree, "files"));
 	print_field("Error:", field_text(line, "problem"));
 	print_field("Trees:", field_text(line, "trees"));
-	json_array_foreach(json_object_get(end, "error"), i, text)
+	json_array_foreach (json_object_get(end, "error"), i, text)
 		print_field("Missing:", json_string_value(text) ?: "");
 	print_pairs("Parameters:", json_object_get(row, "params"));
 	print_pairs("Metrics:", json_object_get(row, "metrics"));

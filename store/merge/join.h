@@ -16,15 +16,16 @@
 #include "object/refs.h"
 
 /*
- * A joining that brings no commit onto the branch, but what that has changed since @base: as one new commit
- * whose only parent is the tip. All is borrowed.
+ * A joining that brings no commit onto the branch, but what that has changed since @base: as one
+ * new commit whose only parent is the tip. All is borrowed.
  */
 struct join_change {
 	const struct commit_meta *meta; /* of the new commit */
 	size_t meta_count;
 	bool (*leave_out)(struct span name, void *ctx); /* merge_options' */
 	void *leave_out_ctx;
-	/* Told the new commit's id before the branch is swapped to it; other than 0 ends it. NULL: nobody. */
+	/* Told the new commit's id before the branch is swapped to it; other than 0 ends it. NULL:
+	 * nobody. */
 	int (*about_to)(const struct oid *id, void *ctx);
 	void *ctx;
 };
@@ -65,7 +66,8 @@ struct joined {
  * names differ on both sides, and nothing was changed. -EINPROGRESS: the outcome is not known.
  * -ENOENT: there is no such branch; or the backend's errors: nothing was changed.
  *
- * With as_change the tip has the change; that may be the one it had before, when the change was in it already.
+ * With as_change the tip has the change; that may be the one it had before, when the change was in
+ * it already.
  */
 int join_branch(const struct joining *j, struct joined *ret);
 

@@ -56,8 +56,7 @@ static json_t *pinned_of(const json_t *start)
 	json_t *all = json_object(), *p;
 	size_t i;
 
-	json_array_foreach(json_object_get(start, "pinned"), i, p)
-	{
+	json_array_foreach (json_object_get(start, "pinned"), i, p) {
 		const char *repo = json_string_value(json_object_get(p, "repo"));
 		const char *branch = json_string_value(json_object_get(p, "branch"));
 		_cleanup_free_ char *key = strf("%s/%s", repo ?: "?", branch ?: "?");

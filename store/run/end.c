@@ -2,8 +2,8 @@
 /*
  * The end of a run: results, tree, publication, record (RUNS.md, section 1).
  *
- * What each step has come to is in the note, a file of the run's directory, before the next one begins. So
- * a step that failed, or whose process was killed, is taken again:
+ * What each step has come to is in the note, a file of the run's directory, before the next one
+ * begins. So a step that failed, or whose process was killed, is taken again:
  *
  *	{"status", "request", "ended",		how it ended
  *	 "outputs": [{..., "result"}],		results: commits of what was changed
@@ -158,11 +158,11 @@ static int branches_of(struct run *run, struct run_head *const *heads, size_t n,
 			.repo_id = heads[i]->repo_id,
 			.pinned = heads[i]->pinned,
 		};
-	json_array_foreach(outputs, k,
-			   out) for (size_t i = 0; r == 0 && i < n;
-				     i++) if (strcmp(ret[i].repo, field_text(out, "repo")) == 0 &&
-					      strcmp(ret[i].branch, field_text(out, "branch")) == 0)
-		r = field_oid(out, "result", &ret[i].result);
+	json_array_foreach (outputs, k, out)
+		for (size_t i = 0; r == 0 && i < n; i++)
+			if (strcmp(ret[i].repo, field_text(out, "repo")) == 0 &&
+			    strcmp(ret[i].branch, field_text(out, "branch")) == 0)
+				r = field_oid(out, "result", &ret[i].result);
 	return r;
 }
 
@@ -268,8 +268,7 @@ static int check(struct run *run, struct access *acc)
 
 	if (json_object_get(run->note, "is_checked"))
 		return 0;
-	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
-	{
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
 		struct output o;
 		uint64_t conflicts = 0;
 		int r = is_settled(out) ? 0 : output_read(run, out, &o);
@@ -304,8 +303,7 @@ static char *kept_name(struct run *run, const json_t *out)
 	char *name;
 	size_t i;
 
-	json_array_foreach(json_object_get(run->note, "outputs"), i, other)
-	{
+	json_array_foreach (json_object_get(run->note, "outputs"), i, other) {
 		if (other == out)
 			break;
 		before += json_object_get(other, "result") &&
@@ -391,8 +389,7 @@ static int outputs(struct run *run, struct access *acc)
 	if (r < 0)
 		return r;
 	publish = wants_publication(run);
-	json_array_foreach(json_object_get(run->note, "outputs"), i, out)
-	{
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
 		struct output o;
 
 		if (is_settled(out))
@@ -489,8 +486,8 @@ int run_settle(struct run *run, struct access *acc)
 	return r < 0 ? r : store_record(run, acc);
 }
 
-/* What was changed in a branch since the end is put where its result lies, if that was kept, or on a branch of
- * its own. */
+/* What was changed in a branch since the end is put where its result lies, if that was kept, or on
+ * a branch of its own. */
 static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 {
 	const struct commit_meta meta = { .key = span_str("pfs.run"),
@@ -509,9 +506,10 @@ static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 	size_t i;
 	int r;
 
-	json_array_foreach(outputs, i, out) if (strcmp(field_text(out, "repo"), h->repo) == 0 &&
-						strcmp(field_text(out, "branch"), h->branch) == 0)
-		ours = out;
+	json_array_foreach (outputs, i, out)
+		if (strcmp(field_text(out, "repo"), h->repo) == 0 &&
+		    strcmp(field_text(out, "branch"), h->branch) == 0)
+			ours = out;
 	if (ours && json_object_get(ours, "result"))
 		field_oid(ours, "result", &result);
 	r = head_pin(h->view, &req, acc, &p.result, &is_new);

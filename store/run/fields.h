@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Fields of JSON objects as our types, in one line each. What is missing or of another type reads as empty.
+ * Fields of JSON objects as our types, in one line each. What is missing or of another type reads
+ * as empty.
  */
 #pragma once
 

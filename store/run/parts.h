@@ -2,9 +2,9 @@
 /*
  * What the files of run.h share.
  *
- * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only one under
- * which anything is waited for; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6)
- * what a run has of branches.
+ * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
+ * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
+ * run->lock (rank 6) what a run has of branches.
  */
 #pragma once
 

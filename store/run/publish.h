@@ -27,8 +27,8 @@ struct publishing {
 /* How many names would conflict now. -ENOENT: the branch is gone. */
 int publish_check(const struct publishing *p, const struct deadline *dl, uint64_t *ret_conflicts);
 
-/* 0: the branch has the change, and was at @ret_tip with it. -ESTALE: there are conflicts, nothing was changed.
- * -ENOENT: the branch is gone; -EINPROGRESS: not known; or the backend's errors. */
+/* 0: the branch has the change, and was at @ret_tip with it. -ESTALE: there are conflicts, nothing
+ * was changed. -ENOENT: the branch is gone; -EINPROGRESS: not known; or the backend's errors. */
 int publish_result(const struct publishing *p, const struct deadline *dl, struct oid *ret_tip,
 		   uint64_t *ret_conflicts);
 

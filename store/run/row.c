@@ -135,8 +135,7 @@ static void put_outputs(struct buf *b, const json_t *array)
 	size_t i, count = 0;
 	json_t *o;
 
-	json_array_foreach(array, i, o)
-	{
+	json_array_foreach (array, i, o) {
 		if (!json_is_string(json_object_get(o, "result")) &&
 		    !json_is_string(json_object_get(o, "published")) &&
 		    !json_is_string(json_object_get(o, "kept")))
@@ -160,8 +159,7 @@ static void put_command(struct buf *b, const json_t *argv)
 	size_t i;
 	json_t *a;
 
-	json_array_foreach(argv, i, a)
-	{
+	json_array_foreach (argv, i, a) {
 		struct span s = span_str(json_is_string(a) ? json_string_value(a) : "?");
 		bool is_plain =
 			s.len > 0 && !strpbrk((const char *)s.data, " \t\n\"'\\$`*?;&|<>()");

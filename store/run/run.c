@@ -171,8 +171,7 @@ static int name_outputs(struct run *run, struct access *acc)
 
 	for (i = 0; i < run->head_count; i++)
 		run->heads[i]->is_output = !out;
-	json_array_foreach(out, i, item)
-	{
+	json_array_foreach (out, i, item) {
 		const char *text = json_string_value(item);
 		struct run_head found, *h;
 		int r = text ? run_branch_parse(text, &found) : -EINVAL;
@@ -334,8 +333,8 @@ static int store_start(struct run *run)
 	return r < 0 ? log_errno(r, "the record of a run cannot be stored") : 0;
 }
 
-/* The lists of packages are the run's file, and no part of its record. One that cannot be kept is not
- * worth the run. */
+/* The lists of packages are the run's file, and no part of its record. One that cannot be kept is
+ * not worth the run. */
 static void keep_packages(struct run *run, const json_t *request)
 {
 	const json_t *lists = json_object_get(request, "packages");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Runs of a mount: their life from the pins to the record's end (RUNS.md, section 1). What the kernel sees of them
- * is fs/realm.h's.
+ * Runs of a mount: their life from the pins to the record's end (RUNS.md, section 1). What the
+ * kernel sees of them is fs/realm.h's.
  *
  *	state/runs/ID/start	the start record
  *	state/runs/ID/note	what the end has come to, so that each step can be taken again
@@ -27,16 +27,17 @@ struct runs_options {
 	struct vnode_table *vnodes;
 };
 
-/* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or -errno,
- * logged. */
+/* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or
+ * -errno, logged. */
 int runs_open(const struct runs_options *o, struct runs **ret);
 /* Ends what is going on, as lost where nobody has told its end; waits for that. */
 void runs_free(struct runs *r);
 DEFINE_CLEANUP(struct runs *, runs_free)
 
 /*
- * Pins and begins. @request: "run-begin" as in RUNS.md, section 6. 0 with a reference; -EINVAL, -ENOENT (an output
- * that there is not), or errors of the store: a sentence is logged, and nothing is left.
+ * Pins and begins. @request: "run-begin" as in RUNS.md, section 6. 0 with a reference; -EINVAL,
+ * -ENOENT (an output that there is not), or errors of the store: a sentence is logged, and nothing
+ * is left.
  */
 int run_begin(struct runs *r, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
 	      struct access *acc, struct run **ret);
@@ -50,8 +51,9 @@ uid_t run_uid(const struct run *r);
 struct run *runs_find(struct runs *r, const char *id);
 int runs_each(struct runs *r, int (*fn)(struct run *run, void *ctx), void *ctx);
 
-/* What R/B is in the run: a private head, or a view of the pinned commit where it may not be written. A branch that was not pinned
- * at the start is pinned now. -ENOENT, or errors of refs. A reference; the same view each time. */
+/* What R/B is in the run: a private head, or a view of the pinned commit where it may not be
+ * written. A branch that was not pinned at the start is pinned now. -ENOENT, or errors of refs. A
+ * reference; the same view each time. */
 int run_branch(struct run *r, const char *repo, const char *branch, struct access *acc,
 	       struct view **ret);
 
@@ -61,9 +63,10 @@ int run_dirfd(const struct run *r);
 bool run_has_ended(const struct run *r);
 
 /*
- * The command has ended. @request: "run-end" as in RUNS.md, section 6; NULL: it is lost. Publishes, and stores the end.
- * *@ret: the answer, as there. Only the first call for a run does anything; -EALREADY. 0 also for a command
- * that failed; -errno: the record's end could not be stored, and will be at the next mount.
+ * The command has ended. @request: "run-end" as in RUNS.md, section 6; NULL: it is lost. Publishes,
+ * and stores the end. *@ret: the answer, as there. Only the first call for a run does anything;
+ * -EALREADY. 0 also for a command that failed; -errno: the record's end could not be stored, and
+ * will be at the next mount.
  */
 int run_end(struct run *r, const json_t *request, struct access *acc, json_t **ret);
 

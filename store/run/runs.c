@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The runs of a mount: finding those of a former process, and taking each to its end when that could not be
- * done at once.
+ * The runs of a mount: finding those of a former process, and taking each to its end when that
+ * could not be done at once.
  *
- * One thread, the ender, does the latter: it tries what is ending and nobody else is at, again and again, and
- * what is ended and forgotten.
+ * One thread, the ender, does the latter: it tries what is ending and nobody else is at, again and
+ * again, and what is ended and forgotten.
  */
 #include <assert.h>
 #include <dirent.h>
@@ -249,8 +249,7 @@ static int adopt_branches(struct run *run)
 	json_t *pinned = json_object_get(run->start, "pinned"), *p;
 	size_t i;
 
-	json_array_foreach(pinned, i, p)
-	{
+	json_array_foreach (pinned, i, p) {
 		struct run_head h = { 0 };
 
 		snprintf(h.repo, sizeof(h.repo), "%s", field_text(p, "repo"));

@@ -52,7 +52,7 @@ int runs_look(struct request *q)
 	return r;
 }
 
-int runs_find(struct request *q, const char *field, struct run_id *ret)
+int request_run(struct request *q, const char *field, struct run_id *ret)
 {
 	struct deadline dl = request_deadline(q, LOOK_TIMEOUT_MS);
 	const char *text;
@@ -312,7 +312,7 @@ int verb_run_show(struct request *q)
 	int r = runs_look(q);
 
 	if (r == 0)
-		r = runs_find(q, "run", &id);
+		r = request_run(q, "run", &id);
 	if (r == 0)
 		r = load(q, &id, &a, &start, &end);
 	if (r < 0)

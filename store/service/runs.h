@@ -17,7 +17,7 @@
 int runs_look(struct request *q);
 
 /* The run that a field names. 0, or an error, said. */
-int runs_find(struct request *q, const char *field, struct run_id *ret);
+int request_run(struct request *q, const char *field, struct run_id *ret);
 
 bool runs_may_see(const struct request *q, const struct run_row *row);
 

@@ -42,7 +42,7 @@ static void sides_release(struct side (*sides)[2])
 static int load_side(struct request *q, const char *field, struct side *s)
 {
 	struct deadline dl = request_deadline(q, REFS_TIMEOUT_MS);
-	int r = runs_find(q, field, &s->id);
+	int r = request_run(q, field, &s->id);
 
 	if (r == 0)
 		r = catalog_row(q->service->store, &s->id, &s->bytes, &s->row);

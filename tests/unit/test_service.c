@@ -92,8 +92,7 @@ static char *told_of(struct talk *t)
 	json_t *line;
 	size_t i;
 
-	json_array_foreach(t->lines, i, line)
-	{
+	json_array_foreach (t->lines, i, line) {
 		if (!json_object_get(line, "change"))
 			continue;
 		buf_printf(&b, "%s %s%s%s;", text_of(line, "change"), text_of(line, "from"),
