@@ -130,7 +130,8 @@ bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, ui
 	    a->run->at[a->run->count - 1].offset == hint->offset &&
 	    id128_equal(&a->run->at[a->run->count - 1].pack, &hint->pack))
 		return true;
-	if (hint->state != LOC_AT || hint->frame_len == 0) {
+	/* No frame is as long as a run: who looks at it alone finds out how long it is. */
+	if (hint->state != LOC_AT || hint->frame_len == 0 || hint->frame_len > AHEAD_RUN_BYTES) {
 		ahead_end(a);
 		reader_prefetch(a->reader, id, hint);
 		return true;

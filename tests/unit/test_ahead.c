@@ -196,6 +196,17 @@ static void hints_that_are_wrong_only_cost_time(void **state)
 	log_set_quiet(false);
 }
 
+static void a_hint_of_a_frame_larger_than_any_does_not_make_a_request_so_large(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ struct row *r = row_make(w);
+
+	r->loc[0].frame_len = UINT32_MAX;
+	assert_int_equal(ask(w, r, 0, 1), 1);
+	wait_for_all(w, r, 1);
+	assert_in_range(counts_of(w).read, LEN, FRAME_RAW_MAX + 1 * MiB);
+}
+
 static void a_run_that_is_damaged_in_one_place_gives_the_rest(void **state)
 {
 	struct world *w = *state;
@@ -306,6 +317,7 @@ int main(void)
 		TEST(prefetches_of_what_is_queued_do_not_block_it),
 		TEST(no_more_is_on_its_way_than_there_is_room_for),
 		TEST(hints_that_are_wrong_only_cost_time),
+		TEST(a_hint_of_a_frame_larger_than_any_does_not_make_a_request_so_large),
 		TEST(a_run_that_is_damaged_in_one_place_gives_the_rest),
 		TEST(going_through_small_frames_takes_few_requests),
 		TEST(what_came_with_a_small_frame_is_kept),
