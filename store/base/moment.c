@@ -164,6 +164,18 @@ static bool is_shown(const struct tm *tm)
 	       tm->tm_min < 60 && tm->tm_sec <= 60;
 }
 
+int duration_parse(const char *text, int64_t *ret_sec)
+{
+	size_t n = strspn(text, "0123456789");
+	struct timespec then;
+
+	if (n == 0 || !text[n] || !strchr("smhd", text[n]) || text[n + 1] ||
+	    parse_age(text, (struct timespec){ 0 }, &then) < 0)
+		return -EINVAL;
+	*ret_sec = -then.tv_sec;
+	return 0;
+}
+
 static int parse_date(const char *s, struct timespec *ret)
 {
 	struct tm tm = { 0 };

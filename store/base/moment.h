@@ -10,7 +10,11 @@
  */
 #pragma once
 
+#include <stdint.h>
 #include <time.h>
 
 /* 0; -EINVAL: it is none of those, or a day that no calendar has. */
 int moment_parse(const char *text, struct timespec now, struct timespec *ret);
+
+/* "90s", "10m", "1h", "2d" as seconds. 0 or -EINVAL. */
+int duration_parse(const char *text, int64_t *ret_sec);
