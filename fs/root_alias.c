@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "root_parts.h"
 
 enum {
@@ -173,6 +174,27 @@ static int commit_view(struct call *c, const struct repo_ref *repo, uint64_t par
 	return r < 0 ? r : settle(repo, parent, text, id, v, ret);
 }
 
+/* "B@{TIME}". A run sees one state of the world: what a branch was when some clock showed something
+ * is no part of that. */
+static int resolve_time(const struct repo_ref *repo, const char *text, const struct refs_wait *w,
+			struct resolved *ret)
+{
+	int r;
+
+	/* It may be a long way back. */
+	if (!w->may_wait)
+		return -EAGAIN;
+	if (realm_run(repo->realm))
+		return log_fail(-ENOENT, "%s/%s: a run cannot look at a time; name the commit",
+				repo->repo->name, text);
+	r = refs_resolve(repo->root->fs->store->refs, &repo->rec.id, text, w, ret);
+	return r == -EINVAL ? log_fail(-ENOENT,
+				       "%s/%s: that is no time; main@{1h} or "
+				       "main@{2026-01-15T14:00} would be",
+				       repo->repo->name, text)
+			    : r;
+}
+
 /* R/ has no "B@N"; in commits/ a name is a commit's, whatever branches there are. */
 static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, const char *text,
 		   struct access *acc, struct resolved *ret)
@@ -183,6 +205,8 @@ static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent,
 	struct etag tag;
 	int r;
 
+	if (refs_has_time(text))
+		return resolve_time(repo, text, &w, ret);
 	if (!is_commits(parent))
 		return strchr(text, '@') ? -ENOENT
 					 : refs_resolve(refs, &repo->rec.id, text, &w, ret);

@@ -101,6 +101,16 @@ _pfs() {
 		cache) _pfs_words "warm status" "$cur" ;;
 		esac
 	fi
+	# Bash takes `=` for a word.
+	if [[ $command == repo && ${COMP_WORDS[2]} == set && $COMP_CWORD -gt 3 ]]; then
+		case $prev$cur in
+		autocommit=) _pfs_words "off idle= every=" "" ;;
+		=*) [[ ${COMP_WORDS[COMP_CWORD - 2]} == autocommit ]] && _pfs_words "off idle= every=" "$cur" ;;
+		*) _pfs_words "autocommit= chunk= default-branch= mode=" "$cur" ;;
+		esac
+		compopt -o nospace 2>/dev/null
+		return
+	fi
 	case $command in
 	help | version | param | metric) ;;
 	repo | cache) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
