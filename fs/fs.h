@@ -15,6 +15,7 @@
 #include "service/service.h"
 #include "stats.h"
 
+struct autocommitter;
 struct channel;
 struct controls;
 struct files;
@@ -40,6 +41,7 @@ struct fs {
 	struct runs *runs; /* NULL: nothing is written here */
 	struct keeper *keeper;
 	struct rejoin *rejoin; /* NULL: nothing is written here */
+	struct autocommitter *autocommitter; /* likewise */
 	struct mapped *mapped;
 	struct service service;
 	struct stats stats;

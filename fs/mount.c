@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "autocommit.h"
 #include "background.h"
 #include "base/fdio.h"
 #include "base/log.h"
@@ -320,6 +321,8 @@ static int begin(struct mount *m)
 		follow_start(&m->fs);
 	if (r == 0 && !m->fs.store->read_only)
 		r = rejoin_new(&m->fs, &m->fs.rejoin);
+	if (r == 0 && !m->fs.store->read_only)
+		r = autocommitter_new(&m->fs, &m->fs.autocommitter);
 	return r;
 }
 
@@ -338,6 +341,7 @@ static void end(struct mount *m, bool is_detached)
 	if (fs->keeper)
 		follow_stop(fs);
 	keeper_free(fs->keeper);
+	autocommitter_free(fs->autocommitter);
 	rejoin_free(fs->rejoin);
 	controls_stop(fs->controls);
 	lane_stop(fs->lane);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "root_parts.h"
 
 enum {
@@ -173,6 +174,27 @@ static int commit_view(struct call *c, const struct repo_ref *repo, uint64_t par
 	return r < 0 ? r : settle(repo, parent, text, id, v, ret);
 }
 
+/* "B@{TIME}". A run sees one state of the world: what a branch was when some clock showed something
+ * is no part of that. */
+static int resolve_time(const struct repo_ref *repo, const char *text, const struct refs_wait *w,
+			struct resolved *ret)
+{
+	int r;
+
+	/* It may be a long way back. */
+	if (!w->may_wait)
+		return -EAGAIN;
+	if (realm_run(repo->realm))
+		return log_fail(-ENOENT, "%s/%s: a run cannot look at a time; name the commit",
+				repo->repo->name, text);
+	r = refs_resolve(repo->root->fs->store->refs, &repo->rec.id, text, w, ret);
+	return r == -EINVAL ? log_fail(-ENOENT,
+				       "%s/%s: that is no time; main@{1h} or "
+				       "main@{2026-01-15T14:00} would be",
+				       repo->repo->name, text)
+			    : r;
+}
+
 /* R/ has no "B@N"; in commits/ a name is a commit's, whatever branches there are. */
 static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, const char *text,
 		   struct access *acc, struct resolved *ret)
@@ -183,6 +205,8 @@ static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent,
 	struct etag tag;
 	int r;
 
+	if (refs_has_time(text))
+		return resolve_time(repo, text, &w, ret);
 	if (!is_commits(parent))
 		return strchr(text, '@') ? -ENOENT
 					 : refs_resolve(refs, &repo->rec.id, text, &w, ret);
@@ -197,14 +221,19 @@ static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent,
 }
 
 /* A branch is noted by its name, a commit by its id, whatever leads to it. */
-static void place_root(const struct repo_ref *repo, const struct resolved *to, const char *text,
-		       struct vnode *root)
+static void place_root(const struct repo_ref *repo, uint64_t parent, const struct resolved *to,
+		       const char *text, struct vnode *root)
 {
 	char hex[OID_HEX], top[2 * OBJECT_NAME_MAX + OID_HEX];
+	bool is_alias = !to->is_branch && strcmp(oid_hex(&to->commit, hex), text) != 0;
 
 	snprintf(top, sizeof(top), "%s/%s", repo->repo->name,
 		 to->is_branch ? text : oid_hex(&to->commit, hex));
 	realm_place_root(repo->realm, root, top);
+	if (is_alias && !is_commits(parent))
+		realm_saw_commit_name(repo->realm, repo->repo->name, text, hex);
+	else if (is_alias)
+		realm_saw_more(repo->realm);
 }
 
 static void alias_told(struct root *r, uint64_t parent, const char *text, const struct vnode *root)
@@ -240,7 +269,7 @@ int alias_resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, 
 	realm_own_view(repo->realm, v);
 	r = view_root(v, ret);
 	if (r == 0 && realm_run(repo->realm)) {
-		place_root(repo, &to, text, *ret);
+		place_root(repo, parent, &to, text, *ret);
 		alias_told(repo->root, parent, text, *ret);
 	}
 	view_unref(v);

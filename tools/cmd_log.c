@@ -85,7 +85,9 @@ const struct command cmd_log = {
 	.help = "Usage: pfs log [-n NUMBER] [--oneline] [--json] [PATH]\n"
 		"\n"
 		"Tells of the commits of a branch, the last first, or of those before a commit. Of a\n"
-		"file or directory in one, only the commits in which it changed.\n"
+		"file or directory in one, only the commits in which it changed; a merge that has it\n"
+		"from one side leads to that side alone, and renames are not followed. REPO/main@{1h}\n"
+		"is a branch as it was at a time.\n"
 		"\n"
 		"  -n, --limit NUMBER   so many at most\n"
 		"  --oneline            a line for each\n"
@@ -93,6 +95,7 @@ const struct command cmd_log = {
 		"  --store STORE        a store that is not mounted\n"
 		"\n"
 		"Example:\n"
-		"  pfs log --oneline /pfs/data/main/results.csv\n",
+		"  pfs log --oneline /pfs/data/main/results.csv\n"
+		"  pfs log '/pfs/data/main@{yesterday}'\n",
 	.run = run,
 };

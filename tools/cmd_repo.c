@@ -285,10 +285,12 @@ const struct command cmd_repo = {
 		"  --json          one JSON value instead of text\n"
 		"  --store STORE   a store that is not mounted\n"
 		"\n"
-		"`set` knows the keys chunk, default-branch and mode; others are kept for programs that\n"
-		"look for them, and removed by KEY=.\n"
+		"`set` knows the keys chunk, default-branch and mode, and autocommit: when mounts commit\n"
+		"by themselves, `off`, `idle=30s` after the last change and close, or `every=10m`. Others\n"
+		"are kept for programs that look for them; KEY= removes one.\n"
 		"\n"
-		"Example:\n"
-		"  pfs repo create --chunk 64K sources\n",
+		"Examples:\n"
+		"  pfs repo create --chunk 64K sources\n"
+		"  pfs repo set sources autocommit=idle=30s\n",
 	.run = run,
 };

@@ -132,6 +132,7 @@ int change_apply(struct change *c)
 		return r;
 	}
 	h->top = c->layer;
+	h->touched++;
 	return 0;
 }
 

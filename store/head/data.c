@@ -63,6 +63,7 @@ void view_close(struct vnode *n, int flags)
 		WITH_LOCK(&v->lock);
 
 		head_of(v)->writers--;
+		head_of(v)->touched++;
 	}
 	live_put(n);
 	vnode_unref(v->vnodes, n);

@@ -201,6 +201,15 @@ int head_graft(struct vnode *from, struct vnode *dir, struct span name, struct a
 /* rm -rf: a directory of the base in one step, if nothing below it is changed or hard-linked. */
 int head_remove_tree(struct vnode *dir, struct span name, struct access *acc);
 
+/* What tells whether it is time that a head were committed (autocommit.h). */
+struct head_activity {
+	char repo[OBJECT_NAME_MAX + 1], branch[OBJECT_NAME_MAX + 1]; /* for heads_get() */
+	bool is_dirty;
+	unsigned writers; /* times that files are open for writing */
+	uint64_t touched; /* another one after each change or close of a file open for writing */
+};
+void head_activity(struct view *head, struct head_activity *ret);
+
 struct heads_stats {
 	uint64_t heads, dirty, staged, waiting, budget;
 	uint64_t journal_bytes, memory_bytes, checkpoints, syncs;

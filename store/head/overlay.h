@@ -117,6 +117,7 @@ struct head {
 	atomic_bool is_removed; /* its branch is gone; read without lock too, to find a head */
 	uint64_t next_age, ages_end; /* ages given to names; reserved in the head's record */
 	unsigned writers; /* times that files are open for writing */
+	uint64_t touched; /* changes, and closes of those */
 	uint64_t left; /* vnodes left behind */
 	bool moved_with_orphans; /* whose numbers names of the base may lead to */
 	struct list handles; /* open directories */

@@ -2,6 +2,8 @@
 /*
  * What a head is and has, for those who ask.
  */
+#include <stdio.h>
+
 #include "head/commit.h"
 
 enum {
@@ -51,6 +53,19 @@ static int count_changed(struct head *h, const struct layers *layers, uint64_t *
 	}
 	*ret = sum;
 	return 0;
+}
+
+void head_activity(struct view *head, struct head_activity *ret)
+{
+	struct head *h = head_of(head);
+
+	WITH_LOCK(&head->lock);
+
+	snprintf(ret->repo, sizeof(ret->repo), "%s", head->repo_name);
+	snprintf(ret->branch, sizeof(ret->branch), "%s", h->branch_name);
+	ret->is_dirty = is_uncommitted(h);
+	ret->writers = h->writers;
+	ret->touched = h->touched;
 }
 
 /* The branch's last commit, without asking the store. */

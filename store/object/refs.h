@@ -81,7 +81,9 @@ int refs_load_commit(struct refs *r, const struct id128 *repo, const struct oid 
 
 /*
  * What a path's second part names: a branch, a commit's name, a full id, or a prefix of 8 digits
- * or more with a letter among them. "B@N" is the name N. 0; -ENOENT; -ENOTUNIQ (several commits).
+ * or more with a letter among them. "B@N" is the name N. "B@{TIME}" (base/moment.h) is the commit
+ * that the branch B was at then: from its last one back by first parents, the first that is not
+ * younger. 0; -ENOENT; -ENOTUNIQ (several commits); -EINVAL (it is no time).
  */
 struct resolved {
 	bool is_branch;
@@ -90,6 +92,9 @@ struct resolved {
 };
 int refs_resolve(struct refs *r, const struct id128 *repo, const char *text,
 		 const struct refs_wait *w, struct resolved *ret);
+
+/* Is it written as a branch at a time? */
+bool refs_has_time(const char *text);
 
 /* How many digits of @id show it apart from all others known of the repo: at least 12, with a
  * letter among them. */

@@ -3,13 +3,16 @@
  * From what a user wrote to a branch or a commit, and from a commit to what a user sees.
  */
 #include <ctype.h>
+#include <stdio.h>
 
+#include "base/moment.h"
 #include "object/refs_parts.h"
 
 enum {
 	ID_DIGITS = OID_HEX - 1,
 	PREFIX_MIN = 8,
 	SHORT_MIN = 12,
+	TIME_WORDS = 64,
 };
 
 static int resolve_ref(struct refs *r, const struct id128 *repo, enum ref_kind kind,
@@ -110,6 +113,69 @@ static const char *name_behind_at(const char *text)
 	return object_name_is_valid(branch) && object_name_is_valid(at + 1) ? at + 1 : NULL;
 }
 
+bool refs_has_time(const char *text)
+{
+	const char *at = strstr(text, "@{");
+
+	return at && at > text && text[strlen(text) - 1] == '}';
+}
+
+static bool is_younger(const struct commit *c, const struct timespec *than)
+{
+	return c->time.sec != than->tv_sec ? c->time.sec > than->tv_sec
+					   : c->time.nsec > (uint64_t)than->tv_nsec;
+}
+
+/* A merge made for a commit that found its branch moved has what was on the branch first. */
+static int go_back(struct refs *r, const struct id128 *repo, const struct timespec *to,
+		   const struct refs_wait *w, struct oid *id)
+{
+	while (!oid_is_null(id)) {
+		_cleanup_loaded_ struct loaded l = { 0 };
+		int e = deadline_check(&w->deadline);
+
+		if (e == 0)
+			e = refs_load_commit(r, repo, id, w, &l);
+		if (e < 0 || !is_younger(&l.commit, to))
+			return e;
+		*id = l.commit.parent_count > 0 ? l.commit.parents[0] : (struct oid){ 0 };
+	}
+	return -ENOENT;
+}
+
+/* "B@{TIME}". */
+static int resolve_time(struct refs *r, const struct id128 *repo, const char *text,
+			const struct refs_wait *w, struct resolved *ret)
+{
+	char branch[OBJECT_NAME_MAX + 1], when[TIME_WORDS];
+	const char *at = strstr(text, "@{");
+	size_t n = (size_t)(at - text), len = strlen(at + 2) - 1;
+	struct refs_wait patient = *w;
+	struct resolved what;
+	struct timespec then;
+	int e;
+
+	if (n > OBJECT_NAME_MAX)
+		return -ENOENT;
+	snprintf(branch, sizeof(branch), "%.*s", (int)n, text);
+	if (!object_name_is_valid(branch))
+		return -ENOENT;
+	if (len >= sizeof(when))
+		return -EINVAL;
+	snprintf(when, sizeof(when), "%.*s", (int)len, at + 2);
+	e = moment_parse(when, now_wall(), &then);
+	if (e == 0)
+		e = resolve_ref(r, repo, REF_BRANCH, branch, w, &what);
+	if (e < 0)
+		return e;
+	patient.fresh = false; /* commits do not change */
+	e = go_back(r, repo, &then, &patient, &what.commit);
+	if (e < 0)
+		return e;
+	*ret = (struct resolved){ .commit = what.commit };
+	return 0;
+}
+
 int refs_resolve(struct refs *r, const struct id128 *repo, const char *text,
 		 const struct refs_wait *w, struct resolved *ret)
 {
@@ -118,6 +184,8 @@ int refs_resolve(struct refs *r, const struct id128 *repo, const char *text,
 	struct oid id;
 	int e = -ENOENT;
 
+	if (refs_has_time(text))
+		return resolve_time(r, repo, text, w, ret);
 	if (behind)
 		return resolve_ref(r, repo, REF_NAME, behind, w, ret);
 	if (object_name_is_valid(text))

@@ -440,6 +440,25 @@ static void note_words(struct errand *e, const struct outcome *o)
 		 advice);
 }
 
+/* What can be done about what no server has said. */
+static const char *advice_on(const struct outcome *o)
+{
+	const char *advice = s3_advice_on_connecting(complaint());
+
+	if (advice[0])
+		return advice;
+	switch (o->error) {
+	case -EPROTO:
+		return ": is there an S3 server at this endpoint?";
+	case -EPROTONOSUPPORT:
+		return ": is there an S3 server at this endpoint? Is it http or https?";
+	case -EKEYREJECTED:
+		return " (ca=FILE in the store's URL names another authority's)";
+	default:
+		return "";
+	}
+}
+
 /* The try's failure, for whoever asks in the end; nothing if its time was over. */
 static void note_why(struct errand *e, const struct outcome *o)
 {
@@ -447,12 +466,7 @@ static void note_why(struct errand *e, const struct outcome *o)
 		note_words(e, o);
 	else if (complaint()[0])
 		snprintf(e->why, sizeof(e->why), "%s%s", words_of(complaint(), e->q->method),
-			 o->error == -EPROTO ? ": is there an S3 server at this endpoint?"
-			 : o->error == -EPROTONOSUPPORT
-				 ? ": is there an S3 server at this endpoint? Is it http or https?"
-			 : o->error == -EKEYREJECTED
-				 ? " (ca=FILE in the store's URL names another authority's)"
-				 : s3_advice_on_connecting(complaint()));
+			 advice_on(o));
 	else if (!e->why[0])
 		snprintf(e->why, sizeof(e->why), "%s",
 			 o->error == -ETIME ? "no answer in time" : errno_text(o->error));

@@ -43,6 +43,14 @@ int address_resolve(struct request *q, const char *repo, const struct repo_rec *
 	do {
 		r = refs_resolve(refs, &rec->id, rev, &w, ret);
 	} while (request_settles(q, &w, r));
+	if (r == -EINVAL)
+		return log_fail(r,
+				"`%s` has no time between the braces; main@{1h}, main@{2 days ago} "
+				"and main@{2026-01-15T14:00} would",
+				rev);
+	if (r == -ENOENT && refs_has_time(rev))
+		return log_fail(r, "%s: there is no such branch, or it had no commit yet: `%s`",
+				repo, rev);
 	if (r == -ENOENT)
 		return log_fail(r, "%s has no branch or commit `%s`", repo, rev);
 	if (r == -ENOTUNIQ)

@@ -23,6 +23,7 @@ struct past {
 	struct hnode node;
 	struct loaded at; /* emptied once it was told */
 	struct buf entry; /* what the path is in it; the same */
+	bool is_queued; /* it is to be told, or was */
 };
 
 struct history {
@@ -139,7 +140,28 @@ static int entry_at(struct request *q, const struct commit *c, struct span path,
 	return r < 0 ? r : buf_failed(ret) ? -ENOMEM : 0;
 }
 
-/* The commit @id, to be told if it is not known yet. */
+static int load(struct history *h, struct past *p)
+{
+	int r = commit_load(h->q, &h->address.rec.id, &p->at.id, &p->at);
+
+	if (r == 0 && h->address.path.len > 0)
+		r = entry_at(h->q, &p->at.commit, buf_span(&h->address.path), &p->entry);
+	h->was_there |= p->entry.len > 0;
+	return r;
+}
+
+/* Only that it was met is kept. */
+static void unload(struct past *p)
+{
+	struct oid id = p->at.id;
+
+	loaded_release(&p->at);
+	p->at = (struct loaded){ .id = id };
+	buf_release(&p->entry);
+	p->entry = (struct buf){ 0 };
+}
+
+/* The commit @id, loaded unless it was told already. */
 static int meet(struct history *h, const struct oid *id, struct past **ret)
 {
 	struct past *p;
@@ -149,47 +171,72 @@ static int meet(struct history *h, const struct oid *id, struct past **ret)
 		p = container_of(n, struct past, node);
 		if (oid_equal(&p->at.id, id)) {
 			*ret = p;
-			return 0;
+			return p->is_queued || p->at.object.len > 0 ? 0 : load(h, p);
 		}
 	}
 	p = new0(struct past, 1);
 	if (!p)
 		return -ENOMEM;
+	p->at.id = *id;
 	r = htab_insert(&h->seen, &p->node, oid_hash(id));
 	if (r < 0) {
 		free(p);
 		return r;
 	}
-	p->at.id = *id;
-	r = commit_load(h->q, &h->address.rec.id, id, &p->at);
-	if (r == 0 && h->address.path.len > 0)
-		r = entry_at(h->q, &p->at.commit, buf_span(&h->address.path), &p->entry);
-	if (r < 0)
-		return r;
-	h->was_there |= p->entry.len > 0;
 	*ret = p;
+	return load(h, p);
+}
+
+static int queue(struct history *h, struct past *p)
+{
+	if (p->is_queued)
+		return 0;
+	p->is_queued = true;
 	return heap_push(&h->heap, p);
+}
+
+/*
+ * Goes on with a commit's parents. A merge that has the path from one of them leads to that one
+ * alone: what came in from elsewhere is not how the path came to be what it is. But what is gone
+ * may have been anywhere. @ret_is_same: it has the path from a parent, or neither path nor parent.
+ */
+static int follow(struct history *h, const struct past *p, bool *ret_is_same)
+{
+	const struct commit *c = &p->at.commit;
+	struct past *parents[COMMIT_PARENTS_MAX] = { NULL }, *from = NULL;
+	bool is_same = c->parent_count == 0 && p->entry.len == 0;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < c->parent_count; i++) {
+		r = meet(h, &c->parents[i], &parents[i]);
+		if (r == 0 && parents[i]->at.commit.generation >= c->generation)
+			return log_fail(-EBADMSG, "a commit is not younger than its parent");
+		if (r < 0 || from || !span_equal(buf_span(&p->entry), buf_span(&parents[i]->entry)))
+			continue;
+		is_same = true;
+		from = p->entry.len > 0 ? parents[i] : NULL;
+	}
+	for (unsigned i = 0; r == 0 && i < c->parent_count; i++) {
+		if (!from || from == parents[i])
+			r = queue(h, parents[i]);
+		else if (!parents[i]->is_queued)
+			unload(parents[i]);
+	}
+	*ret_is_same = is_same;
+	return r;
 }
 
 /* Tells of a commit unless it has the path from one of its parents. */
 static int tell(struct history *h, struct past *p)
 {
-	const struct commit *c = &p->at.commit;
 	const bool has_path = h->address.path.len > 0;
-	bool is_same = has_path && c->parent_count == 0 && p->entry.len == 0;
 	_cleanup_answer_ struct answer a = answer_new();
+	bool is_same = false;
 	int r = request_check(h->q);
 
-	for (unsigned i = 0; r == 0 && i < c->parent_count; i++) {
-		struct past *parent = NULL;
-
-		r = meet(h, &c->parents[i], &parent);
-		if (r == 0 && parent->at.commit.generation >= c->generation)
-			return log_fail(-EBADMSG, "a commit is not younger than its parent");
-		if (r == 0 && has_path)
-			is_same |= span_equal(buf_span(&p->entry), buf_span(&parent->entry));
-	}
-	if (r < 0 || is_same)
+	if (r == 0)
+		r = follow(h, p, &is_same);
+	if (r < 0 || (has_path && is_same))
 		return r;
 	h->limit--;
 	if (h->last) {
@@ -197,27 +244,23 @@ static int tell(struct history *h, struct past *p)
 		p->at = (struct loaded){ .id = p->at.id };
 		return 0;
 	}
-	answer_commit(h->q, &a, &p->at.id, c, &h->names);
+	answer_commit(h->q, &a, &p->at.id, &p->at.commit, &h->names);
 	return request_answer(h->q, &a);
 }
 
 static int tell_all(struct history *h)
 {
-	struct past *p;
+	struct past *p = NULL;
 	int r = 0;
 
 	if (!oid_is_null(&h->address.commit))
 		r = meet(h, &h->address.commit, &p);
+	if (r == 0 && p)
+		r = queue(h, p);
 	while (r == 0 && h->heap.count > 0 && h->limit > 0) {
-		struct oid id;
-
 		p = heap_pop(&h->heap);
 		r = tell(h, p);
-		id = p->at.id;
-		loaded_release(&p->at);
-		p->at = (struct loaded){ .id = id };
-		buf_release(&p->entry);
-		p->entry = (struct buf){ 0 };
+		unload(p);
 	}
 	return r;
 }
@@ -226,7 +269,8 @@ static int tell_all(struct history *h)
  * log			commits from the last one backwards, each after all that descend from it
  *
  *	path: of a branch or commit, or of a file or directory in one: then only those in which it
- *	is not what it was in any parent; limit?: how many lines
+ *	is not what it was in any parent; of a merge that has it from one, only that one's history
+ *	is told; limit?: how many lines
  *
  * Lines: a commit's facts (describe.h).
  */
@@ -250,7 +294,9 @@ int verb_log(struct request *q)
 
 int path_last_commit(struct request *q, const struct address *p, struct loaded *ret)
 {
-	_cleanup_(history_release) struct history h = { .q = q, .limit = 1 };
+	_cleanup_(history_release) struct history h = { .q = q,
+							.heap.is_before = is_before,
+							.limit = 1 };
 	struct loaded last = { 0 };
 	int r;
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "head/autocommit.h"
 #include "service/address.h"
 #include "service/names.h"
 #include "service/verbs.h"
@@ -278,6 +279,18 @@ static int apply_config(struct repo_rec *rec, void *ctx)
 	return 0;
 }
 
+/* What pfs itself looks for must be what it knows. */
+static int check_setting(const char *key, const char *value)
+{
+	struct autocommit a;
+
+	if (!value || strcmp(key, AUTOCOMMIT_SETTING) != 0 || autocommit_parse(value, &a) == 0)
+		return 0;
+	return log_fail(-EINVAL,
+			"`%s` does not say when to commit; off, idle=30s or every=10m would",
+			value);
+}
+
 /* A default branch must be there. */
 static int check_branch(struct request *q, const char *repo, const struct repo_rec *rec,
 			const char *branch)
@@ -297,7 +310,8 @@ static int check_branch(struct request *q, const char *repo, const struct repo_r
  * repo-config		changes what a repo is set to
  *
  *	repo, default_branch?, chunk?: the average in bytes, for what is written from now on,
- *	mode?: "0755", set?: {key: value, or null to remove}
+ *	mode?: "0755", set?: {key: value, or null to remove}; of the keys `autocommit` must have a
+ *	value that head/autocommit.h knows
  *
  * One line as of repos.
  */
@@ -319,6 +333,9 @@ int verb_repo_config(struct request *q)
 	json_object_foreach (c.set, key, value) {
 		if (!json_is_string(value) && !json_is_null(value))
 			return log_fail(-EINVAL, "the setting `%s` is not a string", key);
+		r = check_setting(key, json_string_value(value));
+		if (r < 0)
+			return r;
 	}
 	r = address_repo(q, name, &rec);
 	if (r == 0)

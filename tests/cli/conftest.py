@@ -15,6 +15,9 @@ import subprocess
 
 import pytest
 
+# Who starts the tests in the background may have it ignored; commands are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PFS = os.environ.get("PFS", "pfs")
 SECONDS = 120 * int(os.environ.get("PFS_PATIENCE", "1"))
 CACHES = pathlib.Path("/var/cache/pfs")

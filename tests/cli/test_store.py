@@ -161,6 +161,20 @@ def test_a_repo_is_set_up(shell, store):
     shell.fails(2, "repo", "set", "R", "nonsense", *at)
 
 
+def test_a_repo_is_set_to_be_committed_by_itself_at_times_that_there_are(shell, store):
+    at = ("--store", store)
+    shell.ok("repo", "create", "R", *at)
+    for when in "idle=30s", "every=10m", "off":
+        shell.ok("repo", "set", "R", "autocommit=" + when, *at)
+        assert shell.json("repo", "show", "R", "--json", *at)["settings"] == {"autocommit": when}
+    for when in "on", "idle", "idle=0s", "every=soon", "idle=30":
+        said = shell.fails(1, "repo", "set", "R", "autocommit=" + when, *at)
+        assert f"`{when}`" in said and "every=10m" in said
+    assert shell.json("repo", "show", "R", "--json", *at)["settings"] == {"autocommit": "off"}
+    shell.ok("repo", "set", "R", "autocommit=", *at)
+    assert shell.json("repo", "show", "R", "--json", *at)["settings"] == {}
+
+
 def test_branches_of_an_empty_repo(shell, store):
     at = ("--store", store)
     shell.ok("repo", "create", "R", *at)

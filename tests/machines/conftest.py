@@ -18,6 +18,9 @@ import urllib.request
 
 import pytest
 
+# Who starts the tests in the background may have it ignored; commands are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PFS = os.environ.get("PFS", "pfs")
 MINIO = os.environ.get("PFS_MINIO") or shutil.which("minio") or \
     os.path.expanduser("~/.cache/pfs/bin/minio")

@@ -18,6 +18,9 @@ import time
 
 import pytest
 
+# Who starts the tests in the background may have it ignored; commands are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROGRAM = os.environ.get("PFS_FS_TEST", "pfs-fs-test")
 START_SECONDS = 30
 END_SECONDS = 30

@@ -22,7 +22,7 @@ _pfs_options() {
 	status | show | stats) echo "--json --store" ;;
 	merge) echo "--ours --theirs --into --json --store" ;;
 	restore | sync) echo "--json" ;;
-	run) echo "-n --name --out --param --group --log --keep-going --mount" ;;
+	run) echo "-n --name --out --param --group --log --memo --keep-going --mount" ;;
 	metric) echo "--step" ;;
 	import)
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
@@ -100,6 +100,16 @@ _pfs() {
 		branch) _pfs_words "list create rename remove" "$cur" ;;
 		cache) _pfs_words "warm status" "$cur" ;;
 		esac
+	fi
+	# Bash takes `=` for a word.
+	if [[ $command == repo && ${COMP_WORDS[2]} == set && $COMP_CWORD -gt 3 ]]; then
+		case $prev$cur in
+		autocommit=) _pfs_words "off idle= every=" "" ;;
+		=*) [[ ${COMP_WORDS[COMP_CWORD - 2]} == autocommit ]] && _pfs_words "off idle= every=" "$cur" ;;
+		*) _pfs_words "autocommit= chunk= default-branch= mode=" "$cur" ;;
+		esac
+		compopt -o nospace 2>/dev/null
+		return
 	fi
 	case $command in
 	help | version | param | metric) ;;
