@@ -264,7 +264,7 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 }
 
 /* Is what is at a place now, with that content, of the run, or has another made it again since? */
-static int is_made_here(struct using *g, const struct run_place *place, const struct oid *id,
+static int is_made_here(struct usage *g, const struct run_place *place, const struct oid *id,
 			bool *ret)
 {
 	enum run_how how;
