@@ -263,13 +263,25 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
 }
 
+/* Is what is at a place now, with that content, of the run, or has another made it again since? */
+static int is_made_here(struct usage *g, const struct run_place *place, const struct oid *id,
+			bool *ret)
+{
+	enum run_how how;
+	struct run_id maker;
+	int r = run_maker(g->u->rd.store, place, id, NULL, &maker, &how);
+
+	*ret = r == 0 && (how != RUN_HOW_PLACE || strcmp(maker.s, g->at->id.s) == 0);
+	return r;
+}
+
 /* What the run wrote: who read it? */
 static int take_written(struct span path, const struct run_file *f, void *ctx)
 {
 	struct usage *g = ctx;
 	struct run_place place;
 	struct run_file now = { 0 };
-	bool is_there;
+	bool is_there, is_own = true;
 	json_t *o;
 	int r;
 
@@ -283,8 +295,11 @@ static int take_written(struct span path, const struct run_file *f, void *ctx)
 	is_there = r == 0 && now.type == f->type && oid_equal(&now.id, &f->id);
 	if (r == 0 || r == -ENOENT)
 		r = oid_is_null(&f->id) ? 0 : meet_readers(g, &f->id, NULL, g->at->depth + 1);
-	if (r == 0 && g->is_stale)
+	if (r == 0 && g->is_stale && is_there)
+		r = is_made_here(g, &place, &f->id, &is_own);
+	if (r == 0 && g->is_stale && is_own)
 		r = add_stale(g, &f->id);
+	is_there = is_there && is_own;
 	g->there += is_there;
 	if (r < 0 || (g->u->stale && !is_there))
 		return r;
@@ -373,7 +388,7 @@ int run_uses(const struct run_uses *u, const struct run_place *place, const stru
 {
 	_cleanup_(usage_release) struct usage g = { .u = u, .waiting.is_before = starts_before };
 	struct user *m;
-	int r = place->path.len > 0 ? meet_readers(&g, NULL, place, 0) : 0;
+	int r = meet_readers(&g, NULL, place, 0);
 
 	if (r == 0 && id && !oid_is_null(id))
 		r = meet_readers(&g, id, NULL, 0);
