@@ -61,7 +61,7 @@ static int take_config(json_t *line, void *ctx)
 /* One file's parameters. */
 static void read_config(struct configs *c, json_t *path)
 {
-	_cleanup_buf_ struct buf name = { 0 }, text = { 0 };
+	_cleanup_buf_ struct buf name = { 0 };
 	_cleanup_free_ char *full = NULL;
 	json_t *params = json_array();
 	char why[CONFIG_ERROR_MAX];
