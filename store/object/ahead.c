@@ -33,6 +33,21 @@ struct run {
 	struct flight *flights[AHEAD_RUN_FRAMES];
 };
 
+static bool is_whole(const struct load *l)
+{
+	for (uint32_t i = 0; i < l->count; i++)
+		if (!l->items[i].node && !l->items[i].blob)
+			return false;
+	return true;
+}
+
+/* What the run has of a frame is no verdict on it: who waits for one that is damaged asks for that
+ * one alone. */
+static int settled(int result, const struct load *l)
+{
+	return result == -EBADMSG || (result == 0 && !is_whole(l)) ? -EAGAIN : result;
+}
+
 static void fetch_run(struct job *j)
 {
 	struct run *run = container_of(j, struct run, job);
@@ -45,7 +60,7 @@ static void fetch_run(struct job *j)
 	dl.cancelled = &r->is_ending;
 	loader_read_run(r->loader, &run->at[run->first], n, &dl, loads, results);
 	for (unsigned i = 0; i < n; i++)
-		flight_end(r, run->flights[i], results[i], loads[i]);
+		flight_end(r, run->flights[i], settled(results[i], loads[i]), loads[i]);
 	reader_spill(r, loads, n);
 	for (unsigned i = 0; i < n; i++)
 		load_unref(loads[i]);
