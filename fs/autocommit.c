@@ -37,7 +37,7 @@ struct watched {
 	int64_t dirty_at; /* 0: it is clean */
 	int64_t not_before; /* after a failure */
 	int64_t pause_ms; /* 0: the last commit did not fail */
-	bool is_misset; /* and that was said */
+	bool is_misset, has_diverged; /* and that was said */
 };
 
 struct autocommitter {
@@ -120,10 +120,10 @@ static int policy_of(struct autocommitter *a, struct watched *w, const struct he
 	return r;
 }
 
-static int commit(struct autocommitter *a, const struct head_activity *now)
+static int commit(struct autocommitter *a, const struct head_activity *now,
+		  struct commit_result *ret)
 {
 	const struct commit_request req = { .message = "autocommit", .cancelled = &a->is_ending };
-	struct commit_result res;
 	struct access acc;
 	struct view *head;
 	int r;
@@ -133,25 +133,40 @@ static int commit(struct autocommitter *a, const struct head_activity *now)
 	acc.deadline.cancelled = &a->is_ending;
 	r = heads_get(a->fs->heads, now->repo, now->branch, &acc, &head);
 	if (r == 0) {
-		r = head_commit(head, &req, &acc, &res);
+		r = head_commit(head, &req, &acc, ret);
 		view_unref(head);
 	}
 	access_release(&acc);
 	return r;
 }
 
+/* It is kept; but whoever does not commit himself would not hear of it. */
+static void tell_standing(struct watched *w, const struct head_activity *now,
+			  const struct commit_result *res)
+{
+	bool has_diverged = res->standing == HEAD_DIVERGED;
+
+	if (has_diverged && !w->has_diverged)
+		log_warning("%s/%s: others have changed the same; what is committed by itself is "
+			    "not on the branch until `pfs merge` settles it",
+			    now->repo, now->branch);
+	w->has_diverged = has_diverged;
+}
+
 /* Of failures in a row only the first is said. */
 static void try_commit(struct autocommitter *a, struct watched *w, const struct head_activity *now)
 {
 	bool was_quiet = log_set_quiet(true);
+	struct commit_result res;
 	int r;
 
 	complaint_clear();
-	r = commit(a, now);
+	r = commit(a, now, &res);
 	log_set_quiet(was_quiet);
 	if (r == 0) {
 		if (w->pause_ms)
 			log_info("%s/%s: it is committed by itself again", now->repo, now->branch);
+		tell_standing(w, now, &res);
 		w->pause_ms = w->not_before = w->dirty_at = 0;
 		return;
 	}

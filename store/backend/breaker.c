@@ -49,8 +49,8 @@ struct breaker {
 	atomic_int_fast64_t answered_ns; /* the last answer */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* of the prober, and of who waits for it */
-	/* What must agree before anybody gets through; NULL: nothing. Guarded by lock, as all below.
-	 */
+	/* What must agree before anybody gets through; NULL: nothing. Guarded by lock, as all
+	 * below. */
 	breaker_confirm_fn confirm;
 	void *confirm_ctx;
 	pthread_t prober;

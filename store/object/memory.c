@@ -199,7 +199,7 @@ struct blob *memory_chunk(struct memory *m, const struct oid *id)
 	return &b->blob;
 }
 
-/* Takes what is too much off the shelf, with the shelf's references; GONE_MAX: there may be more. */
+/* Takes what is too much off the shelf, with its references; GONE_MAX: there may be more. */
 static unsigned take_excess(struct shelf *s, struct parcel *ret[GONE_MAX])
 {
 	unsigned n = 0;

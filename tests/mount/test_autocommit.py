@@ -168,6 +168,19 @@ def test_two_mounts_commit_onto_one_branch(mount, repo, place):
     assert len(made) == 2
 
 
+def test_what_two_mounts_have_changed_alike_is_kept_and_the_log_says_so(mount, repo, place):
+    second = place(name="2")
+    second.start()
+    (repo / "f").write_text("1")
+    (second / "R/main/f").write_text("2")
+    configure(mount, "R", "idle=1s")
+    said = "R/main: others have changed the same"
+    wait_until(lambda: said in mount.log() + second.log())
+    assert (repo / "f").read_text() == "1" and (second / "R/main/f").read_text() == "2"
+    kept = {(mount / "R/commits" / c / "f").read_text() for c in os.listdir(mount / "R/commits")}
+    assert kept == {"1", "2"}
+
+
 def test_a_failure_is_said_once_and_tried_again(mount, repo):
     (repo / "before").write_text("1")
     os.mkdir(mount / "R/commits/before")
