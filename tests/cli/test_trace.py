@@ -28,7 +28,8 @@ echo deep > d/e/f; echo a line of a > a; echo a line of b > b; : > empty
 ln -s d/n1 link; ln -s ../a d/back; ln -s d sub; ln b hard
 printf '#include "h.h"\\nint main(void) { return N; }\\n' > m.c
 printf '#define N 0\\n' > h.h
-printf 'out: d/n1 d/n2\\n\\tcat d/n1 d/n2 > out\\nold: a\\n\\tfalse\\n' > Makefile; touch -d 2030-01-01 old
+printf 'out: d/n1 d/n2\\n\\tcat d/n1 d/n2 > out\\nold: a\\n\\tfalse\\n' > Makefile
+touch -d 2030-01-01 old
 printf 'import helper\\nprint(helper.x)\\n' > p.py; echo 'x = open("a").read()' > helper.py
 printf '#!/bin/sh\\n. ./lib.sh\\ncat "$1"\\n' > s.sh; chmod 755 s.sh; echo 'x=1' > lib.sh
 """
@@ -38,7 +39,7 @@ PROGRAMS = {
     "cp": "cp a c; cp -r d d.copy; cp -a link hard e; mkdir x; cp -a link hard x; cp a b",
     "mv": "mv a x; mv d moved; cat moved/e/f; mv b hard; mv x d",
     "mv there and back": "mv d x; ls x/e; mv x/e e; cat e/f; mv e x; cat x/n1; mv x d; ls d; "
-                         "mv a b; mv b a; cat a; cat b",
+                         "mv a b; mv b a; cat a; cat b; mv -T d empty.d; mkdir o; rmdir o",
     "hard links": "cat hard; cat b; ln d/n1 z; cat z; rm d/n1; mv z d/n1; cp -rl d l; cat l/n2; "
                   "echo x >> l/n3; cat d/n3; rm -r l",
     "make in parallel": "printf 'all: 1 2 3 4 5 6\n%: d/n%\n\tcat $< a > $@; cat $@\n' > M; "

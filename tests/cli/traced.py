@@ -12,7 +12,8 @@ store/run/RUNS.md, section 3, in terms of system calls:
   and their kin), by execve, and by a mapping that may be read (whether it is touched is not in a
   trace; these programs do touch what they map). An empty one is read by open with a right to read.
   Not once it has been truncated: nothing of the commit shows then.
-- A directory is listed by getdents64, and seen whole when it is renamed.
+- A directory is listed by getdents64, and by what asks whether it is empty: rmdir, and a directory
+  renamed onto it. It is seen whole when it is renamed.
 - A file is written by a call that changes its bytes or its attributes, or the number of its names.
 """
 
@@ -157,6 +158,10 @@ class Trace:
         if node and node.kind == "f" and node.is_pinned and node.shows:
             self.read.add(node.place)
 
+    def saw_empty(self, node):
+        if node.place is not None:
+            self.listed.add(node.place)
+
     @staticmethod
     def changed(node):
         if node:
@@ -205,6 +210,8 @@ class Trace:
             return
         if node.kind == "d" and node.place is not None:
             self.whole.add(node.place)
+        if other and other.kind == "d" and "RENAME_EXCHANGE" not in flags:
+            self.saw_empty(other)
         if "RENAME_EXCHANGE" in flags:
             at.entries[name], to.entries[new_name] = other, node
             return
@@ -218,8 +225,10 @@ class Trace:
         if not failed and at and not node:
             self.put(at, name, Node(kind, at, target=target))
 
-    def drop(self, base, path, failed):
+    def drop(self, base, path, failed, is_dir=False):
         at, name, node = self.walk(base, path, follow=False)
+        if is_dir and node and node.kind == "d":
+            self.saw_empty(node)
         if not failed and at and node:
             self.remove(at, name)
 
@@ -292,9 +301,9 @@ class Trace:
         elif call == "symlinkat":
             self.make(*at(1), "l", failed, path(0))
         elif call in ("unlink", "rmdir"):
-            self.drop(here, path(0), failed)
+            self.drop(here, path(0), failed, call == "rmdir")
         elif call == "unlinkat":
-            self.drop(*at(0), failed)
+            self.drop(*at(0), failed, "AT_REMOVEDIR" in args[2])
         elif call == "link":
             self.link((here, path(0)), (here, path(1)), False, failed)
         elif call == "linkat":
