@@ -195,6 +195,21 @@ static void on_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 	start(req, &op, dir, name);
 }
 
+/* Whether a directory can be removed, or replaced, says whether it has anything in it. */
+static int see_emptiness(struct call *c, struct vnode *dir, struct span name, struct access *acc)
+{
+	_cleanup_held_ struct held there = { .fs = c->fs };
+	struct stat st;
+	int r;
+
+	if (!realm_is_noted(dir->view))
+		return 0;
+	r = view_lookup(dir, name, acc, &there.vnode, &st);
+	if (r == 0 && S_ISDIR(st.st_mode))
+		realm_saw_list(c, there.vnode);
+	return r == -ENOENT ? 0 : r;
+}
+
 static int run_rmdir(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held dir = { 0 };
@@ -203,7 +218,11 @@ static int run_rmdir(struct call *c, struct access *acc)
 	if (root_has(c->node))
 		return root_rmdir(c, acc);
 	dir = call_vnode(c, c->node);
-	r = dir.vnode ? view_rmdir(dir.vnode, c->name, acc) : -ESTALE;
+	if (!dir.vnode)
+		return -ESTALE;
+	r = see_emptiness(c, dir.vnode, c->name, acc);
+	if (r == 0)
+		r = view_rmdir(dir.vnode, c->name, acc);
 	if (r == 0)
 		call_ok(c);
 	return r;
@@ -242,6 +261,8 @@ static int run_rename(struct call *c, struct access *acc)
 		return -ESTALE;
 	if (realm_is_noted(from.vnode->view))
 		r = find_moved(c, from.vnode, to.vnode, acc, &moved, &other);
+	if (r == 0 && !(c->flags & RENAME_EXCHANGE))
+		r = see_emptiness(c, to.vnode, c->name2, acc);
 	if (r == 0)
 		r = view_rename(from.vnode, c->name, to.vnode, c->name2, (unsigned)c->flags, acc);
 	if (r < 0)

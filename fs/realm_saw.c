@@ -103,6 +103,26 @@ void realm_saw_top_name(struct realm *k, const char *repo, const char *name, boo
 	noted(k);
 }
 
+void realm_saw_commit_name(struct realm *k, const char *repo, const char *name, const char *id)
+{
+	struct seen *s = note(k);
+	seen_place p;
+
+	if (!s)
+		return;
+	p = seen_name(s, seen_top(s, repo), span_str(name), SEEN_PRESENT);
+	seen_name(s, p, span_str(id), SEEN_PRESENT);
+	noted(k);
+}
+
+void realm_saw_more(struct realm *k)
+{
+	if (note(k)) {
+		run_spoil(k->run);
+		noted(k);
+	}
+}
+
 void realm_own_view(struct realm *k, struct view *view)
 {
 	if (k->run)

@@ -365,6 +365,8 @@ static int lookup_repo(struct call *c, struct access *acc)
 	r = alias_resolve(c, &x, c->node, name, acc, &root);
 	if (!is_commits(c->node) && (r == 0 || r == -ENOENT))
 		realm_saw_top_name(x.realm, x.repo->name, name, r == 0);
+	else if (r == -ENOENT)
+		realm_saw_more(x.realm);
 	return r < 0 ? r : reply_view_root(c, root, acc);
 }
 

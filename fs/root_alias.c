@@ -221,14 +221,19 @@ static int resolve(struct call *c, const struct repo_ref *repo, uint64_t parent,
 }
 
 /* A branch is noted by its name, a commit by its id, whatever leads to it. */
-static void place_root(const struct repo_ref *repo, const struct resolved *to, const char *text,
-		       struct vnode *root)
+static void place_root(const struct repo_ref *repo, uint64_t parent, const struct resolved *to,
+		       const char *text, struct vnode *root)
 {
 	char hex[OID_HEX], top[2 * OBJECT_NAME_MAX + OID_HEX];
+	bool is_alias = !to->is_branch && strcmp(oid_hex(&to->commit, hex), text) != 0;
 
 	snprintf(top, sizeof(top), "%s/%s", repo->repo->name,
 		 to->is_branch ? text : oid_hex(&to->commit, hex));
 	realm_place_root(repo->realm, root, top);
+	if (is_alias && !is_commits(parent))
+		realm_saw_commit_name(repo->realm, repo->repo->name, text, hex);
+	else if (is_alias)
+		realm_saw_more(repo->realm);
 }
 
 static void alias_told(struct root *r, uint64_t parent, const char *text, const struct vnode *root)
@@ -264,7 +269,7 @@ int alias_resolve(struct call *c, const struct repo_ref *repo, uint64_t parent, 
 	realm_own_view(repo->realm, v);
 	r = view_root(v, ret);
 	if (r == 0 && realm_run(repo->realm)) {
-		place_root(repo, &to, text, *ret);
+		place_root(repo, parent, &to, text, *ret);
 		alias_told(repo->root, parent, text, *ret);
 	}
 	view_unref(v);

@@ -167,8 +167,10 @@ static int fill_repo_node(struct filling *f, uint64_t node, struct repo_ref *x)
 
 	if (r < 0)
 		return r;
-	if (is_commits(node))
+	if (is_commits(node)) {
+		realm_saw_more(x->realm);
 		return fill_commits(f);
+	}
 	realm_saw_top_list(x->realm, x->repo->name);
 	return fill_repo(f);
 }

@@ -137,6 +137,10 @@ void realms_free(struct root *r);
 /* The same above the views: the listing of /pfs (@repo "") or of a repo, a name in it. */
 void realm_saw_top_list(struct realm *k, const char *repo);
 void realm_saw_top_name(struct realm *k, const char *repo, const char *name, bool is_there);
+/* The name in a repo led to the commit with that id. */
+void realm_saw_commit_name(struct realm *k, const char *repo, const char *name, const char *id);
+/* The run has seen what its log does not tell of. */
+void realm_saw_more(struct realm *k);
 /* A view that a path in the realm leads to is the realm's from now on; its root is the top "R/B" or
  * "R/ID". */
 void realm_own_view(struct realm *k, struct view *view);

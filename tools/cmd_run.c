@@ -14,6 +14,7 @@
 #include "present.h"
 #include "run/json_bytes.h"
 #include "run_child.h"
+#include "run_memo.h"
 #include "run_params.h"
 #include "run_relay.h"
 #include "run_report.h"
@@ -28,6 +29,8 @@ struct running {
 	struct relay *relay;
 	struct signals signals;
 	struct ended ended;
+	struct memo_input input;
+	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
 };
 
 /* One that the caller has closed is closed for the command as well, and never is one of ours. */
@@ -73,13 +76,39 @@ static void add_param(const struct command *self, json_t *params, const char *ar
 		exit(cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`", arg));
 }
 
-static int begin(struct running *x, const struct run_options *o, const char *dir)
+/* What a former run printed. */
+static int print_again(const json_t *line)
 {
-	json_t *q, *line = NULL;
+	_cleanup_buf_ struct buf bytes = { 0 };
+	json_t *out = json_object_get(line, "stdout"), *err = json_object_get(line, "stderr");
+	int r = json_to_bytes(out ?: err, &bytes);
+
+	return r < 0 ? r : write_all(out ? STDOUT_FILENO : STDERR_FILENO, bytes.data, bytes.len);
+}
+
+static int take_begun(json_t *line, void *ctx)
+{
+	struct running *x = ctx;
+
+	if (x->id)
+		return print_again(line);
+	x->id = strdup(field_text(line, "id"));
+	x->dir = strf("%s/%s", x->mount.mount, field_text(line, "dir"));
+	x->root = strf("%s/%s", x->mount.mount, field_text(line, "root"));
+	if (json_object_get(line, "memo"))
+		x->repeated = json_incref(line);
+	return x->id && x->dir && x->root ? 0 : -ENOMEM;
+}
+
+static int begin(struct running *x, struct run_options *o, bool memo, const char *dir)
+{
+	json_t *q;
 	int r = target_find_mount(dir, &x->mount);
 
 	if (r < 0)
 		return r;
+	if (memo)
+		o->memo = memo_around(&x->mount, o->argv, &x->input);
 	q = run_request(o, &x->mount);
 	r = q ? client_open(&x->mount, CLIENT_CHANGES, &x->client) : -EINVAL;
 	if (r < 0) {
@@ -87,14 +116,8 @@ static int begin(struct running *x, const struct run_options *o, const char *dir
 		return r;
 	}
 	client_converse(x->client);
-	r = client_ask_one(x->client, q, &line);
-	if (r < 0)
-		return r;
-	x->id = strdup(field_text(line, "id"));
-	x->dir = strf("%s/%s", x->mount.mount, field_text(line, "dir"));
-	x->root = strf("%s/%s", x->mount.mount, field_text(line, "root"));
-	json_decref(line);
-	return x->id && x->dir && x->root ? 0 : -ENOMEM;
+	r = client_ask(x->client, q, take_begun, x);
+	return r == 0 && !x->id ? -EBADMSG : r;
 }
 
 /* It is recorded as what it was: a command that has ended with @code. */
@@ -115,9 +138,9 @@ static int run_command(struct running *x, const struct run_options *o)
 		.on_child = &x->signals.on_child,
 	};
 	pid_t pid;
-	int r = relay_new(&x->relay);
+	int r = relay_new(o->memo, &x->relay);
 
-	if (r == 0 && o->log)
+	if (r == 0 && (o->log || o->memo))
 		r = relay_log_to(x->relay, x->dir);
 	if (r == 0 && (setenv("PFS_RUN", x->dir, 1) < 0 || setenv("PFS_RUN_ID", x->id, 1) < 0))
 		r = -errno;
@@ -128,6 +151,8 @@ static int run_command(struct running *x, const struct run_options *o)
 		return has_not_run(x, EXIT_PFS_FAILED);
 	}
 	c.relay = x->relay;
+	if (o->memo)
+		memo_adopt();
 	r = run_child(&c, &pid);
 	if (r != 0)
 		return has_not_run(x, r);
@@ -159,8 +184,8 @@ static void tell_kept(const struct running *x, const json_t *output, bool is_unp
 		 branch, repo, kept);
 }
 
-/* Tells of what did not go as wished, and where it is. */
-static void tell(const struct running *x, const json_t *answer)
+/* Tells of what did not go as wished, and where it is: 0 or EXIT_DIVERGED. */
+static int tell(const struct running *x, const json_t *answer)
 {
 	bool is_unpublished = strcmp(field_text(answer, "status"), "unpublished") == 0;
 	const json_t *outputs = json_object_get(answer, "outputs"),
@@ -174,22 +199,26 @@ static void tell(const struct running *x, const json_t *answer)
 		if (json_is_string(error))
 			cli_note("pfs: run %s: %s", x->id, json_string_value(error));
 	}
+	return is_unpublished ? EXIT_DIVERGED : EXIT_DONE;
 }
 
 /* Tells the mount of the end: 0, EXIT_DIVERGED, or EXIT_PFS_FAILED. */
-static int finish(struct running *x)
+static int finish(struct running *x, const struct run_options *o)
 {
 	struct run_place place = { .id = x->id, .dir = x->dir, .root = x->root };
 	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
 	       *answer = NULL;
-	int r = client_ask_one(x->client, q, &answer);
+	int r;
 
+	if (o->memo && x->relay && x->ended.signal == 0 && relay_has_all(x->relay) &&
+	    memo_is_whole(&x->input))
+		json_object_set_new(q, "memo", json_true());
+	r = client_ask_one(x->client, q, &answer);
 	if (r < 0) {
 		cli_error("the end of run %s is not recorded yet", x->id);
 		return EXIT_PFS_FAILED;
 	}
-	tell(x, answer);
-	r = strcmp(field_text(answer, "status"), "unpublished") == 0 ? EXIT_DIVERGED : EXIT_DONE;
+	r = tell(x, answer);
 	json_decref(answer);
 	return r;
 }
@@ -197,6 +226,7 @@ static int finish(struct running *x)
 static void running_release(struct running *x)
 {
 	client_free(x->client);
+	json_decref(x->repeated);
 	target_release(&x->mount);
 	free(x->id);
 	free(x->dir);
@@ -212,17 +242,18 @@ static int end_as(const struct ended *e, int code)
 	return WEXITSTATUS(e->status) ?: code;
 }
 
-static int run_all(const struct run_options *o, const char *dir)
+static int run_all(struct run_options *o, bool memo, const char *dir)
 {
 	struct running x = { .signals.fd = -1 };
-	int code, r = begin(&x, o, dir);
+	int code, r = begin(&x, o, memo, dir);
 
-	if (r < 0) {
+	if (r < 0 || x.repeated) {
+		code = r < 0 ? EXIT_PFS_FAILED : tell(&x, x.repeated);
 		running_release(&x);
-		return EXIT_PFS_FAILED;
+		return code;
 	}
 	code = run_command(&x, o);
-	r = finish(&x);
+	r = finish(&x, o);
 	running_release(&x);
 	if (code != 0 || x.ended.signal != 0)
 		return code ?: end_as(&x.ended, r);
@@ -239,6 +270,7 @@ static int run(const struct command *self, int argc, char **argv)
 		{ "param", required_argument, NULL, OPT_PARAM },
 		{ "group", required_argument, NULL, OPT_GROUP },
 		{ "log", no_argument, NULL, OPT_LOG },
+		{ "memo", no_argument, NULL, OPT_MEMO },
 		{ "keep-going", no_argument, NULL, OPT_KEEP_GOING },
 		{ "mount", required_argument, NULL, OPT_MOUNT },
 		LONG_HELP,
@@ -246,6 +278,7 @@ static int run(const struct command *self, int argc, char **argv)
 	};
 	struct run_options o = { .params = json_array(), .out = json_array() };
 	const char *dir = NULL;
+	bool memo = false;
 	int r;
 
 	if (fill_standard_files() < 0)
@@ -262,6 +295,7 @@ static int run(const struct command *self, int argc, char **argv)
 		else if (r == OPT_MOUNT)
 			dir = optarg;
 		o.log |= r == OPT_LOG;
+		memo |= r == OPT_MEMO;
 		o.keep_going |= r == OPT_KEEP_GOING;
 	}
 	if (optind >= argc)
@@ -271,7 +305,8 @@ static int run(const struct command *self, int argc, char **argv)
 		json_decref(o.out);
 		o.out = NULL;
 	}
-	r = run_all(&o, dir);
+	r = run_all(&o, memo, dir);
+	json_decref(o.memo);
 	json_decref(o.out);
 	json_decref(o.params);
 	return r;
@@ -280,7 +315,7 @@ static int run(const struct command *self, int argc, char **argv)
 const struct command cmd_run = {
 	.name = "run",
 	.summary = "run a command, and record what it reads and makes",
-	.help = "Usage: pfs run [-n NAME] [--out REPO/BRANCH]... [--param KEY=VALUE]... [--] COMMAND...\n"
+	.help = "Usage: pfs run [-n NAME] [--out REPO/BRANCH]... [--param KEY=VALUE]... [--memo] [--] COMMAND...\n"
 		"\n"
 		"Runs COMMAND in a view of the mount: it reads every branch as it was at the start, and\n"
 		"what it writes comes onto the branches together when it has ended well. Recorded is\n"
@@ -294,6 +329,9 @@ const struct command cmd_run = {
 		"                      configuration files it reads and in $PFS_RUN/params are as well\n"
 		"  --group GROUP       runs that belong together\n"
 		"  --log               keep all it prints, not just the first and last 64 KiB\n"
+		"  --memo              where a former run with --memo did the same, on files that are as\n"
+		"                      they were: publish what that made, print what it printed, and run\n"
+		"                      nothing; for commands that need no network, clock or chance\n"
 		"  --keep-going        publish what it wrote even if it fails\n"
 		"  --mount DIR         the mount, where the current directory is in none and there are\n"
 		"                      several\n"

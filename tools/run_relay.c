@@ -58,6 +58,7 @@ struct stream {
 	atomic_bool has_ended; /* nobody will write any more, or read */
 	uint64_t began; /* of a file: where the command's part starts */
 	struct termios settings; /* of a pty, as last seen */
+	bool is_cut; /* what was written could not be passed on; the thread's while it runs */
 	struct capture capture; /* the thread's while it runs */
 };
 
@@ -128,7 +129,7 @@ static void begin_file(struct stream *s, const struct stat *st)
 	s->began = (uint64_t)(flags >= 0 && flags & O_APPEND ? st->st_size : MAX(at, (off_t)0));
 }
 
-static int open_stream(struct stream *s)
+static int open_stream(struct stream *s, bool files)
 {
 	struct stat st;
 
@@ -138,7 +139,7 @@ static int open_stream(struct stream *s)
 	}
 	if (isatty(s->to))
 		s->kind = STREAM_PTY;
-	else if (S_ISFIFO(st.st_mode))
+	else if (S_ISFIFO(st.st_mode) || (files && S_ISREG(st.st_mode)))
 		s->kind = STREAM_PIPE;
 	else if (S_ISSOCK(st.st_mode))
 		s->kind = STREAM_SOCKET;
@@ -151,7 +152,7 @@ static int open_stream(struct stream *s)
 	return s->kind == STREAM_PTY ? open_pty(s) : open_pair(s);
 }
 
-static bool are_one(void)
+bool relay_are_one(void)
 {
 	struct stat a, b;
 
@@ -159,7 +160,7 @@ static bool are_one(void)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_rdev == b.st_rdev;
 }
 
-int relay_new(struct relay **ret)
+int relay_new(bool files, struct relay **ret)
 {
 	_cleanup_relay_ struct relay *r = new0(struct relay, 1);
 	int result = 0;
@@ -179,11 +180,11 @@ int relay_new(struct relay **ret)
 	r->drained = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->drain < 0 || r->drained < 0)
 		return -errno;
-	r->is_one = are_one();
+	r->is_one = relay_are_one();
 	for (int i = 0; result == 0 && i < (r->is_one ? 1 : STREAMS); i++) {
 		struct stream *s = &r->streams[i];
 
-		result = open_stream(s);
+		result = open_stream(s, files);
 		if (result == 0 && s->kind == STREAM_PTY) {
 			fcntl(s->from, F_SETFD, FD_CLOEXEC);
 			fcntl(s->child, F_SETFD, FD_CLOEXEC);
@@ -320,6 +321,7 @@ static int pass(struct stream *s, uint8_t *piece)
 		drop_log(s);
 	r = s->kind == STREAM_PIPE ? write_lines(s->to, piece, (size_t)n)
 				   : write_some(s->to, piece, (size_t)n);
+	s->is_cut = r < 0;
 	return r == 0;
 }
 
@@ -335,7 +337,8 @@ static void pass_all(struct stream *s, uint8_t *piece)
 
 		if (poll(p, ARRAY_SIZE(p), -1) < 0)
 			continue;
-		if (p[2].revents & (POLLERR | POLLHUP))
+		s->is_cut = p[2].revents & (POLLERR | POLLHUP);
+		if (s->is_cut)
 			break;
 		if (p[0].revents && !pass(s, piece))
 			break;
@@ -570,6 +573,19 @@ static void read_file_part(struct stream *s)
 			drop_log(s);
 		at += (uint64_t)n;
 	}
+}
+
+bool relay_has_all(const struct relay *r)
+{
+	for (int i = 0; i < STREAMS; i++) {
+		const struct stream *s = &r->streams[i];
+
+		if (is_relayed(s) && (!s->has_ended || s->is_cut || s->log < 0))
+			return false;
+		if (s->kind == STREAM_FILE)
+			return false;
+	}
+	return true;
 }
 
 json_t *relay_output(struct relay *r, size_t max)

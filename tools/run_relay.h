@@ -17,8 +17,9 @@
 
 struct relay;
 
-/* For this process's stdout and stderr. 0 or -errno. Starts no thread yet. */
-int relay_new(struct relay **ret);
+/* For this process's stdout and stderr; @files: regular files get a pipe as well, so that what is
+ * kept is the command's alone. 0 or -errno. Starts no thread yet. */
+int relay_new(bool files, struct relay **ret);
 /* The relay must not be running. */
 void relay_free(struct relay *r);
 DEFINE_CLEANUP(struct relay *, relay_free)
@@ -56,6 +57,13 @@ int relay_again(struct relay *r);
  * when it is stopped. 0 or -errno.
  */
 int relay_leave(struct relay *r);
+
+/* Do stdout and stderr go to the same? */
+bool relay_are_one(void);
+
+/* When it is stopped: has all that the command wrote been logged and passed on, and is nobody left
+ * who may write? */
+bool relay_has_all(const struct relay *r);
 
 /* {"stdout": ..., "stderr": ...} as RUNS.md has "output", up to @max bytes of each end; only when
  * it is stopped. NULL without memory. */

@@ -143,6 +143,8 @@ static void put_options(json_t *request, const struct run_options *o)
 		json_object_set_new(request, "log", json_true());
 	if (o->keep_going)
 		json_object_set_new(request, "keep_going", json_true());
+	if (o->memo)
+		json_object_set(request, "memo", o->memo);
 	params_of_argv(params, o->argv);
 	json_array_extend(params, o->params);
 	json_object_set_new(request, "params", params);

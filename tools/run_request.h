@@ -19,6 +19,7 @@ struct run_options {
 	json_t *out; /* an array; NULL: any branch */
 	json_t *params; /* of --param */
 	bool log, keep_going;
+	json_t *memo; /* of --memo: memo_around() (run_memo.h); NULL: without */
 	char *const *argv; /* ended by NULL */
 };
 

@@ -5,7 +5,10 @@
  *	closed --a call waited in vain, and none was answered meanwhile--> open
  *	   ^------------------------- the probe is answered ----------------'
  *	unconfirmed --the probe is answered, and it is the store--> closed
- *	         '--the same, and it is not--> refused, for good
+ *	         '--the same, and it is not--> refused --it is, by a later probe--> closed
+ *
+ * Refused is not for good: one damaged reply, or somebody else's at the same address for a while,
+ * is no reason to unmount.
  *
  * The probe goes out at once: a backend that was only slow with a large object is back in a moment.
  * Any answer will do, "no such object" and "you may not" too.
@@ -30,6 +33,7 @@ enum {
 	SILENCE_MS = 4000, /* nobody was answered for so long */
 	PROBE_MS = 5000, /* deadline of a probe */
 	PAUSE_MS = 500, /* between probes */
+	REFUSED_MS = 2000, /* the same while something else answers */
 	GAP_MS = 20, /* the same when somebody waits for one */
 	WAIT_MS = 2000, /* so long at most */
 	STEP_MS = 100, /* how soon a caller that gives up is noticed */
@@ -39,17 +43,17 @@ struct breaker {
 	struct backend base; /* first */
 	struct backend *inner; /* owned */
 	char *probe_key; /* owned */
-	/* What must agree before anybody gets through; NULL: nothing. Set before the first probe,
-	 * then the prober's. */
-	breaker_confirm_fn confirm;
-	void *confirm_ctx;
-	atomic_bool is_refused;
+	atomic_bool is_refused; /* the last that was asked whether it is the store was not */
 	atomic_bool is_open;
 	atomic_bool is_ending;
 	atomic_int_fast64_t answered_ns; /* the last answer */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* of the prober, and of who waits for it */
-	pthread_t prober; /* guarded by lock, as all below */
+	/* What must agree before anybody gets through; NULL: nothing. Guarded by lock, as all
+	 * below. */
+	breaker_confirm_fn confirm;
+	void *confirm_ctx;
+	pthread_t prober;
 	bool has_prober;
 	uint64_t begun, ended; /* probes */
 	uint64_t wanted; /* up to this one without a pause */
@@ -147,20 +151,20 @@ static bool is_answered(struct breaker *k)
 	return is_answer(r);
 }
 
-/* It answers: is it what it was taken for? */
-static bool is_confirmed(struct breaker *k)
+/* It answers: is it what it was taken for? What it is not is said once. */
+static bool is_confirmed(struct breaker *k, breaker_confirm_fn confirm)
 {
 	struct deadline dl = deadline_in_ms(PROBE_MS);
+	bool was_quiet;
 	int r;
 
-	if (!k->confirm)
+	if (!confirm)
 		return true;
 	dl.cancelled = &k->is_ending;
-	r = k->confirm(k->inner, &dl, k->confirm_ctx);
-	if (r == 0)
-		k->confirm = NULL;
-	else if (is_answer(r))
-		k->is_refused = true;
+	was_quiet = log_set_quiet(k->is_refused);
+	r = confirm(k->inner, &dl, k->confirm_ctx);
+	log_set_quiet(was_quiet);
+	k->is_refused = r < 0 && is_answer(r);
 	return r == 0;
 }
 
@@ -170,7 +174,7 @@ static void pause_probes(struct breaker *k)
 	int64_t since = now_ns();
 
 	while (!k->is_ending) {
-		int ms = k->wanted > k->ended ? GAP_MS : PAUSE_MS;
+		int ms = k->is_refused ? REFUSED_MS : k->wanted > k->ended ? GAP_MS : PAUSE_MS;
 
 		if (is_older(since, ms))
 			return;
@@ -184,22 +188,27 @@ static void *probe(void *arg)
 	bool is_back = false;
 
 	pthread_mutex_lock(&k->lock);
-	while (!k->is_ending && !is_back && !k->is_refused) {
+	while (!k->is_ending && !is_back) {
+		breaker_confirm_fn confirm = k->confirm;
+
 		k->begun++;
 		k->begun_ns = now_ns();
 		pthread_mutex_unlock(&k->lock);
-		is_back = is_answered(k) && is_confirmed(k);
+		is_back = is_answered(k) && is_confirmed(k, confirm);
 		if (is_back)
 			log_info("%s answers again", k->base.url);
 		pthread_mutex_lock(&k->lock);
+		/* Since then it may have come to need one. */
+		is_back = is_back && k->confirm == confirm;
 		k->ended = k->begun;
 		k->is_silent = !is_back && is_older(k->begun_ns, WAIT_MS);
 		if (is_back) {
 			k->answered_ns = now_ns();
+			k->confirm = NULL;
 			k->is_open = false;
 		}
 		pthread_cond_broadcast(&k->wake);
-		if (!is_back && !k->is_refused)
+		if (!is_back)
 			pause_probes(k);
 	}
 	pthread_mutex_unlock(&k->lock);
@@ -446,9 +455,10 @@ int breaker_open_unconfirmed(struct backend *b, breaker_confirm_fn confirm, void
 	struct breaker *k = breaker_of(b);
 
 	WITH_LOCK(&k->lock);
-	k->confirm = confirm;
 	k->confirm_ctx = ctx;
-	return open_now(k);
+	k->confirm = confirm;
+	/* The call that found it silent may have opened it. */
+	return k->is_open ? 0 : open_now(k);
 }
 
 bool breaker_is_closed(struct backend *b)

@@ -23,8 +23,8 @@ typedef int (*breaker_confirm_fn)(struct backend *inner, const struct deadline *
 
 /*
  * The store did not answer when it was opened. It counts as open, and nobody gets through, before
- * @confirm (by the probing thread, until backend_free()) has said that it is the one; if it is not,
- * nobody ever does. Before any other call that may open it. 0 or -errno.
+ * @confirm (by the probing thread, until backend_free()) has said that it is the one; while it is
+ * not, it is asked again now and then, quietly. At most once. 0 or -errno.
  */
 int breaker_open_unconfirmed(struct backend *b, breaker_confirm_fn confirm, void *ctx);
 

@@ -74,3 +74,6 @@ int index_drop_covered(struct index *x);
  * -ETIME, -ECANCELED. */
 int index_enter(struct index *x, const struct deadline *dl);
 void index_leave(struct index *x);
+
+/* A run by its key, within a transaction: 0 or LMDB's error. */
+int index_put_run_key(struct env *e, MDB_txn *txn, const struct oid *key, const char *id);

@@ -45,6 +45,7 @@ struct index_run {
 	char id[INDEX_RUN_ID];
 	struct span record; /* borrowed */
 	struct oid read, written;
+	struct oid key; /* of memo; null: none */
 };
 /* Adds or replaces all of them, or none. */
 int index_runs_put(struct index *x, const struct index_run *runs, size_t n);
@@ -68,6 +69,11 @@ void index_run_batch_release(struct index_run_batch *b);
 #define _cleanup_run_batch_ _cleanup_(index_run_batch_release)
 ssize_t index_runs_next(struct index *x, const char *after, bool backwards,
 			struct index_run_batch *b);
+
+/* A run that can be repeated, by its key; of many of one key the newest are kept. */
+int index_runs_put_key(struct index *x, const struct oid *key, const char id[INDEX_RUN_ID]);
+/* Their ids, ascending, one behind the other, in place of what @ret held. 0 also for none. */
+int index_runs_with_key(struct index *x, const struct oid *key, struct buf *ret);
 
 /* A small value of the catalog's own; as index_runs_get(). */
 int index_runs_get_state(struct index *x, const char *key, struct buf *ret);

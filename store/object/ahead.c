@@ -18,10 +18,14 @@ enum {
 /* Frames on their way or about to be. */
 #define RUNS_BYTES_MAX (18 * MiB)
 
+/* The same of what they unpack to, which may be far more: all of a run is in memory at once. */
+#define RUNS_RAW_MAX (36 * MiB)
+#define RUN_RAW_MAX  (RUNS_RAW_MAX / 2)
+
 struct run {
 	struct job job;
 	struct reader *reader; /* borrowed */
-	uint64_t bytes;
+	uint64_t bytes, raw;
 	unsigned count;
 	struct loc at[AHEAD_RUN_FRAMES]; /* one behind the other */
 	/* Those nobody else is fetching when the run goes off: from @first on, without a gap. */
@@ -47,6 +51,7 @@ static void fetch_run(struct job *j)
 		load_unref(loads[i]);
 	pthread_mutex_lock(&r->lock);
 	r->ahead_bytes -= run->bytes;
+	r->ahead_raw -= run->raw;
 	pthread_mutex_unlock(&r->lock);
 	free(run);
 }
@@ -67,9 +72,11 @@ static bool take_off(struct reader *r, struct run *run)
 		run->flights[run->flight_count++] = f;
 		f = next < run->count ? flight_begin(r, &run->at[next]) : NULL;
 	}
-	if (run->flight_count > 0)
-		r->ahead_bytes += run->bytes;
-	return run->flight_count > 0;
+	if (run->flight_count == 0)
+		return false;
+	r->ahead_bytes += run->bytes;
+	r->ahead_raw += run->raw;
+	return true;
 }
 
 static bool is_here(struct reader *r, const struct oid *id)
@@ -80,22 +87,27 @@ static bool is_here(struct reader *r, const struct oid *id)
 	return b || (r->options.cache && cache_len(r->options.cache, OID_CHUNK, id, &len) == 0);
 }
 
-static bool fits(const struct run *run, const struct loc *at)
+static bool fits(const struct run *run, const struct loc *at, uint64_t len)
 {
 	const struct loc *last = &run->at[run->count - 1];
 
 	return run->count < AHEAD_RUN_FRAMES && run->bytes + at->frame_len <= AHEAD_RUN_BYTES &&
-	       id128_equal(&last->pack, &at->pack) &&
+	       run->raw + len <= RUN_RAW_MAX && id128_equal(&last->pack, &at->pack) &&
 	       (uint64_t)last->offset + last->frame_len == at->offset;
+}
+
+static bool has_room(struct reader *r)
+{
+	WITH_LOCK(&r->lock);
+
+	return r->ahead_bytes + AHEAD_RUN_BYTES / 2 <= RUNS_BYTES_MAX &&
+	       r->ahead_raw + RUN_RAW_MAX <= RUNS_RAW_MAX;
 }
 
 static struct run *run_new(struct reader *r)
 {
-	struct run *run;
+	struct run *run = has_room(r) ? new0(struct run, 1) : NULL;
 
-	pthread_mutex_lock(&r->lock);
-	run = r->ahead_bytes + AHEAD_RUN_BYTES / 2 <= RUNS_BYTES_MAX ? new0(struct run, 1) : NULL;
-	pthread_mutex_unlock(&r->lock);
 	if (run) {
 		run->reader = r;
 		run->job.run = fetch_run;
@@ -119,7 +131,8 @@ static bool may_wait(const struct run *run, uint64_t left)
 	return run->bytes > AHEAD_RUN_BYTES / 2 && left < AHEAD_RUN_BYTES / 2;
 }
 
-bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t left)
+bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t len,
+	       uint64_t left)
 {
 	if (is_here(a->reader, id)) {
 		ahead_end(a);
@@ -130,12 +143,13 @@ bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, ui
 	    a->run->at[a->run->count - 1].offset == hint->offset &&
 	    id128_equal(&a->run->at[a->run->count - 1].pack, &hint->pack))
 		return true;
-	if (hint->state != LOC_AT || hint->frame_len == 0) {
+	/* No frame is as long as a run: who looks at it alone finds out how long it is. */
+	if (hint->state != LOC_AT || hint->frame_len == 0 || hint->frame_len > AHEAD_RUN_BYTES) {
 		ahead_end(a);
 		reader_prefetch(a->reader, id, hint);
 		return true;
 	}
-	if (a->run && !fits(a->run, hint)) {
+	if (a->run && !fits(a->run, hint, len)) {
 		if (may_wait(a->run, left))
 			return false;
 		ahead_end(a);
@@ -145,6 +159,7 @@ bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, ui
 	if (!a->run)
 		return false;
 	a->run->bytes += hint->frame_len;
+	a->run->raw += len;
 	a->run->at[a->run->count++] = *hint;
 	return true;
 }

@@ -22,9 +22,10 @@ struct ahead {
 	struct run *run; /* owned; not on its way yet; NULL: none */
 };
 
-/* The next chunk of a file, with which @left bytes are wanted. False: too much is on its way, or
- * what is left had better come with what follows; it was not taken. Never waits. */
-bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t left);
+/* The next chunk of a file, of @len bytes, with which @left bytes are wanted. False: too much is on
+ * its way, or what is left had better come with what follows; it was not taken. Never waits. */
+bool ahead_add(struct ahead *a, const struct oid *id, const struct loc *hint, uint64_t len,
+	       uint64_t left);
 
 /* Sends what was gathered on its way. */
 void ahead_end(struct ahead *a);

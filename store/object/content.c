@@ -79,7 +79,7 @@ static uint64_t ask_ahead(struct reader *r, const struct content *c, uint64_t of
 	if (e < 0)
 		return off;
 	while (e == 0 && w.start < end && walk_get(&w, &x)) {
-		if (!x.is_hole && !ahead_add(&ahead, &x.id, &x.loc, end - w.start))
+		if (!x.is_hole && !ahead_add(&ahead, &x.id, &x.loc, x.len, end - w.start))
 			break;
 		e = walk_next(&w, &x);
 	}

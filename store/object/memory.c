@@ -2,12 +2,20 @@
 /*
  * The memory of object/memory.h: a hash table and a list for each of nodes and chunks, and a lock
  * for each that is held for a few pointers' time.
+ *
+ * A parcel that several loads share is offered once for each of them, and may have been dropped in
+ * between. Invariant: a parcel is in its shelf's list, with a reference, if one of its chunks is in
+ * the table.
  */
 #include "object/memory.h"
 
 #include "base/htab.h"
 #include "base/list.h"
 #include "base/thread.h"
+
+enum {
+	GONE_MAX = 16, /* parcels that are dropped at once */
+};
 
 struct placed_node {
 	struct hnode hash;
@@ -191,26 +199,40 @@ struct blob *memory_chunk(struct memory *m, const struct oid *id)
 	return &b->blob;
 }
 
-/* Takes what is too much off the shelf, as a list by their lru links. */
-static void take_excess(struct shelf *s, struct list *out)
+/* Takes what is too much off the shelf, with its references; GONE_MAX: there may be more. */
+static unsigned take_excess(struct shelf *s, struct parcel *ret[GONE_MAX])
 {
+	unsigned n = 0;
 	struct list *l;
 
-	while ((l = shelf_excess(s))) {
-		struct parcel *p = list_entry(l, struct parcel, lru);
-
-		parcel_drop(s, p);
-		list_append(out, &p->lru);
+	while (n < GONE_MAX && (l = shelf_excess(s))) {
+		ret[n] = list_entry(l, struct parcel, lru);
+		parcel_drop(s, ret[n++]);
 	}
+	return n;
+}
+
+/* Large buffers are given back without the lock. What goes is on no list then: whoever has a
+ * reference may offer it again meanwhile. */
+static void drop_excess(struct shelf *s)
+{
+	struct parcel *gone[GONE_MAX];
+	unsigned n;
+
+	do {
+		pthread_mutex_lock(&s->lock);
+		n = take_excess(s, gone);
+		pthread_mutex_unlock(&s->lock);
+		for (unsigned i = 0; i < n; i++)
+			parcel_unref(gone[i]);
+	} while (n == GONE_MAX);
 }
 
 void memory_add_parcel(struct memory *m, struct parcel *p)
 {
 	struct shelf *s = &m->chunks;
-	struct list gone;
 	bool is_new = false;
 
-	list_init(&gone);
 	pthread_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < p->count; i++) {
 		struct placed_blob *b = &p->blobs[i];
@@ -226,14 +248,9 @@ void memory_add_parcel(struct memory *m, struct parcel *p)
 		p->refs++;
 		s->used += p->cost;
 		list_prepend(&s->lru, &p->lru);
-		take_excess(s, &gone);
 	}
 	pthread_mutex_unlock(&s->lock);
-	/* Large buffers are given back without the lock. */
-	list_for_each_safe (g, &gone, struct parcel, lru) {
-		list_remove(&g->lru);
-		parcel_unref(g);
-	}
+	drop_excess(s);
 }
 
 void memory_used(struct memory *m, uint64_t *ret_nodes, uint64_t *ret_chunks)

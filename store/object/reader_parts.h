@@ -35,7 +35,8 @@ struct reader {
 	unsigned verdict_count;
 	unsigned prefetches; /* queued or running */
 	uint64_t arriving; /* bytes of packs that are being taken apart (arrival.c) */
-	uint64_t ahead_bytes; /* the same of runs (ahead.h), as stored */
+	uint64_t ahead_bytes; /* the same of runs (ahead.h), as stored... */
+	uint64_t ahead_raw; /* ...and as they will be in memory */
 	uint64_t spilling; /* bytes on their way to the disk */
 };
 

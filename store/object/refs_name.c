@@ -52,6 +52,7 @@ static int claim(struct refs *r, const struct id128 *repo, const char *name, str
 		 bool once, const struct deadline *dl, bool *ret_may_be_known)
 {
 	_cleanup_(finding_unrefp) struct finding *now = NULL;
+	bool may_be_known = false;
 	int e;
 
 	/* A look of a moment ago will do: there is one after as well. */
@@ -60,7 +61,9 @@ static int claim(struct refs *r, const struct id128 *repo, const char *name, str
 		return once ? -EEXIST : claim_beside_branch(r, repo, name, next, dl);
 	if (e < 0)
 		return e;
-	e = refs_place(r, repo, name, next, dl, &now, ret_may_be_known);
+	e = refs_place(r, repo, name, next, dl, &now, &may_be_known);
+	/* It may also have been known after an earlier round. */
+	*ret_may_be_known |= may_be_known;
 	if (e == -EEXIST)
 		return once ? e : renew(r, repo, name, next, &now, dl);
 	if (e < 0)

@@ -290,7 +290,7 @@ static int confirm_format(struct backend *b, const struct deadline *dl, void *ct
 	else if (r != -EIO && r != -ETIME && r != -ECANCELED)
 		log_errno(r,
 			  "%s is not the store any more that this machine knows, and nothing is "
-			  "read from it or written to it: unmount it",
+			  "read from it or written to it until that one is back, or unmount it",
 			  b->url);
 	return r;
 }

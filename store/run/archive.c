@@ -15,7 +15,7 @@
 #include "base/log.h"
 
 enum {
-	IDS_MAX = 100, /* tried for one run; 65,536 there are for its second */
+	IDS_MAX = 100, /* tried for one run, from its start on */
 	TRIES_MAX = 20,
 	PAUSE_FIRST_MS = 5,
 	PAUSE_MAX_MS = 1000,
@@ -88,21 +88,24 @@ static int store_record(struct store *s, const char *key, struct span bytes,
 	return may_have_landed ? -EINPROGRESS : r == -ESTALE ? -EIO : r;
 }
 
-static int64_t second_of(const json_t *start)
+static int64_t start_of(const json_t *start)
 {
 	const char *started = json_string_value(json_object_get(start, "started"));
+	struct timespec now = now_wall();
 	int64_t ns;
 
-	return started && run_time_parse(started, &ns) == 0 ? ns / 1000000000 : now_wall().tv_sec;
+	return started && run_time_parse(started, &ns) == 0 ? ns
+							    : now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
+	int64_t started = start_of(start);
 	int r = -EEXIST;
 
 	for (unsigned n = 0; r == -EEXIST && n < IDS_MAX; n++) {
-		struct run_id id = run_id_new(second_of(start));
+		struct run_id id = run_id_new(started, n);
 
 		if (json_object_set_new(start, "id", json_string(id.s)) < 0)
 			return -ENOMEM;

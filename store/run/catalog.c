@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "run/archive.h"
+#include "run/fields.h"
 
 enum {
 	LISTED_MAX = 4096, /* runs */
@@ -39,7 +40,7 @@ struct lesson {
 	struct looking *looking;
 	struct run_id id;
 	struct buf row;
-	struct oid read, written;
+	struct oid read, written, key;
 	bool is_running;
 	int result;
 };
@@ -99,6 +100,10 @@ static int learn(struct lesson *l, struct access *acc)
 	r = run_row_write(&l->id, start, end, unreadable, 0, &l->row);
 	if (r == 0)
 		r = run_row_read(&l->id, buf_span(&l->row), &row);
+	/* What says otherwise than a key cannot be repeated. */
+	if (end && strcmp(field_text(end, "status"), "ok") == 0 &&
+	    field_oid(json_object_get(end, "memo"), "key", &l->key) < 0)
+		l->key = (struct oid){ 0 };
 	l->is_running = r == 0 && row.status == RUN_RUNNING;
 	if (r == 0 && !oid_is_null(&row.tree)) {
 		flags = RUN_ROW_TREES;
@@ -184,6 +189,7 @@ static int store_lessons(struct looking *k, struct lesson *lessons, size_t n)
 		run->record = buf_span(&l->row);
 		run->read = l->read;
 		run->written = l->written;
+		run->key = l->key;
 		if (l->is_running)
 			buf_put(&k->running, l->id.s, INDEX_RUN_ID);
 		count++;

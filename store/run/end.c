@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "index/runs.h"
 #include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
@@ -63,6 +64,14 @@ static const char *status_of(const json_t *request)
 	return json_integer_value(exit) == 0 ? "ok" : "failed";
 }
 
+/* Is all known that a repetition needs? */
+static bool is_repeatable(const struct run *run, const json_t *request)
+{
+	return !oid_is_null(&run->memo) && !atomic_load(&run->is_spoiled) &&
+	       json_is_true(json_object_get(request, "memo")) &&
+	       strcmp(status_of(request), "ok") == 0;
+}
+
 int run_note_end(struct run *run, const json_t *request)
 {
 	struct timespec now = now_wall();
@@ -76,6 +85,10 @@ int run_note_end(struct run *run, const json_t *request)
 		return -ENOMEM;
 	if (seen_error(run->seen) < 0)
 		note_error(run, "what it has seen could not be logged to the end");
+	else if (is_repeatable(run, request) &&
+		 json_object_set_new(run->note, "memo",
+				     json_pack("{s:o}", "key", json_of_oid(&run->memo))) < 0)
+		return -ENOMEM;
 	return note_save(run);
 }
 
@@ -425,7 +438,7 @@ static int put_errors(json_t *record, const json_t *noted, const json_t *told)
 /* The end's record, of what is noted. */
 static json_t *record_of(struct run *run)
 {
-	static const char *const noted[] = { "status", "ended", "outputs", "tree" };
+	static const char *const noted[] = { "status", "ended", "outputs", "tree", "memo" };
 	static const char *const told[] = {
 		"exit", "signal", "usage", "params", "metrics", "output"
 	};
@@ -454,6 +467,16 @@ static json_t *record_of(struct run *run)
 	return e;
 }
 
+/* This machine finds it without a look at the store. */
+static void tell_memo(struct run *run)
+{
+	struct oid key;
+
+	if (has_status(run, "ok") &&
+	    field_oid(json_object_get(run->note, "memo"), "key", &key) == 0 && !oid_is_null(&key))
+		index_runs_put_key(run->runs->opts.store->index, &key, run->id.s);
+}
+
 static int store_record(struct run *run, struct access *acc)
 {
 	json_t *e;
@@ -471,6 +494,7 @@ static int store_record(struct run *run, struct access *acc)
 	if (r < 0)
 		return log_errno(r, "run %s: the end of its record cannot be stored yet",
 				 run->id.s);
+	tell_memo(run);
 	json_object_set_new(run->note, "is_stored", json_true());
 	return note_save(run);
 }
@@ -552,6 +576,8 @@ json_t *run_answer(struct run *run)
 
 	if (a && (v = json_object_get(run->note, "outputs")))
 		json_object_set_new(a, "outputs", json_deep_copy(v));
+	if (a && (v = json_object_get(run->note, "memo")))
+		json_object_set(a, "memo", v);
 	if (a && (v = json_object_get(run->note, "error")))
 		json_object_set_new(a, "error", json_deep_copy(v));
 	return a;

@@ -11,6 +11,8 @@
  *	both		its entry		absent
  *
  * What is below a name that is no directory of the commit is the run's own.
+ *
+ * A name of R that leads to a commit has that commit's id below it in the log.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -36,6 +38,10 @@ struct observing {
 	struct commit_trees top;
 	char repo[OBJECT_NAME_MAX + 1]; /* at REPO_LEVEL */
 	unsigned skipped; /* what is below this level is left out; NOWHERE: nothing */
+	/* A name that leads to commits, and is put when all of them are known; empty: none. */
+	char name[OBJECT_NAME_MAX + OID_HEX];
+	struct buf commits; /* ids; owned */
+	bool name_was_absent; /* as well */
 };
 
 #define WAS_THERE (SEEN_PRESENT | SEEN_READ | SEEN_LISTED | SEEN_TREE)
@@ -181,6 +187,57 @@ static int find_top(struct observing *o, struct span name, struct id128 *ret_rep
 	return r == -ENOENT ? -EBADMSG : r;
 }
 
+/* A name that is no branch's. */
+static int at_commit_name(struct observing *o, struct span name, unsigned what)
+{
+	if (!(what & SEEN_PRESENT) || name.len >= sizeof(o->name))
+		return absent(o, TOP_LEVEL, name, what);
+	memcpy(o->name, name.data, name.len);
+	o->name[name.len] = '\0';
+	buf_clear(&o->commits);
+	o->name_was_absent = what & SEEN_ABSENT;
+	return 0;
+}
+
+static int add_commit(struct observing *o, struct span hex)
+{
+	struct oid id;
+
+	if (oid_parse(hex, &id) < 0)
+		return 0;
+	/* Two are enough to know that it has moved. */
+	if (o->commits.len < (size_t)2 * OID_SIZE)
+		buf_put(&o->commits, id.b, OID_SIZE);
+	return buf_failed(&o->commits) ? -ENOMEM : 0;
+}
+
+/* Puts the name that was last told of. */
+static int put_commit_name(struct observing *o)
+{
+	_cleanup_buf_ struct buf xattrs = { 0 };
+	struct inode ino = part_plain_dir();
+	bool has_commit = o->commits.len > 0;
+	int r = 0;
+
+	if (!*o->name)
+		return 0;
+	/* That it was there and was not is no commit either. */
+	if (has_commit && o->name_was_absent)
+		buf_put(&o->commits, (struct oid){ 0 }.b, OID_SIZE);
+	if (buf_failed(&o->commits))
+		return -ENOMEM;
+	if (!has_commit && o->name_was_absent)
+		ino = part_absent();
+	if (has_commit) {
+		r = xattr_append(&xattrs, span_str(RUN_TREE_COMMIT), buf_span(&o->commits));
+		ino.xattrs.list = buf_span(&xattrs);
+	}
+	if (r == 0 && (has_commit || o->name_was_absent))
+		r = part_put(o->looked, span_str(o->name), &ino);
+	o->name[0] = '\0';
+	return r;
+}
+
 static int at_top(struct observing *o, struct span name, unsigned what)
 {
 	struct id128 repo;
@@ -189,7 +246,7 @@ static int at_top(struct observing *o, struct span name, unsigned what)
 
 	/* A branch that nobody told of: the run saw that there is none, or what it made. */
 	if (r == -ENOENT)
-		return absent(o, TOP_LEVEL, name, what);
+		return at_commit_name(o, name, what);
 	if (r == 0)
 		r = making_commit(o->m, &repo, &id, &o->top);
 	if (r < 0)
@@ -235,6 +292,9 @@ static int observe(unsigned depth, struct span name, unsigned what, void *ctx)
 	if (level > o->skipped)
 		return 0;
 	o->skipped = NOWHERE;
+	if (*o->name && level > TOP_LEVEL)
+		return add_commit(o, name);
+	r = put_commit_name(o);
 	/* Where n directories are open, the root among them, what is in the last is at level n. */
 	while (r == 0 && o->looked->depth > MAX(level, 1u)) {
 		r = part_leave(o->read);
@@ -261,6 +321,9 @@ int making_observed(struct making *m, struct seen *seen, struct part *read, stru
 	struct observing o = { .m = m, .read = read, .looked = looked, .skipped = NOWHERE };
 	int r = seen_walk(seen, observe, &o);
 
+	if (r == 0)
+		r = put_commit_name(&o);
+	buf_release(&o.commits);
 	free(o.dirs);
 	return r;
 }

@@ -18,7 +18,7 @@ enum {
 
 /* The table of RUNS.md, section 1; run_set_state() checks it. */
 enum run_state {
-	RUN_RUNNING = 1,
+	RUN_GOING_ON = 1,
 	RUN_ENDING,
 	RUN_ENDED,
 	RUN_GONE,
@@ -41,6 +41,8 @@ struct run {
 	struct run_id id;
 	uid_t uid;
 	struct run *parent; /* a reference, or NULL */
+	struct oid memo; /* its key; null: it cannot be repeated */
+	atomic_bool is_spoiled;
 	json_t *start; /* the record's; owned; never changed once it is running */
 	int dirfd;
 	struct seen *seen;
@@ -82,6 +84,14 @@ struct run_head *run_head_add(struct run *run, const struct run_head *h);
 /* All there are now: how many are in *@ret, which is to be freed. -ENOMEM. */
 ssize_t run_heads(struct run *run, struct run_head ***ret);
 
+/* A copy of what a branch is in the run, without its view: 0, -ENOENT. */
+int run_head_now(struct run *run, const char *repo, const char *branch, struct run_head *ret);
+/* Is it pinned already? */
+bool run_has_pinned(struct run *run, const char *repo, const char *branch);
+/* The commit that the run sees, pinned now if it was not. -ENOENT, or errors of refs. */
+int run_pinned(struct run *run, const char *repo, const char *branch, struct access *acc,
+	       struct oid *ret);
+
 /* "R/B" of a text; 0 or -EINVAL. */
 int run_branch_parse(const char *text, struct run_head *ret);
 
@@ -90,6 +100,10 @@ int run_settle(struct run *run, struct access *acc);
 
 /* Notes that the run ends, and how: {"status", ...} as its end record has it. */
 int run_note_end(struct run *run, const json_t *request);
+
+/* Notes that the run has ended as a former one that holds. (repeat.c) */
+struct memo;
+int run_note_repeat(struct run *run, const struct memo *m);
 
 /* Puts what was changed since the end on the run's branch, and gives back what it has. (end.c) */
 int run_settle_gone(struct run *run, struct access *acc);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "base/random.h"
 #include "base/text.h"
 #include "run/json_bytes.h"
 
@@ -18,7 +17,8 @@
 
 enum {
 	MONTH_LEN = 6, /* the id's first digits */
-	RANDOM_AT = 16, /* the id's last */
+	FRACTION_AT = 16, /* the id's last */
+	FRACTIONS = 65536, /* of a second, that ids tell apart */
 };
 
 static struct tm utc(int64_t sec)
@@ -30,14 +30,17 @@ static struct tm utc(int64_t sec)
 	return tm;
 }
 
-struct run_id run_id_new(int64_t sec)
+struct run_id run_id_new(int64_t ns, unsigned tries)
 {
-	struct tm tm = utc(sec);
+	const int64_t step = NS_PER_SEC / FRACTIONS + 1;
+	int64_t at = CLAMP(ns, INT64_C(0), INT64_MAX - tries * step) + tries * step;
+	struct tm tm = utc(at / NS_PER_SEC);
 	struct run_id id;
 	char text[40];
 
 	strftime(text, sizeof(text), "%Y%m%d-%H%M%S", &tm);
-	snprintf(id.s, sizeof(id.s), "%.15s-%04x", text, (unsigned)(random_u64() & 0xffff));
+	snprintf(id.s, sizeof(id.s), "%.15s-%04x", text,
+		 (unsigned)(at % NS_PER_SEC * FRACTIONS / NS_PER_SEC));
 	return id;
 }
 

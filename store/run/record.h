@@ -24,8 +24,9 @@ struct run_id {
 	char s[RUN_ID_LEN + 1];
 };
 
-/* A new one for a run that starts at @sec (seconds since 1970). */
-struct run_id run_id_new(int64_t sec);
+/* A new one for a run that starts at @ns (nanoseconds since 1970), the first, or after @tries that
+ * others have: of two runs of one machine that which starts later has the higher one. */
+struct run_id run_id_new(int64_t ns, unsigned tries);
 /* 0 or -EINVAL. */
 int run_id_parse(const char *text, struct run_id *ret);
 

@@ -85,6 +85,11 @@ struct seen *run_seen(struct run *run)
 	return run->seen;
 }
 
+void run_spoil(struct run *run)
+{
+	atomic_store(&run->is_spoiled, true);
+}
+
 int run_dirfd(const struct run *run)
 {
 	return run->dirfd;
@@ -353,7 +358,7 @@ static void add(struct run *run)
 	struct runs *rs = run->runs;
 	WITH_LOCK(&rs->lock);
 
-	run->state = RUN_RUNNING;
+	run->state = RUN_GOING_ON;
 	list_append(&rs->list, &run_ref(run)->link);
 }
 
@@ -447,18 +452,54 @@ static int pin_late(struct run *run, const char *repo, const char *branch, struc
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* As it was pinned, or is now. */
+static int head_of(struct run *run, const char *repo, const char *branch, struct access *acc,
+		   struct run_head **ret)
+{
+	pthread_mutex_lock(&run->lock);
+	*ret = run_head_find(run, repo, branch);
+	pthread_mutex_unlock(&run->lock);
+	return *ret ? 0 : pin_late(run, repo, branch, acc, ret);
+}
+
+int run_head_now(struct run *run, const char *repo, const char *branch, struct run_head *ret)
+{
+	const struct run_head *h;
+	WITH_LOCK(&run->lock);
+
+	h = run_head_find(run, repo, branch);
+	if (!h)
+		return -ENOENT;
+	*ret = *h;
+	ret->view = NULL;
+	return 0;
+}
+
+bool run_has_pinned(struct run *run, const char *repo, const char *branch)
+{
+	struct run_head h;
+
+	return run_head_now(run, repo, branch, &h) == 0;
+}
+
+int run_pinned(struct run *run, const char *repo, const char *branch, struct access *acc,
+	       struct oid *ret)
+{
+	struct run_head *h;
+	int r = head_of(run, repo, branch, acc, &h);
+
+	if (r == 0)
+		*ret = h->pinned;
+	return r;
+}
+
 int run_branch(struct run *run, const char *repo, const char *branch, struct access *acc,
 	       struct view **ret)
 {
 	struct run_head *h;
 	struct view *v;
-	int r = 0;
+	int r = head_of(run, repo, branch, acc, &h);
 
-	pthread_mutex_lock(&run->lock);
-	h = run_head_find(run, repo, branch);
-	pthread_mutex_unlock(&run->lock);
-	if (!h)
-		r = pin_late(run, repo, branch, acc, &h);
 	if (r < 0)
 		return r;
 	v = view_there(run, h);

@@ -42,6 +42,18 @@ DEFINE_CLEANUP(struct runs *, runs_free)
 int run_begin(struct runs *r, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
 	      struct access *acc, struct run **ret);
 
+/*
+ * A run that has just begun repeats a former one, if one holds now: then it has ended, with that
+ * one's outputs published, and nothing is to be run. @around: "memo" of the request.
+ *
+ * 1: *@ret is the answer as of run_end(), with "memo", and *@ret_of is the former run (memo.h), the
+ * caller's; 0: it is to be run, and can be repeated unless it is spoiled; -errno: one holds, and
+ * the end cannot be stored yet.
+ */
+struct memo;
+int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t **ret,
+	       struct memo *ret_of);
+
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);
 
@@ -58,6 +70,8 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 	       struct view **ret);
 
 struct seen *run_seen(struct run *r);
+/* It has seen or done what its record does not tell of: it will not be repeated. */
+void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */
 int run_dirfd(const struct run *r);
 bool run_has_ended(const struct run *r);

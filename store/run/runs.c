@@ -17,6 +17,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "run/fields.h"
+#include "run/memo.h"
 #include "run/parts.h"
 
 enum {
@@ -105,7 +106,7 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 	int r;
 	WITH_LOCK(&run->end_lock);
 
-	if (run_state_of(run) != RUN_RUNNING)
+	if (run_state_of(run) != RUN_GOING_ON)
 		return -EALREADY;
 	r = run_note_end(run, request);
 	if (r < 0)
@@ -114,6 +115,38 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 	r = settle(run, acc);
 	*ret = run_answer(run);
 	return r;
+}
+
+int run_repeat(struct run *run, const json_t *around, struct access *acc, json_t **ret,
+	       struct memo *ret_of)
+{
+	_cleanup_memo_ struct memo m = { 0 };
+	int r;
+	WITH_LOCK(&run->end_lock);
+
+	/* What one in a run sees and changes is that run's. */
+	if (run->parent)
+		return 0;
+	r = memo_key(run->start, around, &run->memo);
+	if (r == 0)
+		r = memo_find(run, &run->memo, acc, &m);
+	if (r < 0) {
+		if (r != -ENOENT)
+			log_warning("run %s: former runs could not be looked at: %s", run->id.s,
+				    errno_text(r));
+		return 0;
+	}
+	r = run_note_repeat(run, &m);
+	if (r < 0)
+		return r;
+	run_set_state(run, RUN_ENDING);
+	r = settle(run, acc);
+	if (r < 0)
+		return r;
+	*ret = run_answer(run);
+	*ret_of = m;
+	m = (struct memo){ 0 };
+	return *ret ? 1 : -ENOMEM;
 }
 
 void run_forgotten(struct run *run)
@@ -351,7 +384,7 @@ static void end_all(struct runs *rs)
 	list_for_each (run, &rs->list, struct run, link) {
 		WITH_LOCK(&run->end_lock);
 
-		if (run->state == RUN_RUNNING)
+		if (run->state == RUN_GOING_ON)
 			run_note_end(run, NULL);
 	}
 }

@@ -20,6 +20,7 @@
 /* Extended attributes of directories in "looked". */
 #define RUN_TREE_LISTING "pfs.listing" /* struct listing_id */
 #define RUN_TREE_TREE	 "pfs.tree" /* struct oid */
+#define RUN_TREE_COMMIT	 "pfs.commit" /* struct oid, of what a name of R led to */
 
 enum {
 	RUN_TREE_SKIP = 1

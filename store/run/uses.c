@@ -16,7 +16,9 @@
 #include "base/hash.h"
 #include "base/heap.h"
 #include "base/htab.h"
+#include "run/archive.h"
 #include "run/catalog.h"
+#include "run/fields.h"
 #include "run/json_bytes.h"
 #include "run/why.h"
 
@@ -38,8 +40,7 @@ struct stale_output {
 	struct run_id run;
 };
 
-struct using
-{
+struct usage {
 	const struct run_uses *u;
 	struct htab users; /* owned, with its elements; as the next */
 	struct htab stale_outputs;
@@ -48,6 +49,7 @@ struct using
 	/* Of the run that is told. */
 	const struct user *at;
 	json_t *outputs, *reasons; /* owned */
+	json_t *start; /* its record's; owned; NULL: nobody has asked */
 	uint64_t more, there;
 	bool is_stale;
 };
@@ -62,7 +64,7 @@ static void free_stale(struct hnode *n, void *ctx)
 	free(container_of(n, struct stale_output, node));
 }
 
-static void using_release(struct using *g)
+static void usage_release(struct usage *g)
 {
 	htab_walk(&g->users, free_user, NULL);
 	htab_release(&g->users);
@@ -71,6 +73,7 @@ static void using_release(struct using *g)
 	heap_release(&g->waiting);
 	json_decref(g->outputs);
 	json_decref(g->reasons);
+	json_decref(g->start);
 }
 
 static bool starts_before(const void *a, const void *b)
@@ -78,7 +81,7 @@ static bool starts_before(const void *a, const void *b)
 	return strcmp(((const struct user *)a)->id.s, ((const struct user *)b)->id.s) < 0;
 }
 
-static int meet(struct using *g, const struct run_id *id, unsigned depth)
+static int meet(struct usage *g, const struct run_id *id, unsigned depth)
 {
 	uint64_t hash = hash_bytes(id->s, INDEX_RUN_ID);
 	struct user *m;
@@ -100,7 +103,7 @@ static int meet(struct using *g, const struct run_id *id, unsigned depth)
 }
 
 /* Those who read a content, wherever, or a place, whatever was there. */
-static int meet_readers(struct using *g, const struct oid *id, const struct run_place *place,
+static int meet_readers(struct usage *g, const struct oid *id, const struct run_place *place,
 			unsigned depth)
 {
 	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
@@ -134,7 +137,7 @@ static int set_oid(json_t *o, const char *key, const struct oid *id)
 	return oid_is_null(id) ? 0 : set(o, key, json_string(oid_hex(id, hex)));
 }
 
-static const struct stale_output *find_stale(struct using *g, const struct oid *id)
+static const struct stale_output *find_stale(struct usage *g, const struct oid *id)
 {
 	htab_for_each (n, &g->stale_outputs, oid_hash(id)) {
 		struct stale_output *o = container_of(n, struct stale_output, node);
@@ -145,7 +148,7 @@ static const struct stale_output *find_stale(struct using *g, const struct oid *
 	return NULL;
 }
 
-static int add_stale(struct using *g, const struct oid *id)
+static int add_stale(struct usage *g, const struct oid *id)
 {
 	struct stale_output *o;
 
@@ -169,10 +172,62 @@ static bool is_of_commit(const struct run_place *p)
 	return oid_parse(p->rev, &id) == 0;
 }
 
+static bool is_branch(const json_t *pinned, const struct run_place *place)
+{
+	return span_equal(span_str(field_text(pinned, "repo")), place->repo) &&
+	       span_equal(span_str(field_text(pinned, "branch")), place->rev);
+}
+
+/* What the run's branch had committed when the run saw something uncommitted there: 0, @ret null
+ * for an unborn branch's; -ENOENT: nothing of it was uncommitted. */
+static int committed_of(struct usage *g, const struct run_place *place, struct id128 *ret_repo,
+			struct oid *ret)
+{
+	json_t *end = NULL, *p;
+	size_t i;
+	int r = 0;
+
+	if (!g->start) {
+		r = archive_get(g->u->rd.store, &g->at->id, &g->u->rd.access->deadline, &g->start,
+				&end);
+		json_decref(end);
+	}
+	if (r < 0)
+		return r;
+	json_array_foreach (json_object_get(g->start, "pinned"), i, p)
+		if (is_branch(p, place) && json_object_get(p, "committed"))
+			return field_id128(p, "repo_id", ret_repo)
+				       ?: field_oid(p, "committed", ret);
+	return -ENOENT;
+}
+
+/* Was what is there now there already, under what was uncommitted? 1, 0, -errno. Then nobody has
+ * replaced what the run read, only not committed it. */
+static int was_there(struct usage *g, const struct run_place *place, const struct run_file *now)
+{
+	const struct run_reading *rd = &g->u->rd;
+	struct refs_wait w = { .may_wait = true, .deadline = rd->access->deadline };
+	_cleanup_loaded_ struct loaded c = { 0 };
+	struct run_file then = { 0 };
+	struct id128 repo;
+	struct oid id;
+	int r = committed_of(g, place, &repo, &id);
+
+	if (r == 0 && !oid_is_null(&id)) {
+		r = refs_load_commit(rd->store->refs, &repo, &id, &w, &c);
+		if (r == 0)
+			r = run_file_in_commit(rd, &c.commit, place->path, &then);
+		r = r == -ENOENT ? 0 : r;
+	}
+	if (r < 0)
+		return r == -ENOENT || r == -EINVAL ? 0 : r;
+	return then.type == now->type && oid_equal(&then.id, &now->id);
+}
+
 /* What the run read: is it something else now? */
 static int take_read(struct span path, const struct run_file *f, void *ctx)
 {
-	struct using *g = ctx;
+	struct usage *g = ctx;
 	const struct stale_output *old = oid_is_null(&f->id) ? NULL : find_stale(g, &f->id);
 	struct run_place place;
 	struct run_file now = { 0 };
@@ -190,6 +245,9 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 		now.id = f->id;
 	} else {
 		old = NULL;
+		r = was_there(g, &place, &now);
+		if (r != 0)
+			return MIN(r, 0);
 	}
 	g->is_stale = true;
 	if (json_array_size(g->reasons) == RUN_USES_REASONS)
@@ -205,13 +263,25 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
 }
 
+/* Is what is at a place now, with that content, of the run, or has another made it again since? */
+static int is_made_here(struct usage *g, const struct run_place *place, const struct oid *id,
+			bool *ret)
+{
+	enum run_how how;
+	struct run_id maker;
+	int r = run_maker(g->u->rd.store, place, id, NULL, &maker, &how);
+
+	*ret = r == 0 && (how != RUN_HOW_PLACE || strcmp(maker.s, g->at->id.s) == 0);
+	return r;
+}
+
 /* What the run wrote: who read it? */
 static int take_written(struct span path, const struct run_file *f, void *ctx)
 {
-	struct using *g = ctx;
+	struct usage *g = ctx;
 	struct run_place place;
 	struct run_file now = { 0 };
-	bool is_there;
+	bool is_there, is_own = true;
 	json_t *o;
 	int r;
 
@@ -225,8 +295,11 @@ static int take_written(struct span path, const struct run_file *f, void *ctx)
 	is_there = r == 0 && now.type == f->type && oid_equal(&now.id, &f->id);
 	if (r == 0 || r == -ENOENT)
 		r = oid_is_null(&f->id) ? 0 : meet_readers(g, &f->id, NULL, g->at->depth + 1);
-	if (r == 0 && g->is_stale)
+	if (r == 0 && g->is_stale && is_there)
+		r = is_made_here(g, &place, &f->id, &is_own);
+	if (r == 0 && g->is_stale && is_own)
 		r = add_stale(g, &f->id);
+	is_there = is_there && is_own;
 	g->there += is_there;
 	if (r < 0 || (g->u->stale && !is_there))
 		return r;
@@ -242,7 +315,7 @@ static int take_written(struct span path, const struct run_file *f, void *ctx)
 }
 
 /* Walks one of the run's trees. */
-static int each(struct using *g, const struct run_row *row, enum index_run_tree tree,
+static int each(struct usage *g, const struct run_row *row, enum index_run_tree tree,
 		run_file_fn fn)
 {
 	struct tree_root top;
@@ -253,7 +326,7 @@ static int each(struct using *g, const struct run_row *row, enum index_run_tree 
 	return r == -ENOENT ? 0 : r;
 }
 
-static int line_of(struct using *g, const struct run_row *row, bool has_error, json_t **ret)
+static int line_of(struct usage *g, const struct run_row *row, bool has_error, json_t **ret)
 {
 	const struct run_uses *u = g->u;
 	const bool may_see = !u->may_see || u->may_see(row, u->ctx);
@@ -277,7 +350,7 @@ static int line_of(struct using *g, const struct run_row *row, bool has_error, j
 	return r;
 }
 
-static int tell(struct using *g, const struct user *m)
+static int tell(struct usage *g, const struct user *m)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	bool has_error = false;
@@ -292,6 +365,8 @@ static int tell(struct using *g, const struct user *m)
 	json_decref(g->reasons);
 	g->outputs = json_array();
 	g->reasons = json_array();
+	json_decref(g->start);
+	g->start = NULL;
 	r = catalog_row(g->u->rd.store, &m->id, &bytes, &row);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
@@ -311,9 +386,9 @@ static int tell(struct using *g, const struct user *m)
 
 int run_uses(const struct run_uses *u, const struct run_place *place, const struct oid *id)
 {
-	_cleanup_(using_release) struct using g = { .u = u, .waiting.is_before = starts_before };
+	_cleanup_(usage_release) struct usage g = { .u = u, .waiting.is_before = starts_before };
 	struct user *m;
-	int r = place->path.len > 0 ? meet_readers(&g, NULL, place, 0) : 0;
+	int r = meet_readers(&g, NULL, place, 0);
 
 	if (r == 0 && id && !oid_is_null(id))
 		r = meet_readers(&g, id, NULL, 0);

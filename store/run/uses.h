@@ -5,7 +5,7 @@
  *
  * An output is *there* when its branch has it now as the run wrote it. A run is *stale* when its
  * branch has now another version of something that it read, or when what it read was made by a
- * stale run; so are its outputs.
+ * stale run; so are its outputs, unless another run has made the same again since.
  *
  * Threads: the caller's.
  */

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "run/memo.h"
 #include "service/verbs.h"
 
 enum {
@@ -30,9 +31,10 @@ static void give_up(struct run *run, struct access *acc)
 	run_unref(run);
 }
 
-static int answer_begun(struct request *q, const struct run *run)
+/* @more: what a run that repeats a former one has come to (taken), or NULL. */
+static int answer_begun(struct request *q, const struct run *run, json_t *more)
 {
-	_cleanup_answer_ struct answer a = answer_new();
+	_cleanup_answer_ struct answer a = more ? (struct answer){ .object = more } : answer_new();
 	_cleanup_free_ char *dir = strf(".pfs/run/%s", run_id(run)->s);
 	_cleanup_free_ char *root = strf(".pfs/run/%s/root", run_id(run)->s);
 
@@ -42,6 +44,36 @@ static int answer_begun(struct request *q, const struct run *run)
 	answer_text(&a, "dir", dir);
 	answer_text(&a, "root", root);
 	return request_answer(q, &a);
+}
+
+static int answer_output(const char *stream, struct span piece, void *ctx)
+{
+	_cleanup_answer_ struct answer a = answer_new();
+
+	answer_bytes(&a, stream, piece);
+	return request_answer(ctx, &a);
+}
+
+/* With "memo": 1 when a former run was repeated, and all is answered; 0: it is to be run. */
+static int repeat(struct request *q, struct run *run)
+{
+	json_t *around = json_object_get(q->fields, "memo"), *answer = NULL;
+	_cleanup_memo_ struct memo former = { 0 };
+	_cleanup_access_ struct access acc;
+	int r;
+
+	access_init_patient(&acc, q);
+	r = json_is_object(around) ? run_repeat(run, around, &acc, &answer, &former) : 0;
+	if (r == 0)
+		return 0;
+	/* It has no view that anybody could be in. */
+	run_forgotten(run);
+	if (r < 0)
+		return request_fail(r, "the end of the run cannot be stored yet");
+	r = answer_begun(q, run, answer);
+	if (r == 0)
+		r = memo_output(q->service->store, &former, &q->access, answer_output, q);
+	return r < 0 ? request_fail(r, "what run %s printed cannot be read", former.id.s) : 1;
 }
 
 /* run-begin: fields and answer as in RUNS.md. */
@@ -62,12 +94,17 @@ int verb_run_begin(struct request *q)
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
 	if (r < 0)
 		return request_fail(r, "the run cannot be begun");
+	r = repeat(q, run);
+	if (r != 0) {
+		run_unref(run);
+		return MIN(r, 0);
+	}
 	r = s->run_begun(run, who, s->ctx);
 	if (r < 0) {
 		give_up(run, &q->access);
 		return log_errno(r, "the view of the run cannot be made");
 	}
-	r = answer_begun(q, run);
+	r = answer_begun(q, run, NULL);
 	run_unref(run);
 	return r;
 }

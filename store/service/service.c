@@ -5,6 +5,7 @@
 #include "service/service.h"
 
 #include "base/log.h"
+#include "run/run.h"
 #include "service/verbs.h"
 
 static const struct verb {
@@ -60,6 +61,9 @@ static int run_verb(struct request *q)
 
 	if (r < 0)
 		return r;
+	/* What it is told, and what it changes so, no record of it has. */
+	if (q->who->within)
+		run_spoil(q->who->within);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (strcmp(verbs[i].name, name) == 0)
 			return verbs[i].run(q);

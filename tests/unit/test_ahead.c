@@ -43,7 +43,7 @@ static unsigned ask(struct world *w, const struct row *r, unsigned first, unsign
 	struct ahead a = { .reader = w->reader };
 	unsigned i = first;
 
-	while (i < end && ahead_add(&a, &r->id[i], &r->loc[i], (uint64_t)(end - i) * LEN))
+	while (i < end && ahead_add(&a, &r->id[i], &r->loc[i], LEN, (uint64_t)(end - i) * LEN))
 		i++;
 	ahead_end(&a);
 	return i - first;
@@ -153,28 +153,41 @@ static void prefetches_of_what_is_queued_do_not_block_it(void **state)
 	assert_ok(deadline_check(&dl));
 }
 
-static void no_more_is_on_its_way_than_there_is_room_for(void **state)
+/* Asks for chunks of which each has @len bytes, and @stored in the store, until no more are taken;
+ * says how many were. */
+static unsigned ask_much(struct world *w, uint32_t len, uint32_t stored)
 {
 	enum {
 		MANY = 600
 	};
-	struct world *w = *state;
 	struct ahead a = { .reader = w->reader };
-	struct loc loc = { .state = LOC_AT, .frame_len = LEN };
+	struct loc loc = { .state = LOC_AT, .frame_len = stored };
 	unsigned taken = 0;
 
 	log_set_quiet(true);
 	fault_add(w, (struct fault){ .op = FAULT_GET, .kind = FAULT_DELAY, .delay_ms = 60000 });
-	for (; taken < MANY; taken++, loc.offset += LEN) {
+	for (; taken < MANY; taken++, loc.offset += stored) {
 		struct oid id = sample_oid(&w->random);
 
-		if (!ahead_add(&a, &id, &loc, UINT64_MAX))
+		if (!ahead_add(&a, &id, &loc, len, UINT64_MAX))
 			break;
 	}
 	ahead_end(&a);
-	assert_in_range((uint64_t)taken * LEN, 14 * MiB, 21 * MiB);
 	fault_backend_clear(w->backend);
 	log_set_quiet(false);
+	return taken;
+}
+
+static void no_more_is_on_its_way_than_there_is_room_for(void **state)
+{
+	assert_in_range((uint64_t)ask_much(*state, LEN, LEN) * LEN, 14 * MiB, 21 * MiB);
+}
+
+static void what_is_stored_as_little_counts_as_what_it_unpacks_to(void **state)
+{
+	const uint32_t len = 2 * MiB;
+
+	assert_in_range((uint64_t)ask_much(*state, len, 5000) * len, 16 * MiB, 36 * MiB);
 }
 
 static void hints_that_are_wrong_only_cost_time(void **state)
@@ -194,6 +207,17 @@ static void hints_that_are_wrong_only_cost_time(void **state)
 	for (unsigned i = 0; i < 16; i++)
 		assert_ok(chunk_read(w, number(i), LEN, &r->id[i], &r->loc[i], NULL));
 	log_set_quiet(false);
+}
+
+static void a_hint_of_a_frame_larger_than_any_does_not_make_a_request_so_large(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ struct row *r = row_make(w);
+
+	r->loc[0].frame_len = UINT32_MAX;
+	assert_int_equal(ask(w, r, 0, 1), 1);
+	wait_for_all(w, r, 1);
+	assert_in_range(counts_of(w).read, LEN, FRAME_RAW_MAX + 1 * MiB);
 }
 
 static void a_run_that_is_damaged_in_one_place_gives_the_rest(void **state)
@@ -305,7 +329,9 @@ int main(void)
 		TEST(what_somebody_fetches_already_is_left_to_him),
 		TEST(prefetches_of_what_is_queued_do_not_block_it),
 		TEST(no_more_is_on_its_way_than_there_is_room_for),
+		TEST(what_is_stored_as_little_counts_as_what_it_unpacks_to),
 		TEST(hints_that_are_wrong_only_cost_time),
+		TEST(a_hint_of_a_frame_larger_than_any_does_not_make_a_request_so_large),
 		TEST(a_run_that_is_damaged_in_one_place_gives_the_rest),
 		TEST(going_through_small_frames_takes_few_requests),
 		TEST(what_came_with_a_small_frame_is_kept),

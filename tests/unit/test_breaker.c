@@ -186,17 +186,40 @@ static void nobody_gets_through_to_what_is_not_confirmed(void **state)
 	assert_true(breaker_is_closed(s->b));
 }
 
-static void what_is_found_to_be_something_else_is_never_asked_again(void **state)
+static void what_is_something_else_is_refused_until_it_is_the_store_again(void **state)
 {
-	struct oracle o = { .answers = { -ENOTSUP, 0, 0 } };
+	struct oracle o = { .answers = { -EBADMSG, -ENOENT, 0 } };
 	struct stand *s = *state;
+	struct deadline dl = deadline_in_ms(TEST_MS);
+	int r;
 
 	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(get(s, FOREVER_MS), -EIO);
-	assert_int_equal(o.asked, 1);
-	assert_int_equal(calls(s, FAULT_GET), 0);
-	assert_false(breaker_is_closed(s->b));
+	while ((r = get(s, FOREVER_MS)) == -EIO) {
+		assert_int_equal(calls(s, FAULT_GET), 0);
+		assert_ok(deadline_check(&dl));
+	}
+	assert_ok(r);
+	assert_int_equal(o.asked, 3);
+	assert_true(breaker_is_closed(s->b));
+}
+
+static void one_that_is_open_already_may_still_come_to_need_a_confirmation(void **state)
+{
+	struct oracle o = { .answers = { -EIO, -EIO, 0 } };
+	struct stand *s = *state;
+	struct deadline dl = deadline_in_ms(TEST_MS);
+	uint64_t before;
+	int r;
+
+	take_away(s);
+	before = calls(s, FAULT_GET);
+	assert_ok(breaker_open_unconfirmed(s->b, say, &o));
+	fault_backend_clear(s->faulty);
+	while ((r = get(s, FOREVER_MS)) == -EIO)
+		assert_ok(deadline_check(&dl));
+	assert_ok(r);
+	assert_int_equal(o.asked, 3);
+	assert_int_equal(calls(s, FAULT_GET), before + 1);
 }
 
 static void a_probe_that_is_refused_is_answered(void **state)
@@ -282,7 +305,8 @@ int main(void)
 		TEST(each_call_in_an_outage_has_a_question_of_its_own),
 		TEST(where_questions_hang_nobody_waits_for_them),
 		TEST(nobody_gets_through_to_what_is_not_confirmed),
-		TEST(what_is_found_to_be_something_else_is_never_asked_again),
+		TEST(what_is_something_else_is_refused_until_it_is_the_store_again),
+		TEST(one_that_is_open_already_may_still_come_to_need_a_confirmation),
 		TEST(a_probe_that_is_refused_is_answered),
 		TEST(what_one_object_does_is_not_the_others_fault),
 		TEST(errors_that_come_at_once_are_passed_on),

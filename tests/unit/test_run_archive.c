@@ -111,8 +111,10 @@ static void an_id_that_is_taken_is_not_taken_again(void **state)
 	}
 	for (unsigned n = 0; n < 20; n++) {
 		json_t *start, *done;
+		char name[8];
 
-		id = begin(s, "a");
+		snprintf(name, sizeof(name), "a%u", n);
+		id = begin(s, name);
 		assert_ok(archive_get(&s->store, &id, NULL, &start, &done));
 		json_decref(start);
 	}

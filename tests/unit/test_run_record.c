@@ -40,14 +40,30 @@ static int read_end(const char *text)
 
 static void an_id_is_its_start_in_utc(void **state)
 {
-	struct run_id id = run_id_new(1768487452);
+	struct run_id id = run_id_new(1768487452500000000, 0);
 
-	assert_memory_equal(id.s, "20260115-143052-", 16);
+	assert_string_equal(id.s, "20260115-143052-8000");
 	assert_ok(run_id_parse(id.s, &id));
 	assert_int_equal(strlen(id.s), RUN_ID_LEN);
 	/* Clocks that say nonsense make ids that sort first or last. */
-	assert_memory_equal(run_id_new(-5).s, "19700101-000000-", 16);
-	assert_memory_equal(run_id_new(INT64_MAX).s, "22620411-", 9);
+	assert_memory_equal(run_id_new(-5, 0).s, "19700101-000000-", 16);
+	assert_memory_equal(run_id_new(INT64_MAX, 3).s, "22620411-", 9);
+}
+
+static void ids_sort_as_runs_start(void **state)
+{
+	const int64_t ns = INT64_C(1768487452999990000);
+	struct run_id first = run_id_new(ns - 20000, 0), id = run_id_new(ns, 0);
+
+	assert_true(strcmp(first.s, id.s) < 0);
+	/* Where others have had the same instant, the next ones are free, also past the second. */
+	for (unsigned n = 1; n < 5; n++) {
+		struct run_id next = run_id_new(ns, n);
+
+		assert_true(strcmp(id.s, next.s) < 0);
+		id = next;
+	}
+	assert_memory_equal(id.s, "20260115-143053-", 16);
 }
 
 static void what_is_no_id_is_refused(void **state)
@@ -375,6 +391,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_id_is_its_start_in_utc),
+		cmocka_unit_test(ids_sort_as_runs_start),
 		cmocka_unit_test(what_is_no_id_is_refused),
 		cmocka_unit_test(a_key_says_the_run_and_which_of_the_two),
 		cmocka_unit_test(times_go_to_text_and_back),

@@ -394,6 +394,47 @@ static void names_of_repos_and_branches_can_be_absent(void **state)
 			    " dir\nnowhere -\nr dir\nr/made -\nr/main dir\nr/other -\n");
 }
 
+/* The ids that a name of the repo led to, as "looked" has them; NULL: nothing is noted. */
+static int commits_of_name(struct stand *s, const struct tree_root *t, const char *name,
+			   struct buf *ret)
+{
+	_cleanup_buf_ struct buf xattrs = { 0 };
+	struct node *leaf = NULL;
+	struct span value;
+	struct inode ino;
+	int r;
+
+	assert_ok(run_tree_find(t, RUN_TREE_LOOKED, span_str(name), &s->head.acc, &leaf, &ino));
+	assert_ok(xattrs_load(s->head.store->reader, &ino.xattrs, &s->head.acc, &xattrs));
+	r = xattr_get(buf_span(&xattrs), span_str(RUN_TREE_COMMIT), &value);
+	if (r == 0)
+		buf_put(ret, value.data, value.len);
+	node_unref(leaf);
+	return r;
+}
+
+static void a_name_is_kept_with_the_commit_that_it_led_to(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s), other = { { 7 } };
+	_cleanup_buf_ struct buf one = { 0 }, two = { 0 };
+	struct run_branch b = branch(s, &p, NULL);
+	seen_place r = seen_top(s->seen, "r"), n, m;
+	char hex[OID_HEX];
+	struct tree_root t;
+
+	n = seen_name(s->seen, r, span_str("n"), SEEN_PRESENT);
+	seen_name(s->seen, n, span_str(oid_hex(&p, hex)), SEEN_PRESENT);
+	m = seen_name(s->seen, r, span_str("moved"), SEEN_PRESENT);
+	seen_name(s->seen, m, span_str(oid_hex(&p, hex)), SEEN_PRESENT);
+	seen_name(s->seen, m, span_str(oid_hex(&other, hex)), SEEN_PRESENT);
+	t = store_tree(s, &b);
+	assert_ok(commits_of_name(s, &t, "r/n", &one));
+	assert_true(span_equal(buf_span(&one), span_of(p.b, OID_SIZE)));
+	assert_ok(commits_of_name(s, &t, "r/moved", &two));
+	assert_int_equal(two.len, 2 * OID_SIZE);
+}
+
 static void of_an_unborn_branch_all_is_absent(void **state)
 {
 	struct stand *s = *state;
@@ -822,6 +863,7 @@ int main(void)
 		test(a_hard_link_is_what_it_leads_to),
 		test(a_commit_is_seen_by_its_id),
 		test(names_of_repos_and_branches_can_be_absent),
+		test(a_name_is_kept_with_the_commit_that_it_led_to),
 		test(of_an_unborn_branch_all_is_absent),
 		test(what_differs_is_written_as_the_result_has_it),
 		test(every_name_of_a_changed_hard_link_is_written),

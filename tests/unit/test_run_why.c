@@ -320,6 +320,28 @@ static void what_was_made_from_a_former_version_is_stale_until_it_is_made_again(
 	assert_string_equal(run_at(s, 1), s->model[0].s);
 }
 
+static void what_is_made_again_as_it_was_is_not_stale(void **state)
+{
+	struct stand *s = *state;
+
+	made_commit(s->store, "data", (struct made_file[MADE_FILES_MAX]){ { "corpus", "two" } },
+		    T0 + 1000, NULL);
+	made_run(s->store, &(struct made_run){ .started = T0 + 2000,
+					       .read = { { "data/main/corpus", "two" } },
+					       .written = { { "out/main/features", "f1" } } });
+	assert_ok(ask(s, "{\"verb\": \"uses\", \"path\": \"data/main/corpus\", \"stale\": true}"));
+	assert_int_equal(json_array_size(s->lines), 1);
+}
+
+static void what_was_made_from_a_branch_is_of_all_in_it(void **state)
+{
+	struct stand *s = *state;
+
+	assert_ok(ask(s, "{\"verb\": \"uses\", \"path\": \"data/main\"}"));
+	assert_int_equal(json_array_size(s->lines), 5);
+	assert_string_equal(run_at(s, 1), s->features.s);
+}
+
 static void another_user_sees_ids_alone(void **state)
 {
 	struct stand *s = *state;
@@ -426,6 +448,8 @@ int main(void)
 		TEST(of_a_directory_the_runs_that_made_its_files_are_told),
 		TEST(what_was_made_from_a_file_is_told_through_all_runs),
 		TEST(what_was_made_from_a_former_version_is_stale_until_it_is_made_again),
+		TEST(what_is_made_again_as_it_was_is_not_stale),
+		TEST(what_was_made_from_a_branch_is_of_all_in_it),
 		TEST(another_user_sees_ids_alone),
 		TEST(damaged_and_newer_records_are_told_of_and_keep_nothing_else_away),
 		TEST(a_run_without_an_end_is_running_until_it_has_one),

@@ -22,7 +22,7 @@ _pfs_options() {
 	status | show | stats) echo "--json --store" ;;
 	merge) echo "--ours --theirs --into --json --store" ;;
 	restore | sync) echo "--json" ;;
-	run) echo "-n --name --out --param --group --log --keep-going --mount" ;;
+	run) echo "-n --name --out --param --group --log --memo --keep-going --mount" ;;
 	metric) echo "--step" ;;
 	import)
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \

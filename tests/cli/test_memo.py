@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`pfs run --memo`: when a former run stands for a command, and when the command is run."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from conftest import PFS, SECONDS, can_mount
+
+pytestmark = can_mount
+
+
+class Memo:
+    """Runs with --memo; each leaves a mark outside of the mount when it is really run."""
+
+    def __init__(self, shell, mount, home):
+        self.shell = shell
+        self.mount = mount
+        self.files = mount / "R/main"
+        self.marks = home / "marks"
+        self.marks.touch()
+
+    def run(self, script, *words, stdin=subprocess.DEVNULL, **more):
+        """Exit code, stdout, stderr, and whether it was run."""
+        before = self.marks.stat().st_size
+        done = subprocess.run([PFS, "run", "--memo", *words, "sh", "-c",
+                               f"echo >> {self.marks}; {script}"],
+                              cwd=self.files, env=dict(self.shell.environment, **more.pop("env", {})),
+                              stdin=stdin, stdout=more.pop("stdout", subprocess.PIPE),
+                              stderr=subprocess.PIPE, text=True, timeout=SECONDS, **more)
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+        return self.marks.stat().st_size > before
+
+    def commit_without(self, name):
+        """Removes a file, in the branch as well."""
+        os.unlink(self.files / name)
+        self.shell.ok("commit", self.files)
+
+    def last(self):
+        found = {}
+        for path in sorted(pathlib.Path(self.mount.store).glob("runs/*/*"), reverse=True):
+            found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
+        return max(found.values(), key=lambda r: r["started"])
+
+
+@pytest.fixture
+def memo(shell, mount, repo, tmp_path):
+    (repo / "f").write_text("first\n")
+    os.mkdir(repo / "d")
+    (repo / "d/in").write_text("in\n")
+    return Memo(shell, mount, tmp_path)
+
+
+def test_what_it_made_is_there_again_and_nothing_is_run(memo):
+    script = "cat f > g; cat f; echo no >&2"
+    assert memo.run(script)
+    first = memo.last()
+    memo.commit_without("g")
+    assert not memo.run(script)
+    assert (memo.code, memo.out, memo.err) == (0, "first\n", "no\n")
+    assert (memo.files / "g").read_text() == "first\n"
+    again = memo.last()
+    assert again["status"] == "ok" and again["exit"] == 0
+    assert again["memo"] == {"key": first["memo"]["key"], "of": first["id"]}
+    assert again["tree"] == first["tree"] and again["output"] == first["output"]
+
+
+def test_all_that_it_printed_is_printed(memo):
+    script = r"seq 100000; printf 'a\000\377'"
+    assert memo.run(script + " | od") and not memo.run(script + " | od")
+    assert memo.run("seq 100000; seq 3 >&2")
+    whole = memo.out, memo.err
+    assert not memo.run("seq 100000; seq 3 >&2")
+    assert (memo.out, memo.err) == whole and len(memo.out) > 200000
+
+
+@pytest.mark.parametrize("script, change", [
+    ("cat f", lambda m: (m.files / "f").write_text("second\n")),
+    ("test -e f", lambda m: os.chmod(m.files / "f", 0o600)),
+    ("test -e none || true", lambda m: (m.files / "none").touch()),
+    ("ls d", lambda m: (m.files / "d/more").touch()),
+    ("cat d/in", lambda m: os.rename(m.files / "d", m.files / "e") or os.mkdir(m.files / "d")
+        or (m.files / "d/in").write_text("other\n")),
+    ("rmdir d || true", lambda m: os.unlink(m.files / "d/in")),
+    ("mkdir e; mv -T e d || true", lambda m: os.unlink(m.files / "d/in")),
+    ("mv d e", lambda m: (m.files / "d/more").touch()),
+    ("ls ../..", lambda m: os.mkdir(m.mount / "S")),
+    ("ls ..", lambda m: os.mkdir(m.mount / "R/other")),
+    ("ls ../other 2>&1 || true", lambda m: os.mkdir(m.mount / "R/other")),
+    ("ls ../../S 2>&1 || true", lambda m: os.mkdir(m.mount / "S")),
+])
+def test_it_is_run_when_something_it_saw_is_another(memo, script, change):
+    assert memo.run(script)
+    change(memo)
+    assert memo.run(script), script
+
+
+def test_what_it_did_not_look_at_may_be_another(memo):
+    assert memo.run("cat d/in > out")
+    (memo.files / "f").write_text("second\n")
+    (memo.files / "d/other").touch()
+    memo.commit_without("out")
+    assert not memo.run("cat d/in > out")
+    assert (memo.files / "out").read_text() == "in\n"
+    assert (memo.files / "f").read_text() == "second\n"
+
+
+def test_a_file_that_came_back_holds_again(memo):
+    assert memo.run("cat f")
+    (memo.files / "f").write_text("second\n")
+    assert memo.run("cat f")
+    (memo.files / "f").write_text("first\n")
+    assert not memo.run("cat f") and memo.out == "first\n"
+
+
+def test_a_name_that_leads_to_another_commit_is_another(memo, shell):
+    os.mkdir(memo.mount / "R/commits/v")
+    assert memo.run("cat ../v/f") and not memo.run("cat ../v/f")
+    (memo.files / "f").write_text("second\n")
+    os.rmdir(memo.mount / "R/commits/v")
+    os.mkdir(memo.mount / "R/commits/v")
+    assert memo.run("cat ../v/f") and memo.out == "second\n"
+
+
+def test_other_words_environment_or_umask_are_another_command(memo):
+    assert memo.run("echo $LANG")
+    assert memo.run("echo  $LANG")
+    assert memo.run("echo $LANG", env={"LANG": "C"})
+    assert memo.run("echo $LANG", "--out", "R/main")
+    assert memo.run("echo $LANG", umask=0o77)
+    assert not memo.run("echo $LANG")
+
+
+def test_a_file_elsewhere_that_an_argument_names_counts(memo, tmp_path):
+    outside = tmp_path / "outside"
+    words = [PFS, "run", "--memo", "sh", "-c", f"echo >> {memo.marks}; cat $0", outside]
+    for text, count in (("1", 1), ("1", 1), ("2", 2)):
+        outside.write_text(text)
+        done = subprocess.run(words, cwd=memo.files, env=memo.shell.environment, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS)
+        assert done.stdout == text and memo.marks.stat().st_size == count
+
+
+def test_a_command_that_failed_is_run_again(memo):
+    assert memo.run("exit 3") and memo.code == 3
+    assert memo.run("exit 3") and memo.code == 3
+    assert "memo" not in memo.last()
+
+
+def test_stdin_from_a_file_counts_by_its_content(memo):
+    with open(memo.files / "f") as f:
+        assert memo.run("cat", stdin=f)
+        assert f.seek(0, os.SEEK_CUR) == 0
+        assert not memo.run("cat", stdin=f) and memo.out == "first\n"
+    (memo.files / "f").write_text("second\n")
+    with open(memo.files / "f") as f:
+        assert memo.run("cat", stdin=f) and memo.out == "second\n"
+
+
+def test_a_pipe_as_stdin_is_said_to_be_in_the_way(memo):
+    for _ in range(2):
+        r, w = os.pipe()
+        os.write(w, b"piped\n")
+        os.close(w)
+        assert memo.run("cat", stdin=r) and memo.out == "piped\n"
+        assert "cannot be repeated" in memo.err and "stdin" in memo.err
+        os.close(r)
+
+
+def test_who_leaves_a_process_behind_is_run_again(memo, tmp_path):
+    script = "sleep 1 > /dev/null 2>&1 & true"
+    assert memo.run(script) and memo.run(script)
+
+
+def test_who_starts_another_run_or_asks_the_mount_is_run_again(memo):
+    for script in (f"{PFS} run true", f"{PFS} status", "ls ../commits"):
+        assert memo.run(script) and memo.run(script), script
+
+
+def test_output_into_a_file_is_written_again(memo, tmp_path):
+    for n in range(2):
+        with open(tmp_path / "log", "w") as log:
+            assert memo.run("cat f; echo err", stdout=log) == (n == 0)
+        assert (tmp_path / "log").read_text() == "first\nerr\n"
+
+
+def test_an_output_that_is_another_now_is_made_again(memo, shell):
+    assert memo.run("echo new > made")
+    (memo.files / "made").write_text("mine\n")
+    shell.ok("commit", memo.files)
+    assert memo.run("echo new > made")
+    assert (memo.files / "made").read_text() == "new\n"
+
+
+def test_it_holds_in_the_next_mount_and_without_the_index(memo, mount):
+    assert memo.run("cat f")
+    mount.stop()
+    for path in (mount.state / "index").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    mount.start()
+    assert not memo.run("cat f") and memo.out == "first\n"
+
+
+def test_a_record_that_is_damaged_does_no_harm(memo, mount):
+    assert memo.run("cat f")
+    for path in pathlib.Path(mount.store).glob("runs/*/*.end"):
+        os.chmod(path, 0o600)
+        path.write_text("{")
+    assert memo.run("cat f") and memo.out == "first\n"
+
+
+def test_a_repetition_of_a_repetition_names_the_run_that_ran(memo):
+    assert memo.run("cat f")
+    first = memo.last()["id"]
+    assert not memo.run("cat f") and not memo.run("cat f")
+    assert memo.last()["memo"]["of"] == first

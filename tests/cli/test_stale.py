@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`pfs uses --stale` of what real runs have read: what counts as another version."""
+
+import os
+
+import pytest
+
+from conftest import can_mount
+
+pytestmark = can_mount
+
+
+@pytest.fixture
+def made(shell, repo):
+    """A run has made `out` of `in`, which is committed, and of `script`, which is not."""
+    (repo / "in").write_text("1")
+    shell.ok("commit", repo)
+    (repo / "script").write_text("cat in > out")
+    shell.ok("run", "sh", "script", cwd=repo)
+    return repo
+
+
+def stale(shell, path):
+    """The paths that are said to be others than they were, of each run that is told."""
+    _, *lines = shell.json("uses", "--json", "--stale", path)
+    return [[reason["path"] for reason in line["stale"]] for line in lines]
+
+
+def test_what_was_not_committed_then_is_not_stale_for_that(shell, made):
+    assert stale(shell, made / "in") == []
+    _, *lines = shell.json("uses", "--json", made / "in")
+    assert len(lines) == 1
+
+
+def test_what_it_read_is_stale_once_another_version_is_committed(shell, made):
+    (made / "in").write_text("2")
+    shell.ok("commit", made)
+    # The script was committed with it, as the run had read it.
+    assert stale(shell, made / "in") == [["R/main/in"]]
+
+
+def test_an_uncommitted_script_that_was_committed_otherwise_is(shell, made):
+    (made / "script").write_text("cat in in > out")
+    shell.ok("commit", made)
+    assert stale(shell, made / "in") == [["R/main/script"]]
+    os.unlink(made / "script")
+    shell.ok("commit", made)
+    assert stale(shell, made / "in") == []
