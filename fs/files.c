@@ -41,7 +41,7 @@ int files_new(struct fs *fs, struct files **ret)
 	return 0;
 }
 
-void files_free(struct files *f)
+void files_close_all(struct files *f)
 {
 	if (!f)
 		return;
@@ -51,6 +51,13 @@ void files_free(struct files *f)
 		files_close(f, x);
 	list_for_each_safe (x, &f->dirs, struct open_dir, link)
 		files_closedir(f, x);
+}
+
+void files_free(struct files *f)
+{
+	if (!f)
+		return;
+	files_close_all(f);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }

@@ -32,7 +32,8 @@ struct open_dir {
 
 int files_new(struct fs *fs, struct files **ret);
 
-/* Closes what is still open: nobody is there any more to do so. */
+/* Closes what is still open: nobody is there any more to do so. NULL is fine. */
+void files_close_all(struct files *f);
 void files_free(struct files *f);
 DEFINE_CLEANUP(struct files *, files_free)
 

@@ -349,10 +349,11 @@ static void end(struct mount *m, bool is_detached)
 	notify_stop(fs->notify);
 	if (fs->channel)
 		channel_stop(fs->channel);
-	files_free(fs->files);
+	files_close_all(fs->files);
 	controls_free(fs->controls);
 	root_free(fs->root);
 	runs_free(fs->runs);
+	files_free(fs->files); /* which freezes of runs that end ask until then */
 	lane_free(fs->lane);
 	channel_free(fs->channel);
 	notify_free(fs->notify);
