@@ -30,6 +30,7 @@ struct running {
 	struct signals signals;
 	struct ended ended;
 	struct memo_input input;
+	bool has_view; /* the command sees nothing but it of the mount */
 	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
 };
 
@@ -153,7 +154,7 @@ static int run_command(struct running *x, const struct run_options *o)
 	c.relay = x->relay;
 	if (o->memo)
 		memo_adopt();
-	r = run_child(&c, &pid);
+	r = run_child(&c, &pid, &x->has_view);
 	if (r != 0)
 		return has_not_run(x, r);
 	r = relay_start(x->relay);
@@ -210,7 +211,7 @@ static int finish(struct running *x, const struct run_options *o)
 	       *answer = NULL;
 	int r;
 
-	if (o->memo && x->relay && x->ended.signal == 0 && relay_has_all(x->relay) &&
+	if (o->memo && x->has_view && x->relay && x->ended.signal == 0 && relay_has_all(x->relay) &&
 	    memo_is_whole(&x->input))
 		json_object_set_new(q, "memo", json_true());
 	r = client_ask_one(x->client, q, &answer);

@@ -27,6 +27,9 @@ enum {
 	FD_PATH = 40, /* "/proc/self/fd/N" */
 };
 
+/* Told first where there can be no namespace; no exit code begins with it. */
+#define NO_VIEW "-"
+
 /* What the child tells before it becomes the command; nothing when it has. */
 struct failure {
 	int exit_code;
@@ -191,12 +194,16 @@ static int enter_view(const struct child_options *o, struct failure *f)
 }
 
 /* Returns only if it fails. */
-static void become_command(const struct child_options *o, pid_t parent, struct failure *f)
+static void become_command(const struct child_options *o, pid_t parent, int told, struct failure *f)
 {
 	int r = enter_view(o, f);
 
 	if (r < 0)
 		return;
+	if (r == 0 && write(told, NO_VIEW, 1) != 1) {
+		fail(f, EXIT_PFS_FAILED, errno, "tell that it has no namespace");
+		return;
+	}
 	r = relay_enter(o->relay, r);
 	if (r < 0) {
 		fail(f, EXIT_PFS_FAILED, -r, "pass its output on");
@@ -224,7 +231,24 @@ static int say(const struct child_options *o, const struct failure *f)
 	return f->exit_code;
 }
 
-int run_child(const struct child_options *o, pid_t *ret)
+/* What the child tells: a failure, or fewer bytes. */
+static ssize_t hear(int fd, struct failure *f, bool *ret_has_view)
+{
+	char text[1 + sizeof(*f)];
+	size_t len = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, text + len, sizeof(text) - len);
+		len += (size_t)MAX(n, (ssize_t)0);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	*ret_has_view = len == 0 || text[0] != NO_VIEW[0];
+	len -= !*ret_has_view;
+	memcpy(f, text + !*ret_has_view, MIN(len, sizeof(*f)));
+	return (ssize_t)len;
+}
+
+int run_child(const struct child_options *o, pid_t *ret, bool *ret_has_view)
 {
 	struct failure f;
 	pid_t parent = getpid(), pid;
@@ -238,16 +262,14 @@ int run_child(const struct child_options *o, pid_t *ret)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		become_command(o, parent, &f);
+		become_command(o, parent, told[1], &f);
 		n = write(told[1], &f, sizeof(f));
 		_exit(n == sizeof(f) ? f.exit_code : EXIT_PFS_FAILED);
 	}
 	close(told[1]);
 	if (pid < 0)
 		cli_error("a process cannot be made: %s", strerror(errno));
-	do
-		n = pid < 0 ? 0 : read(told[0], &f, sizeof(f));
-	while (n < 0 && errno == EINTR);
+	n = pid < 0 ? 0 : hear(told[0], &f, ret_has_view);
 	close(told[0]);
 	if (pid < 0)
 		return EXIT_PFS_FAILED;

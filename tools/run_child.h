@@ -33,5 +33,5 @@ struct child_options {
 };
 
 /* 0 with the process, which has begun the command; else the exit code for what prevented that,
- * said. */
-int run_child(const struct child_options *o, pid_t *ret);
+ * said. *@ret_has_view: it has a namespace where the view is in the mount's place. */
+int run_child(const struct child_options *o, pid_t *ret, bool *ret_has_view);

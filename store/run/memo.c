@@ -360,6 +360,19 @@ static int check(struct span path, const struct inode *ino, void *ctx)
 
 /* ---- what is published again ---- */
 
+/* An output as the note has it; @result NULL: nothing was changed. */
+static int put_output(json_t *all, const struct run_head *h, const struct oid *pinned,
+		      const struct oid *result)
+{
+	json_t *out = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
+				json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
+				json_of_id128(&h->branch_id), "pinned", json_of_oid(pinned));
+
+	if (out && result)
+		json_object_set_new(out, "result", json_of_oid(result));
+	return json_array_append_new(all, out);
+}
+
 /* Can what it has made be published as a run's of now? Its branches must be there, and its commits.
  * As outputs of @c->run into *@ret. */
 static int take_outputs(struct checking *c, json_t *ret)
@@ -373,27 +386,27 @@ static int take_outputs(struct checking *c, json_t *ret)
 		const char *repo = field_text(was, "repo"), *branch = field_text(was, "branch");
 		struct oid pinned, result;
 		struct run_head h;
-		json_t *out;
 		int r = field_oid(was, "pinned", &pinned);
 
 		if (r == 0)
 			r = field_oid(was, "result", &result);
 		if (r < 0)
 			return DIFFERS;
-		if (oid_is_null(&result))
+		r = run_head_now(c->run, repo, branch, &h);
+		/* One that was only looked at, and pinned then; as this run has it. */
+		if (oid_is_null(&result)) {
+			if (r == 0 && put_output(ret, &h, &h.pinned, NULL) < 0)
+				return -ENOMEM;
 			continue;
-		if (run_head_now(c->run, repo, branch, &h) < 0 || !h.is_output)
+		}
+		if (r < 0 || !h.is_output)
 			return DIFFERS;
 		r = refs_commit(c->m.store->refs, &h.repo_id, &result, &w, &object);
 		if (r == 0 && !oid_is_null(&pinned))
 			r = refs_commit(c->m.store->refs, &h.repo_id, &pinned, &w, &object);
 		if (r < 0)
 			return r == -ENOENT ? DIFFERS : r;
-		out = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o}", "repo", repo, "repo_id",
-				json_of_id128(&h.repo_id), "branch", branch, "branch_id",
-				json_of_id128(&h.branch_id), "pinned", json_of_oid(&pinned),
-				"result", json_of_oid(&result));
-		if (json_array_append_new(ret, out) < 0)
+		if (put_output(ret, &h, &pinned, &result) < 0)
 			return -ENOMEM;
 	}
 	return 0;

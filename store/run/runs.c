@@ -137,8 +137,13 @@ int run_repeat(struct run *run, const json_t *around, struct access *acc, json_t
 		return 0;
 	}
 	r = run_note_repeat(run, &m);
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		log_warning("run %s: that it repeats run %s cannot be noted: %s", run->id.s, m.id.s,
+			    errno_text(r));
+		json_decref(run->note);
+		run->note = NULL;
+		return 0;
+	}
 	run_set_state(run, RUN_ENDING);
 	r = settle(run, acc);
 	if (r < 0)

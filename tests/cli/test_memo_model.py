@@ -17,11 +17,11 @@ from conftest import PFS, SECONDS, can_mount
 
 pytestmark = can_mount
 
-NAMES = "abc"
-STEPS = 7
-SEEDS = 40 if os.environ.get("PFS_LONG") else 4
-PROGRAMS = 4  # of a seed
-ROUNDS = 12 if os.environ.get("PFS_LONG") else 4  # each a change and two programs
+NAMES = "ab"
+STEPS = 4
+SEEDS = 40 if os.environ.get("PFS_LONG") else 5
+PROGRAMS = 2  # of a seed
+ROUNDS = 16 if os.environ.get("PFS_LONG") else 9  # each a change and two programs
 
 # Runs a program: what it sees decides what it writes, so that a wrong answer spreads.
 PLAYER = r"""
@@ -65,14 +65,19 @@ for step in steps:
 LOOKS = ["read", "read", "list", "look", "if"]
 CHANGES = ["write", "append", "keep", "mkdir", "rmdir", "unlink", "rename", "rename", "link",
            "symlink", "chmod"]
+SMALL = ["write", "append", "keep", "unlink", "mkdir", "rename"]  # between two programs
 
 
 def path(rnd):
-    return "/".join(rnd.choice(NAMES) for _ in range(rnd.choice([1, 2, 2, 3])))
+    return "/".join(rnd.choice(NAMES) for _ in range(rnd.choice([1, 2, 2])))
 
 
 def program(rnd, ops, count):
     return "".join(f"{rnd.choice(ops)} {path(rnd)} {path(rnd)}\n" for _ in range(count))
+
+
+def looks(rnd, count):
+    return "".join(rnd.choice(["list . .\n", program(rnd, LOOKS, 1)]) for _ in range(count))
 
 
 def contents(top):
@@ -117,14 +122,14 @@ def make(rnd, player, tmp_path):
     programs, all_steps = [], []
     for n in range(PROGRAMS):
         p = tmp_path / f"program{n}"
-        p.write_text(program(rnd, LOOKS * 3 + CHANGES, STEPS))
+        p.write_text(looks(rnd, STEPS) + program(rnd, LOOKS + CHANGES, 1))
         programs.append(p)
     first = tmp_path / "first"
     first.write_text(program(rnd, ["write", "mkdir", "write", "mkdir", "symlink", "link"], 20))
     all_steps.append((first, False))
     for n in range(ROUNDS):
         change = tmp_path / f"change{n}"
-        change.write_text(program(rnd, CHANGES, rnd.choice([0, 1, 1, 2])))
+        change.write_text(program(rnd, SMALL, 2))
         one = rnd.choice(programs)
         all_steps += [(change, False), (one, True), (rnd.choice([one, *programs]), True)]
     return all_steps

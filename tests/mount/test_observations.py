@@ -170,6 +170,21 @@ def test_directories_that_are_exchanged_both_count(mount, files):
     assert noted(mount, move) == {"d": {"present", "tree"}, "d2": {"present", "tree"}}
 
 
+def test_whether_a_directory_can_be_removed_says_what_is_in_it(mount, files):
+    def remove(top):
+        with pytest.raises(OSError):
+            os.rmdir(top / "d")
+    assert noted(mount, remove) == {"d": {"present", "listed"}}
+
+
+def test_whether_a_directory_can_be_replaced_says_what_is_in_it(mount, files):
+    def replace(top):
+        os.mkdir(top / "own")
+        with pytest.raises(OSError):
+            os.rename(top / "own", top / "d")
+    assert noted(mount, replace) == {"own": {"absent"}, "d": {"present", "listed"}}
+
+
 def test_what_is_copied_in_the_kernel_is_read(mount, files):
     def copy(top):
         a = os.open(top / "a", os.O_RDONLY)
@@ -193,7 +208,7 @@ def test_above_the_branches_listings_and_names_are_noted(mount, files):
         run.end()
     assert seen == {
         "": {"listed"}, "R": {"present", "listed"}, "none": {"absent"}, "R/none": {"absent"},
-        "R/N": {"present"}, "R/%s/a" % of: {"present", "read"}}
+        "R/N": {"present"}, "R/N/%s" % of: {"present"}, "R/%s/a" % of: {"present", "read"}}
 
 
 def test_every_path_to_a_commit_is_noted_as_that_commit(mount, files):
