@@ -107,6 +107,7 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 
 	if (run_state_of(run) != RUN_RUNNING)
 		return -EALREADY;
+	run_tell_seen(run);
 	r = run_note_end(run, request);
 	if (r < 0)
 		return r;
@@ -286,6 +287,8 @@ static int adopt(struct runs *rs, const char *name)
 		r = run_file_read(run, "note", &run->note);
 		r = r == -ENOENT ? run_note_end(run, NULL) : r;
 	}
+	if (r == 0 && run_is_within(run))
+		run_recall_within(run);
 	if (r < 0) {
 		run_unref(run);
 		return log_errno(
