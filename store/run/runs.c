@@ -126,15 +126,30 @@ void run_forgotten(struct run *run)
 	changed(rs);
 }
 
+#define GONE_PREFIX ".gone-"
+
+/* Its directory goes as one: what is left of it if the process dies is not taken for a run. */
+static int remove_dir(struct runs *rs, const struct run_id *id)
+{
+	char gone[sizeof(GONE_PREFIX) + RUN_ID_LEN];
+
+	snprintf(gone, sizeof(gone), GONE_PREFIX "%s", id->s);
+	if (renameat(rs->dirfd, id->s, rs->dirfd, gone) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	remove_tree(rs->dirfd, gone);
+	return 0;
+}
+
 /* Nobody can come back to it, and all is stored: it goes. */
 static int give_up(struct run *run, struct access *acc)
 {
 	struct runs *rs = run->runs;
 	int r = run_settle_gone(run, acc);
 
+	if (r == 0)
+		r = remove_dir(rs, &run->id);
 	if (r < 0)
 		return r;
-	remove_tree(rs->dirfd, run->id.s);
 	run_set_state(run, RUN_GONE);
 	pthread_mutex_lock(&rs->lock);
 	list_remove(&run->link);
@@ -300,6 +315,8 @@ static int adopt(struct runs *rs, const char *name)
 	run->state = RUN_ENDING;
 	run->is_forgotten = true;
 	list_append(&rs->list, &run->link);
+	/* The ender begins with it at once. */
+	rs->changes++;
 	return 0;
 }
 
@@ -317,7 +334,9 @@ static int adopt_all(struct runs *rs)
 		return r;
 	}
 	while ((e = readdir(d)))
-		if (e->d_name[0] != '.')
+		if (strncmp(e->d_name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0)
+			remove_tree(rs->dirfd, e->d_name);
+		else if (e->d_name[0] != '.')
 			adopt(rs, e->d_name);
 	closedir(d);
 	return 0;

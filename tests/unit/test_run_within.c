@@ -174,8 +174,7 @@ static void a_file_that_the_outer_one_writes_all_the_while_is_no_hindrance(void 
 	runstand_remove(&s);
 }
 
-static void a_changed_file_that_the_outer_one_has_open_for_writing_is_not_taken_from_it(
-	void **state)
+static void no_file_is_taken_from_the_outer_one_that_writes_it(void **state)
 {
 	struct runstand s = make();
 	struct run *outer = runstand_begin(&s, ""), *a;
@@ -283,8 +282,7 @@ int main(void)
 		cmocka_unit_test(with_an_outer_one_that_fails_it_is_kept),
 		cmocka_unit_test(one_that_outlives_the_outer_one_is_kept_apart),
 		cmocka_unit_test(a_file_that_the_outer_one_writes_all_the_while_is_no_hindrance),
-		cmocka_unit_test(
-			a_changed_file_that_the_outer_one_has_open_for_writing_is_not_taken_from_it),
+		cmocka_unit_test(no_file_is_taken_from_the_outer_one_that_writes_it),
 		cmocka_unit_test(it_may_not_write_what_the_outer_one_may_not),
 		cmocka_unit_test(what_it_has_seen_the_outer_one_has_seen),
 		cmocka_unit_test(killed_together_each_is_lost_and_nothing_is_published),
