@@ -16,6 +16,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
 
@@ -23,6 +24,7 @@ enum {
 	RETRY_MS = 5000,
 	IDLE_MS = 3600 * 1000,
 	SETTLE_TIMEOUT_MS = 10 * 60 * 1000,
+	RECALL_TIMEOUT_MS = 5 * 1000,
 };
 
 enum run_state run_state_of(struct run *run)
@@ -280,6 +282,17 @@ static int adopt_branches(struct run *run)
 	return heads_each_private(run->runs->opts.heads, adopt_head, run);
 }
 
+/* Killed before it had the start in the run's directory: the store has it. */
+static int recall_start(struct run *run)
+{
+	struct deadline dl = deadline_in_ms(RECALL_TIMEOUT_MS);
+	json_t *end = NULL;
+	int r = archive_get(run->runs->opts.store, &run->id, &dl, &run->start, &end);
+
+	json_decref(end);
+	return r < 0 ? r : run_file_write(run, "start", run->start);
+}
+
 /* What a former process began: it is ending, and nobody can come back to it. */
 static int adopt(struct runs *rs, const char *name)
 {
@@ -296,6 +309,8 @@ static int adopt(struct runs *rs, const char *name)
 		r = read_file(run->dirfd, "start", RUN_RECORD_MAX, &text);
 	if (r == 0)
 		r = run_start_read(&run->id, buf_span(&text), &run->start);
+	else if (r == -ENOENT)
+		r = recall_start(run);
 	if (r == 0)
 		r = adopt_branches(run);
 	if (r == 0) {
