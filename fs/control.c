@@ -28,12 +28,15 @@
 #include "root.h"
 
 enum {
-	CONVERSATIONS_MAX = 64,
-	CONVERSATIONS_OF_OTHERS = 48, /* not the owner's */
-	CONVERSATIONS_OF_USER = 16, /* of one of them */
 	REQUEST_MAX = 1 << 20,
 	UNREAD_MAX = 256 << 10,
 };
+
+/* How many there may be at a time: of the owner's, of the others', of one of them. A run has about
+ * a megabyte, and two files open. */
+static const struct bounds {
+	unsigned all, others, user;
+} without_run = { 64, 48, 16 }, with_run = { 256, 192, 128 };
 
 struct conversation {
 	struct list link;
@@ -42,6 +45,7 @@ struct conversation {
 	struct service_caller who;
 	gid_t *groups; /* owned; who's */
 	atomic_bool cancelled;
+	bool has_run; /* guarded by all->lock: it counts as a run */
 	pthread_mutex_t lock;
 	pthread_cond_t room; /* something was read, or it is cancelled */
 	/* Guarded by lock. */
@@ -63,7 +67,7 @@ struct controls {
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	struct list conversations; /* guarded by lock, as all below */
-	unsigned count;
+	unsigned count; /* all there are */
 	unsigned threads;
 	bool is_ending;
 	atomic_bool is_stopping; /* the same, for who waits */
@@ -180,11 +184,35 @@ static int emit(const char *line, size_t len, void *ctx)
 	return 0;
 }
 
+/* Under the lock: may the caller have one more, of those that have a run or of those without? */
+static bool has_room(struct controls *all, const struct service_caller *who, bool is_run)
+{
+	const struct bounds *max = is_run ? &with_run : &without_run;
+	struct bounds now = { 0 };
+
+	list_for_each (v, &all->conversations, struct conversation, link) {
+		now.all += v->has_run == is_run;
+		now.others += v->has_run == is_run && !v->who.is_owner;
+		now.user += v->has_run == is_run && v->who.uid == who->uid;
+	}
+	return now.all < max->all &&
+	       (who->is_owner || (now.others < max->others && now.user < max->user));
+}
+
+/* A run may go on for days: its conversation takes nobody's place but another run's. */
+static int count_run(struct conversation *v)
+{
+	WITH_LOCK(&v->all->lock);
+
+	v->has_run = has_room(v->all, &v->who, true);
+	return v->has_run ? 0 : log_fail(-EMFILE, "too many runs go on; wait for one to end");
+}
+
 int control_run_begun(struct run *run, const struct service_caller *who, void *ctx)
 {
 	struct conversation *v = container_of(who, struct conversation, who);
 	struct fs *fs = ctx;
-	int r = realm_make(fs->root, run, v->in, &v->own);
+	int r = count_run(v) ?: realm_make(fs->root, run, v->in, &v->own);
 
 	if (r == 0)
 		v->who.run = run;
@@ -204,6 +232,9 @@ void control_run_ended(const struct service_caller *who, void *ctx)
 	realm_end(v->own);
 	realm_put(v->own);
 	v->own = NULL;
+	WITH_LOCK(&v->all->lock);
+
+	v->has_run = false;
 }
 
 /* Nobody has told the end of the conversation's run, and nobody will. */
@@ -283,21 +314,6 @@ static int get_groups(struct call *c, struct conversation *v)
 	return 0;
 }
 
-/* Under the lock: may the caller have one more? */
-static bool has_room(struct controls *all, const struct service_caller *who)
-{
-	unsigned others = 0, own = 0;
-
-	if (who->is_owner)
-		return all->count < CONVERSATIONS_MAX;
-	list_for_each (v, &all->conversations, struct conversation, link) {
-		others += !v->who.is_owner;
-		own += v->who.uid == who->uid;
-	}
-	return others < CONVERSATIONS_OF_OTHERS && own < CONVERSATIONS_OF_USER &&
-	       all->count < CONVERSATIONS_MAX;
-}
-
 static int begin(struct call *c, struct conversation **ret)
 {
 	struct controls *all = c->fs->controls;
@@ -326,7 +342,7 @@ static int begin(struct call *c, struct conversation **ret)
 	list_init(&v->link);
 	r = get_groups(c, v);
 	pthread_mutex_lock(&all->lock);
-	if (r == 0 && !has_room(all, &v->who))
+	if (r == 0 && !has_room(all, &v->who, false))
 		r = -EMFILE;
 	if (r == 0) {
 		list_append(&all->conversations, &v->link);

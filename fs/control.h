@@ -10,6 +10,7 @@
  *
  * Of all users but root and the mount's owner each has so many conversations at a time, and all of
  * them together leave some over: who has opened too many gets EMFILE, and locks out nobody else.
+ * One that has a run counts among those alone, of which there may be more.
  *
  * `stats`: the mount's numbers as of the open.
  *

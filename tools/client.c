@@ -22,6 +22,8 @@
 enum {
 	READ_SIZE = 128 << 10,
 	LINE_MAX_SIZE = 64 << 20,
+	ROOM_TIMEOUT_MS = 30 * 1000,
+	ROOM_PAUSE_MAX_MS = 50,
 };
 
 struct client {
@@ -53,13 +55,28 @@ static int open_store(const char *url, enum client_use use, struct client *c)
 	return r;
 }
 
+/* Many at once, as of `make -j`, wait for one another. */
+static int open_patiently(const char *path)
+{
+	struct deadline dl = deadline_in_ms(ROOM_TIMEOUT_MS);
+	int fd;
+
+	while ((fd = open(path, O_RDWR | O_CLOEXEC)) < 0 && errno == EMFILE &&
+	       deadline_check(&dl) == 0) {
+		int64_t ms = 1 + (int64_t)(random_u64() % ROOM_PAUSE_MAX_MS);
+
+		nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+	}
+	return fd;
+}
+
 static int open_control(struct client *c)
 {
 	if (c->control >= 0 && c->is_kept)
 		return 0;
 	if (c->control >= 0)
 		close(c->control);
-	c->control = open(c->control_path, O_RDWR | O_CLOEXEC);
+	c->control = open_patiently(c->control_path);
 	c->is_read_only = c->control < 0 && errno == EROFS;
 	if (c->is_read_only && c->is_for_changes) {
 		cli_error("%s is mounted read-only", c->mount);

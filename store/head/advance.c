@@ -3,6 +3,8 @@
  * A head with changes of its own takes in what its branch has got: it is pinned, the pin is merged
  * with the branch's commit, and the head moves to what comes out, a pin on that commit.
  *
+ * A private head takes in what a run in its run has made by the same way; its committed base stays.
+ *
  * Everything before the move leaves the head as it was to whoever asks; so does giving up.
  */
 #include "base/log.h"
@@ -16,6 +18,8 @@ enum {
 	TRIES_MAX = 4, /* somebody may go on changing it */
 	RESTARTS_MAX = 3, /* the collector may have moved meanwhile */
 	TAKE_BACK_MS = 10 * 1000,
+	TAKES_MAX = 100, /* others go on writing to a private head */
+	TAKE_PAUSE_MAX_MS = 50,
 };
 
 struct advancing {
@@ -63,7 +67,7 @@ static int store(struct advancing *a, struct session *s, const struct snapshot *
 		.repo = a->head->view.repo,
 		.branch = a->head->branch_name,
 		.parents = &a->to.id,
-		.parent_count = 1,
+		.parent_count = !oid_is_null(&a->to.id),
 		.generation = a->to.commit.generation + 1,
 		.meta = &meta,
 		.meta_count = 1,
@@ -83,37 +87,29 @@ static int store(struct advancing *a, struct session *s, const struct snapshot *
 	return r;
 }
 
-static int merge_once(struct advancing *a, struct base *ret)
+static int merge_once(struct advancing *a, const struct merge_options *o, struct base *ret)
 {
-	struct head *h = a->head;
 	_cleanup_(session_freep) struct session *s = NULL;
 	const struct session_options so = {
-		.store = h->view.store,
+		.store = a->head->view.store,
 		.chunk = a->repo.chunk,
 		.cancelled = a->acc->deadline.cancelled,
-	};
-	const struct merge_options o = {
-		.access = a->acc,
-		.ours = side_of(&a->to),
-		.theirs = side_of(&h->view.base),
-		.bases = { side_of(&a->from) },
-		.base_count = !oid_is_null(&a->from.id),
 	};
 	struct snapshot snap;
 	int r = session_new(&so, &s);
 
 	if (r == 0)
-		r = merge_write(&o, s, &snap);
+		r = merge_write(o, s, &snap);
 	return r < 0 ? r : store(a, s, &snap, ret);
 }
 
 /* -ESTALE: both have changed the same. */
-static int merge(struct advancing *a, struct base *ret)
+static int merge(struct advancing *a, const struct merge_options *o, struct base *ret)
 {
 	int r = -ERESTART;
 
 	for (unsigned i = 0; r == -ERESTART && i <= RESTARTS_MAX; i++)
-		r = merge_once(a, ret);
+		r = merge_once(a, o, ret);
 	return r == -ERESTART ? -EAGAIN : r;
 }
 
@@ -130,6 +126,13 @@ static void take_back(struct head *h, const struct oid *id)
 /* From the pin that the head is at to one on the new commit: 1; 0: not now; -errno. */
 static int move(struct advancing *a)
 {
+	const struct merge_options o = {
+		.access = a->acc,
+		.ours = side_of(&a->to),
+		.theirs = side_of(&a->head->view.base),
+		.bases = { side_of(&a->from) },
+		.base_count = !oid_is_null(&a->from.id),
+	};
 	struct view *v = &a->head->view;
 	struct refs_wait w = wait_of(a);
 	_cleanup_base_ struct base base = { 0 };
@@ -137,7 +140,7 @@ static int move(struct advancing *a)
 	int r = refs_repo(v->store->refs, v->repo_name, &w, &a->repo);
 
 	if (r == 0)
-		r = merge(a, &base);
+		r = merge(a, &o, &base);
 	if (r < 0)
 		return r == -ESTALE ? 0 : r;
 	id = base.id;
@@ -230,6 +233,139 @@ int head_advance(struct view *head, const struct oid *target, struct access *acc
 		return 0;
 	pthread_mutex_lock(&h->commit_lock);
 	r = advance(h, target, acc);
+	pthread_mutex_unlock(&h->commit_lock);
+	return r;
+}
+
+/* A change, and what it is taken into. */
+struct taking {
+	struct advancing a; /* from: the change's base; to: the head's committed one */
+	struct base result;
+	struct inode unborn; /* the root of a head without a commit */
+	struct merge_options options;
+};
+
+static void taking_release(struct taking *t)
+{
+	advancing_release(&t->a);
+	base_release(&t->result);
+}
+
+static int load_if_any(struct taking *t, const struct oid *id, struct base *ret)
+{
+	return oid_is_null(id) ? 0 : load(&t->a, id, ret);
+}
+
+/* The head is pinned; what is to be merged with that is made ready. */
+static int taking_init(struct taking *t, struct head *h, const struct head_change *c,
+		       struct access *acc)
+{
+	static const struct tree_root none;
+	const struct pin_request plain = { .message = "before it took in what a run has made" };
+	struct refs_wait w = wait_of(&t->a);
+	struct base *now = &h->view.base;
+	int r = head_pin_locked(h, &plain, acc);
+
+	if (r == 0)
+		r = refs_repo(h->view.store->refs, h->view.repo_name, &w, &t->a.repo);
+	if (r == 0)
+		r = load_if_any(t, &c->base, &t->a.from);
+	if (r == 0)
+		r = load_if_any(t, &c->result, &t->result);
+	if (r == 0)
+		r = load_if_any(t, &h->committed, &t->a.to);
+	t->unborn = t->result.root;
+	t->unborn.dir = none;
+	t->options = (struct merge_options){
+		.access = acc,
+		.ours = side_of(&t->result),
+		.theirs = oid_is_null(&now->id) ? (struct merge_side){ &t->unborn, &none }
+						: side_of(now),
+		.bases = { side_of(&t->a.from) },
+		.base_count = !oid_is_null(&t->a.from.id),
+		.leave_out = c->leave_out,
+		.leave_out_ctx = c->leave_out_ctx,
+	};
+	return r;
+}
+
+/* 1: the head has it, and had it at @ret; 0: it was written to meanwhile. */
+static int take_once(struct head *h, const struct head_change *c, struct access *acc,
+		     struct oid *ret, uint64_t *ret_conflicts)
+{
+	_cleanup_(taking_release) struct taking t = { .a = { .head = h, .acc = acc } };
+	_cleanup_base_ struct base base = { 0 };
+	const struct oid committed = h->committed;
+	int r = taking_init(&t, h, c, acc);
+
+	if (r == 0)
+		r = merge_conflicts(&t.options, NULL, NULL, ret_conflicts);
+	if (r == 0 && *ret_conflicts > 0)
+		r = -ESTALE;
+	if (r == 0)
+		r = merge(&t.a, &t.options, &base);
+	if (r < 0)
+		return r;
+	*ret = base.id;
+	if (c->about_to)
+		r = c->about_to(ret, c->ctx);
+	if (r == 0)
+		r = oid_equal(ret, &h->view.base.id) ? 1 : head_move(h, &base, &committed, acc);
+	if (r <= 0 && !oid_equal(ret, &committed))
+		take_back(h, ret);
+	if (r > 0 && c->has_moved)
+		c->has_moved(ret, c->ctx);
+	return r;
+}
+
+static int take(struct head *h, const struct head_change *c, struct access *acc, struct oid *ret,
+		uint64_t *ret_conflicts)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < TAKES_MAX; i++) {
+		const int64_t ms = (int64_t)(random_u64() % TAKE_PAUSE_MAX_MS);
+
+		if (i > 0)
+			nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+		r = deadline_check(&acc->deadline);
+		if (r == 0)
+			r = take_once(h, c, acc, ret, ret_conflicts);
+	}
+	return r == 0 ? -EBUSY : MIN(r, 0);
+}
+
+int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
+	      uint64_t *ret_conflicts)
+{
+	struct head *h = head_of(head);
+	int r;
+
+	if (!head->is_head || !h->is_private)
+		return -EINVAL;
+	if (!acc->may_wait)
+		return -EAGAIN;
+	pthread_mutex_lock(&h->commit_lock);
+	r = take(h, c, acc, ret, ret_conflicts);
+	pthread_mutex_unlock(&h->commit_lock);
+	return r;
+}
+
+int head_take_check(struct view *head, const struct head_change *c, struct access *acc,
+		    uint64_t *ret_conflicts)
+{
+	struct head *h = head_of(head);
+	_cleanup_(taking_release) struct taking t = { .a = { .head = h, .acc = acc } };
+	int r;
+
+	if (!head->is_head || !h->is_private)
+		return -EINVAL;
+	if (!acc->may_wait)
+		return -EAGAIN;
+	pthread_mutex_lock(&h->commit_lock);
+	r = taking_init(&t, h, c, acc);
+	if (r == 0)
+		r = merge_conflicts(&t.options, NULL, NULL, ret_conflicts);
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

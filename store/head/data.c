@@ -29,6 +29,7 @@ static int add_writer(struct vnode *n)
 	if (n->flags & VNODE_LEFT)
 		return -ESTALE;
 	head_of(n->view)->writers++;
+	n->file->writers++;
 	return 0;
 }
 
@@ -64,6 +65,7 @@ void view_close(struct vnode *n, int flags)
 
 		head_of(v)->writers--;
 		head_of(v)->touched++;
+		n->file->writers--;
 	}
 	live_put(n);
 	vnode_unref(v->vnodes, n);

@@ -26,10 +26,13 @@
 #include "head/commit.h"
 #include "head/moving.h"
 
-/* Under the view's lock: is nobody about to change it, or its branch? */
+/* Under the view's lock: is nobody about to change it, or its branch? Of a private head only the
+ * files that are left behind may not be open for writing: what runs in a run writes a log all the
+ * while. */
 static bool is_unused(const struct head *h)
 {
-	return !h->writers && !h->is_removed && head_standing(h) == HEAD_ON_BRANCH;
+	return (!h->writers || h->is_private) && !h->is_removed &&
+	       head_standing(h) == HEAD_ON_BRANCH;
 }
 
 /* The same: is nothing of it uncommitted, or about to be? */
@@ -85,6 +88,8 @@ static int move(struct moving *m)
 		;
 	if (r == 0 && moving_has_more(m))
 		r = -EAGAIN;
+	if (r == 0 && moving_leaves_writers(m))
+		return 0;
 	if (r == 0)
 		r = moving_exchange(m);
 	return r < 0 ? r : 1;

@@ -470,6 +470,17 @@ static int record(struct moving *m)
 	return is_known || m->dropped.len ? table_apply(h->heads->table, &batch) : 0;
 }
 
+bool moving_leaves_writers(const struct moving *m)
+{
+	for (size_t i = 0; i < m->file_count; i++) {
+		const struct vnode *n = m->files[i].n;
+
+		if (m->files[i].left && n->type == FT_REG && n->file && n->file->writers)
+			return true;
+	}
+	return false;
+}
+
 int moving_exchange(struct moving *m)
 {
 	struct head *h = m->head;

@@ -56,6 +56,9 @@ bool moving_has_more(const struct moving *m);
  * to be walked over. 1: there are more of them; 0; -errno. */
 int moving_look_again(struct moving *m);
 
+/* The same, after that: is something that is left behind open for writing? */
+bool moving_leaves_writers(const struct moving *m);
+
 /* Under view->lock, after moving_look_again() has found no more: leaves behind what differs, and
  * exchanges the bases. 0, or -errno and nothing has happened. */
 int moving_exchange(struct moving *m);

@@ -159,6 +159,7 @@ struct live_dir {
 struct live_file {
 	pthread_rwlock_t lock;
 	unsigned users; /* guarded by the view's lock, as all below */
+	unsigned writers; /* times that it is open for writing */
 	struct content content; /* as the base has it, as of @generation */
 	struct buf inlined; /* what content.inlined borrows */
 	uint64_t generation;

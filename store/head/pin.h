@@ -59,6 +59,30 @@ int heads_new_private(struct heads *h, const struct id128 *repo, const char *rep
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
 
+/* What one commit has changed over another, to be taken into a private head; all is borrowed. */
+struct head_change {
+	struct oid base, result; /* @base null: nothing */
+	bool (*leave_out)(struct span name, void *ctx); /* these are not taken; NULL: all are */
+	void *leave_out_ctx;
+	/* Told the pin that the head is about to move to, and that it has; no other pin is made of
+	 * it in between. Other than 0 from the first ends it. NULL: nobody is. */
+	int (*about_to)(const struct oid *id, void *ctx);
+	void (*has_moved)(const struct oid *id, void *ctx);
+	void *ctx;
+};
+
+/*
+ * Takes it in, three-way: 0, and the head had it as of the pin @ret. -ESTALE: @ret_conflicts names
+ * differ on both sides; -EBUSY: a file that it changes is open for writing, or the head is written
+ * to all the time; or errors of reading and writing. Then nothing was changed.
+ */
+int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
+	      uint64_t *ret_conflicts);
+
+/* How many names would conflict now. */
+int head_take_check(struct view *head, const struct head_change *c, struct access *acc,
+		    uint64_t *ret_conflicts);
+
 /* Each private head, with its label: after a restart. As heads_each(). One that was there before
  * the restart may not have its base in memory yet: head_pin() sees to that. */
 int heads_each_private(struct heads *h, int (*fn)(struct view *head, struct span label, void *ctx),

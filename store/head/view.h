@@ -41,6 +41,8 @@ int view_of_commit(struct store *store, struct vnode_table *vnodes, const char *
 
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
+DEFINE_CLEANUP(struct view *, view_unref)
+#define _cleanup_view_ _cleanup_(view_unrefp)
 
 /* Does nobody but the caller hold it, vnodes included? */
 bool view_is_unused(const struct view *v);

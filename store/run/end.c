@@ -9,8 +9,10 @@
  *	 "outputs": [{..., "result"}],		results: commits of what was changed
  *	 "tree": {...},				the tree is stored
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
+ *	 "is_refused": true,			there are some: all are kept
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
- *	 "is_stored": true}			the record is complete
+ *	 "is_stored": true,			the record is complete
+ *	 "late": [{"repo", "branch"}]}		changed since the end, and has no output
  */
 #include <fcntl.h>
 #include <string.h>
@@ -31,7 +33,7 @@ enum {
 	EXTRAS = 3, /* files of the run's directory that its tree has */
 };
 
-static int note_save(struct run *run)
+int run_note_save(struct run *run)
 {
 	int r = run_file_write(run, "note", run->note);
 
@@ -89,7 +91,7 @@ int run_note_end(struct run *run, const json_t *request)
 		 json_object_set_new(run->note, "memo",
 				     json_pack("{s:o}", "key", json_of_oid(&run->memo))) < 0)
 		return -ENOMEM;
-	return note_save(run);
+	return run_note_save(run);
 }
 
 static bool has_status(const struct run *run, const char *status)
@@ -153,7 +155,7 @@ static int results(struct run *run, struct access *acc)
 		return r < 0 ? r : -ENOMEM;
 	}
 	json_decref(outputs);
-	return note_save(run);
+	return run_note_save(run);
 }
 
 /* The run's branches, with what it has made of them. */
@@ -231,7 +233,7 @@ static int tree(struct run *run, struct access *acc)
 	} else {
 		json_object_set_new(run->note, "tree", run_tree_json(&root));
 	}
-	return json_object_get(run->note, "tree") ? note_save(run) : -ENOMEM;
+	return json_object_get(run->note, "tree") ? run_note_save(run) : -ENOMEM;
 }
 
 /* What the publication of an output goes by. */
@@ -267,8 +269,10 @@ static bool is_settled(const json_t *out)
 	       json_object_get(out, "kept");
 }
 
+/* No branch is to be moved, or none any more. */
 static void set_unpublished(struct run *run)
 {
+	json_object_set_new(run->note, "is_refused", json_true());
 	if (has_status(run, "ok"))
 		json_object_set_new(run->note, "status", json_string("unpublished"));
 }
@@ -287,7 +291,8 @@ static int check(struct run *run, struct access *acc)
 		int r = is_settled(out) ? 0 : output_read(run, out, &o);
 
 		if (r == 0 && !is_settled(out))
-			r = publish_check(&o.p, &acc->deadline, &conflicts);
+			r = run_is_within(run) ? run_check_within(run, out, acc, &conflicts)
+					       : publish_check(&o.p, &acc->deadline, &conflicts);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		if (conflicts > 0 || r == -ENOENT) {
@@ -296,7 +301,7 @@ static int check(struct run *run, struct access *acc)
 		}
 	}
 	json_object_set_new(run->note, "is_checked", json_true());
-	return note_save(run);
+	return run_note_save(run);
 }
 
 static int note_doing(const struct oid *id, void *ctx)
@@ -304,24 +309,36 @@ static int note_doing(const struct oid *id, void *ctx)
 	struct output *o = ctx;
 
 	json_object_set_new(o->json, "doing", json_of_oid(id));
-	return note_save(o->run);
+	return run_note_save(o->run);
 }
 
-/* The run's branch for an output: of several in one repo only the first has the plain name. */
-static char *kept_name(struct run *run, const json_t *out)
+/* How many of @all, up to @out, have a branch of the run's in that repo. */
+static unsigned count_kept(const json_t *all, const json_t *out, bool *ret_found)
 {
 	const char *repo = field_text(out, "repo");
-	unsigned before = 0;
+	unsigned n = 0;
 	json_t *other;
-	char *name;
 	size_t i;
 
-	json_array_foreach (json_object_get(run->note, "outputs"), i, other) {
+	json_array_foreach ((json_t *)all, i, other) {
 		if (other == out)
+			*ret_found = true;
+		if (*ret_found)
 			break;
-		before += json_object_get(other, "result") &&
-			  strcmp(field_text(other, "repo"), repo) == 0;
+		n += json_object_get(other, "result") &&
+		     strcmp(field_text(other, "repo"), repo) == 0;
 	}
+	return n;
+}
+
+char *run_kept_name(struct run *run, const json_t *out)
+{
+	bool found = false;
+	unsigned before = count_kept(json_object_get(run->note, "outputs"), out, &found);
+	char *name;
+
+	if (!found)
+		before += count_kept(json_object_get(run->note, "late"), out, &found);
 	if (before == 0)
 		return strf("run-%s", run->id.s);
 	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
@@ -333,13 +350,13 @@ static char *kept_name(struct run *run, const json_t *out)
 
 static int keep(struct output *o, struct access *acc)
 {
-	_cleanup_free_ char *name = kept_name(o->run, o->json);
+	_cleanup_free_ char *name = run_kept_name(o->run, o->json);
 	int r = name ? publish_keep(&o->p, name, &acc->deadline) : -ENOMEM;
 
 	if (r < 0)
 		return r;
 	json_object_set_new(o->json, "kept", json_string(name));
-	return note_save(o->run);
+	return run_note_save(o->run);
 }
 
 static int take_in(struct view *head, void *ctx)
@@ -358,6 +375,22 @@ static int take_in(struct view *head, void *ctx)
 	return 0;
 }
 
+/* It cannot be published. */
+static int refuse(struct output *o, uint64_t conflicts, struct access *acc)
+{
+	json_object_set_new(o->json, "conflicts", json_integer((json_int_t)conflicts));
+	set_unpublished(o->run);
+	return keep(o, acc);
+}
+
+static int publish_within(struct output *o, struct access *acc)
+{
+	uint64_t conflicts = 0;
+	int r = run_publish_within(o->run, o->json, acc, &conflicts);
+
+	return r == -ESTALE || r == -ENOENT ? refuse(o, conflicts, acc) : r;
+}
+
 static int publish_output(struct output *o, struct access *acc)
 {
 	struct oid doing, tip;
@@ -370,16 +403,13 @@ static int publish_output(struct output *o, struct access *acc)
 	o->p.about_to = note_doing;
 	o->p.ctx = o;
 	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
-	if (r == -ESTALE || r == -ENOENT) {
-		json_object_set_new(o->json, "conflicts", json_integer((json_int_t)conflicts));
-		set_unpublished(o->run);
-		return keep(o, acc);
-	}
+	if (r == -ESTALE || r == -ENOENT)
+		return refuse(o, conflicts, acc);
 	if (r < 0)
 		return r;
 	json_object_del(o->json, "doing");
 	json_object_set_new(o->json, "published", json_of_oid(&tip));
-	r = note_save(o->run);
+	r = run_note_save(o->run);
 	if (r == 0)
 		heads_each(o->run->runs->opts.heads, take_in, o);
 	return r;
@@ -389,34 +419,65 @@ static bool wants_publication(const struct run *run)
 {
 	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
 
+	if (json_object_get(run->note, "is_refused"))
+		return false;
 	return has_status(run, "ok") || (keep_going && has_status(run, "failed"));
 }
 
-static int outputs(struct run *run, struct access *acc)
+static bool has_unsettled(const struct run *run)
+{
+	json_t *out;
+	size_t i;
+
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out)
+		if (!is_settled(out))
+			return true;
+	return false;
+}
+
+static int output(struct run *run, json_t *out, bool publish, struct access *acc)
+{
+	struct output o;
+	int r = output_read(run, out, &o);
+
+	if (r == 0 && !publish)
+		r = keep(&o, acc);
+	else if (r == 0)
+		r = run_is_within(run) ? publish_within(&o, acc) : publish_output(&o, acc);
+	if (r < 0)
+		return log_errno(r,
+				 "run %s: what it has made of %s/%s is kept here, and will be "
+				 "published when that can be",
+				 run->id.s, o.p.repo_name, o.p.branch);
+	return 0;
+}
+
+static int all_outputs(struct run *run, struct access *acc)
 {
 	bool publish;
 	json_t *out;
 	size_t i;
-	int r = wants_publication(run) ? check(run, acc) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (!has_unsettled(run))
+		return 0;
+	if (wants_publication(run) && run_is_within(run) && !run_may_publish_within(run))
+		set_unpublished(run);
+	r = wants_publication(run) ? check(run, acc) : 0;
 	publish = wants_publication(run);
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
-		struct output o;
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out)
+		if (r == 0 && !is_settled(out))
+			r = output(run, out, publish, acc);
+	return r;
+}
 
-		if (is_settled(out))
-			continue;
-		r = output_read(run, out, &o);
-		if (r == 0)
-			r = publish ? publish_output(&o, acc) : keep(&o, acc);
-		if (r < 0)
-			return log_errno(r,
-					 "run %s: what it has made of %s/%s is kept here, and will "
-					 "be published when that can be",
-					 run->id.s, o.p.repo_name, o.p.branch);
-	}
-	return 0;
+static int outputs(struct run *run, struct access *acc)
+{
+	if (!run->parent)
+		return all_outputs(run, acc);
+	WITH_LOCK(&run->parent->end_lock);
+
+	return all_outputs(run, acc);
 }
 
 /* What is missing, by what was found here and by what the command has told. */
@@ -496,7 +557,7 @@ static int store_record(struct run *run, struct access *acc)
 				 run->id.s);
 	tell_memo(run);
 	json_object_set_new(run->note, "is_stored", json_true());
-	return note_save(run);
+	return run_note_save(run);
 }
 
 int run_settle(struct run *run, struct access *acc)
@@ -508,64 +569,6 @@ int run_settle(struct run *run, struct access *acc)
 	if (r == 0)
 		r = outputs(run, acc);
 	return r < 0 ? r : store_record(run, acc);
-}
-
-/* What was changed in a branch since the end is put where its result lies, if that was kept, or on
- * a branch of its own. */
-static int settle_late(struct run *run, struct run_head *h, struct access *acc)
-{
-	const struct commit_meta meta = { .key = span_str("pfs.run"),
-					  .value = span_str(run->id.s) };
-	const struct pin_request req = { .message = "written after a run's end",
-					 .meta = &meta,
-					 .meta_count = 1 };
-	struct publishing p = { .store = run->runs->opts.store,
-				.repo = h->repo_id,
-				.repo_name = h->repo,
-				.pinned = h->pinned };
-	_cleanup_free_ char *name = NULL;
-	struct oid result = h->pinned;
-	json_t *outputs = json_object_get(run->note, "outputs"), *out, *ours = NULL;
-	bool is_new;
-	size_t i;
-	int r;
-
-	json_array_foreach (outputs, i, out)
-		if (strcmp(field_text(out, "repo"), h->repo) == 0 &&
-		    strcmp(field_text(out, "branch"), h->branch) == 0)
-			ours = out;
-	if (ours && json_object_get(ours, "result"))
-		field_oid(ours, "result", &result);
-	r = head_pin(h->view, &req, acc, &p.result, &is_new);
-	if (r < 0 || oid_equal(&p.result, &result))
-		return r;
-	name = ours ? kept_name(run, ours) : strf("run-%s.late", run->id.s);
-	r = name ? publish_keep(&p, name, &acc->deadline) : -ENOMEM;
-	if (r == 0)
-		log_info("run %s: what was written after its end is at %s/%s", run->id.s, h->repo,
-			 name);
-	return r;
-}
-
-int run_settle_gone(struct run *run, struct access *acc)
-{
-	_cleanup_free_ struct run_head **heads = NULL;
-	ssize_t n = run_heads(run, &heads);
-	int r = MIN((int)n, 0);
-
-	for (ssize_t i = 0; r == 0 && i < n; i++)
-		if (heads[i]->view && view_is_head(heads[i]->view))
-			r = settle_late(run, heads[i], acc);
-	for (ssize_t i = 0; r == 0 && i < n; i++) {
-		if (!heads[i]->view || !view_is_head(heads[i]->view))
-			continue;
-		r = head_discard(heads[i]->view);
-		if (r == 0) {
-			view_unref(heads[i]->view);
-			heads[i]->view = NULL;
-		}
-	}
-	return r;
 }
 
 json_t *run_answer(struct run *run)

@@ -31,6 +31,7 @@ struct run_head {
 	struct oid pinned, committed;
 	bool is_late; /* pinned when it was first looked at */
 	bool is_output; /* it may be written */
+	bool is_wanted; /* while the run begins: and is to be */
 	struct view *view; /* a reference; NULL: nobody has looked yet; guarded by run->lock */
 };
 
@@ -105,7 +106,34 @@ int run_note_end(struct run *run, const json_t *request);
 struct memo;
 int run_note_repeat(struct run *run, const struct memo *m);
 
-/* Puts what was changed since the end on the run's branch, and gives back what it has. (end.c) */
+/* Keeps what the end has come to. (end.c) */
+int run_note_save(struct run *run);
+
+/*
+ * Of a run that was begun in another one's view (within.c).
+ */
+
+bool run_is_within(const struct run *run);
+
+/* Does the outer run still take in what this one has made? Its end_lock is held. */
+bool run_may_publish_within(struct run *run);
+
+/* As publish_check() and publish_result(), of an output as it is noted, which says so afterwards.
+ * The outer run's end_lock is held. */
+int run_check_within(struct run *run, json_t *out, struct access *acc, uint64_t *ret_conflicts);
+int run_publish_within(struct run *run, json_t *out, struct access *acc, uint64_t *ret_conflicts);
+
+/* Of a former process's: which of its outputs the outer run had taken in. */
+void run_recall_within(struct run *run);
+
+/* What it has seen is noted for the outer run, which goes on, as well. */
+void run_tell_seen(struct run *run);
+
+/* The run's branch for an output, or for what is noted as late: of several in one repo only the
+ * first has the plain name. The caller's to free. */
+char *run_kept_name(struct run *run, const json_t *out);
+
+/* Puts what was changed since the end on the run's branch, and gives back what it has. (late.c) */
 int run_settle_gone(struct run *run, struct access *acc);
 
 /* The answer to run-end, as far as is known; NULL: no memory. */

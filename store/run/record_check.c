@@ -243,7 +243,7 @@ static bool is_output(const json_t *j)
 	static const struct field fields[] = {
 		{ "repo", is_text },	 { "repo_id", is_identity }, { "branch", is_text },
 		{ "pinned", is_commit }, { "result", is_commit },    { "published", is_commit },
-		{ "kept", is_text },
+		{ "kept", is_text },	 { "into", is_run },
 	};
 
 	return HAS_FIELDS(j, fields);

@@ -148,7 +148,27 @@ ssize_t run_heads(struct run *run, struct run_head ***ret)
 	return (ssize_t)run->head_count;
 }
 
-/* A branch that the mount has no head of: as the store has it now. */
+/* As a run in another one finds its branch: what that has of it now. */
+static int pin_in_parent(struct run *run, struct run_head *h, struct access *acc)
+{
+	const struct pin_request req = { .message = "as a run in a run found it" };
+	struct run *parent = run->parent;
+	_cleanup_view_ struct view *v = NULL;
+	const struct run_head *of;
+	bool is_new;
+	int r = run_branch(parent, h->repo, h->branch, acc, &v);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&parent->lock);
+	of = run_head_find(parent, h->repo, h->branch);
+	pthread_mutex_unlock(&parent->lock);
+	*h = *of;
+	h->view = NULL;
+	return view_is_head(v) ? head_pin(v, &req, acc, &h->pinned, &is_new) : 0;
+}
+
+/* A branch that was not pinned at the start: as the store has it now. */
 static int look_up(struct run *run, struct run_head *h, struct access *acc)
 {
 	struct refs *refs = run->runs->opts.store->refs;
@@ -156,8 +176,11 @@ static int look_up(struct run *run, struct run_head *h, struct access *acc)
 	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
 	_cleanup_ref_ struct ref ref = { 0 };
 	struct etag tag;
-	int r = refs_repo(refs, h->repo, &w, &repo);
+	int r;
 
+	if (run->parent)
+		return pin_in_parent(run, h, acc);
+	r = refs_repo(refs, h->repo, &w, &repo);
 	if (r == 0)
 		r = refs_get(refs, &repo.id, REF_BRANCH, h->branch, &w, &ref, &tag);
 	if (r < 0)
@@ -165,6 +188,7 @@ static int look_up(struct run *run, struct run_head *h, struct access *acc)
 	h->repo_id = repo.id;
 	h->branch_id = ref.branch;
 	h->pinned = h->committed = ref.target;
+	h->is_output = true;
 	return 0;
 }
 
@@ -175,7 +199,7 @@ static int name_outputs(struct run *run, struct access *acc)
 	size_t i;
 
 	for (i = 0; i < run->head_count; i++)
-		run->heads[i]->is_output = !out;
+		run->heads[i]->is_wanted = !out;
 	json_array_foreach (out, i, item) {
 		const char *text = json_string_value(item);
 		struct run_head found, *h;
@@ -194,8 +218,15 @@ static int name_outputs(struct run *run, struct access *acc)
 		}
 		if (!h)
 			return -ENOMEM;
-		h->is_output = true;
+		if (!h->is_output)
+			return log_fail(-EROFS,
+					"the run %s, in which this one is begun, may not "
+					"write to %s",
+					run->parent->id.s, text);
+		h->is_wanted = true;
 	}
+	for (i = 0; i < run->head_count; i++)
+		run->heads[i]->is_output &= run->heads[i]->is_wanted;
 	return 0;
 }
 
@@ -207,6 +238,7 @@ static int note_pinned(struct run *run, const struct pinned *p, size_t n)
 			.branch_id = p[i].branch,
 			.pinned = p[i].commit,
 			.committed = p[i].committed,
+			.is_output = true,
 		};
 
 		memcpy(h.repo, p[i].repo_name, sizeof(h.repo));
@@ -227,6 +259,13 @@ static int pin_all(struct run *run, struct access *acc)
 	return r < 0 ? r : note_pinned(run, p, n);
 }
 
+static struct view *view_there(struct run *run, struct run_head *h)
+{
+	WITH_LOCK(&run->lock);
+
+	return h->view ? view_ref(h->view) : NULL;
+}
+
 /* One inside another sees what that has, as of now. */
 static int pin_parent(struct run *run, struct access *acc)
 {
@@ -236,11 +275,12 @@ static int pin_parent(struct run *run, struct access *acc)
 	int r = MIN((int)n, 0);
 
 	for (ssize_t i = 0; r == 0 && i < n; i++) {
+		_cleanup_view_ struct view *v = view_there(run->parent, all[i]);
 		struct run_head h = *all[i];
 		bool is_new;
 
-		if (h.view && view_is_head(h.view))
-			r = head_pin(h.view, &req, acc, &h.pinned, &is_new);
+		if (v && view_is_head(v))
+			r = head_pin(v, &req, acc, &h.pinned, &is_new);
 		h.view = NULL;
 		if (r == 0 && !run_head_add(run, &h))
 			r = -ENOMEM;
@@ -410,13 +450,6 @@ static int open_view(struct run *run, const struct run_head *h, struct access *a
 	return r < 0 ? r : view_of_commit(o->store, o->vnodes, h->repo, buf_span(&object), ret);
 }
 
-static struct view *view_there(struct run *run, struct run_head *h)
-{
-	WITH_LOCK(&run->lock);
-
-	return h->view ? view_ref(h->view) : NULL;
-}
-
 /* Two may open it at once: the first one's is used. */
 static struct view *use_view(struct run *run, struct run_head *h, struct view *v)
 {
@@ -437,7 +470,7 @@ static struct view *use_view(struct run *run, struct run_head *h, struct view *v
 static int pin_late(struct run *run, const char *repo, const char *branch, struct access *acc,
 		    struct run_head **ret)
 {
-	struct run_head h = { .is_late = true };
+	struct run_head h = { 0 };
 	int r;
 
 	snprintf(h.repo, sizeof(h.repo), "%s", repo);
@@ -445,7 +478,8 @@ static int pin_late(struct run *run, const char *repo, const char *branch, struc
 	r = look_up(run, &h, acc);
 	if (r < 0)
 		return r;
-	h.is_output = !json_object_get(run->start, "out");
+	h.is_late = true;
+	h.is_output &= !json_object_get(run->start, "out");
 	WITH_LOCK(&run->lock);
 
 	*ret = run_head_find(run, repo, branch) ?: run_head_add(run, &h);

@@ -16,6 +16,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "run/archive.h"
 #include "run/fields.h"
 #include "run/memo.h"
 #include "run/parts.h"
@@ -24,6 +25,7 @@ enum {
 	RETRY_MS = 5000,
 	IDLE_MS = 3600 * 1000,
 	SETTLE_TIMEOUT_MS = 10 * 60 * 1000,
+	RECALL_TIMEOUT_MS = 5 * 1000,
 };
 
 enum run_state run_state_of(struct run *run)
@@ -108,6 +110,7 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 
 	if (run_state_of(run) != RUN_GOING_ON)
 		return -EALREADY;
+	run_tell_seen(run);
 	r = run_note_end(run, request);
 	if (r < 0)
 		return r;
@@ -163,15 +166,30 @@ void run_forgotten(struct run *run)
 	changed(rs);
 }
 
+#define GONE_PREFIX ".gone-"
+
+/* Its directory goes as one: what is left of it if the process dies is not taken for a run. */
+static int remove_dir(struct runs *rs, const struct run_id *id)
+{
+	char gone[sizeof(GONE_PREFIX) + RUN_ID_LEN];
+
+	snprintf(gone, sizeof(gone), GONE_PREFIX "%s", id->s);
+	if (renameat(rs->dirfd, id->s, rs->dirfd, gone) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	remove_tree(rs->dirfd, gone);
+	return 0;
+}
+
 /* Nobody can come back to it, and all is stored: it goes. */
 static int give_up(struct run *run, struct access *acc)
 {
 	struct runs *rs = run->runs;
 	int r = run_settle_gone(run, acc);
 
+	if (r == 0)
+		r = remove_dir(rs, &run->id);
 	if (r < 0)
 		return r;
-	remove_tree(rs->dirfd, run->id.s);
 	run_set_state(run, RUN_GONE);
 	pthread_mutex_lock(&rs->lock);
 	list_remove(&run->link);
@@ -302,6 +320,17 @@ static int adopt_branches(struct run *run)
 	return heads_each_private(run->runs->opts.heads, adopt_head, run);
 }
 
+/* Killed before it had the start in the run's directory: the store has it. */
+static int recall_start(struct run *run)
+{
+	struct deadline dl = deadline_in_ms(RECALL_TIMEOUT_MS);
+	json_t *end = NULL;
+	int r = archive_get(run->runs->opts.store, &run->id, &dl, &run->start, &end);
+
+	json_decref(end);
+	return r < 0 ? r : run_file_write(run, "start", run->start);
+}
+
 /* What a former process began: it is ending, and nobody can come back to it. */
 static int adopt(struct runs *rs, const char *name)
 {
@@ -318,12 +347,16 @@ static int adopt(struct runs *rs, const char *name)
 		r = read_file(run->dirfd, "start", RUN_RECORD_MAX, &text);
 	if (r == 0)
 		r = run_start_read(&run->id, buf_span(&text), &run->start);
+	else if (r == -ENOENT)
+		r = recall_start(run);
 	if (r == 0)
 		r = adopt_branches(run);
 	if (r == 0) {
 		r = run_file_read(run, "note", &run->note);
 		r = r == -ENOENT ? run_note_end(run, NULL) : r;
 	}
+	if (r == 0 && run_is_within(run))
+		run_recall_within(run);
 	if (r < 0) {
 		run_unref(run);
 		return log_errno(
@@ -335,6 +368,8 @@ static int adopt(struct runs *rs, const char *name)
 	run->state = RUN_ENDING;
 	run->is_forgotten = true;
 	list_append(&rs->list, &run->link);
+	/* The ender begins with it at once. */
+	rs->changes++;
 	return 0;
 }
 
@@ -352,7 +387,9 @@ static int adopt_all(struct runs *rs)
 		return r;
 	}
 	while ((e = readdir(d)))
-		if (e->d_name[0] != '.')
+		if (strncmp(e->d_name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0)
+			remove_tree(rs->dirfd, e->d_name);
+		else if (e->d_name[0] != '.')
 			adopt(rs, e->d_name);
 	closedir(d);
 	return 0;

@@ -28,12 +28,6 @@ struct held {
 void held_release(struct held *h);
 #define _cleanup_held_ _cleanup_(held_release)
 
-static inline void view_unrefp(struct view **v)
-{
-	view_unref(*v);
-}
-#define _cleanup_view_ _cleanup_(view_unrefp)
-
 /* The repo called @name, freshly looked at if the store can be asked. 0, -ENOENT, said. */
 int address_repo(struct request *q, const char *name, struct repo_rec *ret);
 

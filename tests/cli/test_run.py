@@ -123,6 +123,29 @@ def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
     assert inner["parent"] == outer["id"]
 
 
+def test_runs_in_a_run_see_what_those_before_them_made(shell, mount, files):
+    done = run(shell, files, "sh", "-c",
+               f"exec > log; {PFS} run sh -c 'tr a-z A-Z < f > g'; cat g;"
+               f"{PFS} run sh -c 'cat f g > h'; ls")
+    assert done.code == 0, done.err
+    assert (files / "h").read_text() == "first\nFIRST\n"
+    assert (files / "log").read_text() == "FIRST\nf\ng\nh\nlog\n"
+    outer, a, b = sorted(records(mount), key=lambda r: ("parent" in r, r["started"]))
+    assert [r["status"] for r in (outer, a, b)] == ["ok", "ok", "ok"]
+    assert [r["outputs"][0]["into"] for r in (a, b)] == [outer["id"]] * 2
+    history = json.loads(shell.ok("log", "--json", files))
+    assert history[0]["id"] == outer["outputs"][0]["published"]
+
+
+def test_many_runs_in_a_run_at_once(shell, mount, files):
+    (files / "Makefile").write_text(
+        "all: $(addsuffix .out,1 2 3 4 5 6 7 8)\n"
+        "%.out:\n\t$(PFS) run sh -c 'echo $* > $@'\n")
+    done = run(shell, files, "make", "-s", "-j8", f"PFS={PFS}")
+    assert done.code == 0, done.err
+    assert [(files / f"{n}.out").read_text() for n in range(1, 9)] == [f"{n}\n" for n in range(1, 9)]
+
+
 def test_a_user_without_privileges_has_a_view_as_well(shell, mount, files):
     mount.stop()
     mount.start("allow_other")

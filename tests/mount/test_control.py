@@ -197,3 +197,21 @@ def test_a_reader_that_waits_can_be_interrupted(mount):
     while os.read(fd, 65536):
         pass
     os.close(fd)
+
+
+def test_runs_that_go_on_take_no_place_of_other_conversations(mount, repo):
+    begin_many = """
+import json, os, sys
+fds = []
+for _ in range(40):
+    fd = os.open(sys.argv[1], os.O_RDWR)
+    os.write(fd, json.dumps(dict(verb="run-begin", argv=["x"], cwd="/")).encode())
+    answer = b""
+    while part := os.read(fd, 65536):
+        answer += part
+    assert json.loads(answer.splitlines()[-1]) == {"ok": True}, answer
+    fds.append(fd)
+print(len(fds))
+"""
+    assert as_user(1001, begin_many, mount / ".pfs/control") == "40"
+    assert ask(mount, verb="stats")[-1] == {"ok": True}

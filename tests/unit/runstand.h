@@ -42,8 +42,9 @@ static inline void runstand_remove(struct runstand *s)
 	stand_remove(&s->h);
 }
 
-/* A run of `true` with more fields: "'out': ['r/main']". */
-static inline _unused_ struct run *runstand_begin(struct runstand *s, const char *fields)
+/* A run of `true` in the view of @parent (NULL: none), with more fields: "'out': ['r/main']". */
+static inline struct run *runstand_begin_in(struct runstand *s, struct run *parent,
+					    const char *fields)
 {
 	_cleanup_free_ char *text =
 		strf("{\"argv\": [\"true\"], \"cwd\": \"/\", \"user\": \"u\"%s%s}",
@@ -56,9 +57,14 @@ static inline _unused_ struct run *runstand_begin(struct runstand *s, const char
 			*p = '"';
 	request = json_loads(text, 0, NULL);
 	assert_non_null(request);
-	assert_ok(run_begin(s->runs, request, 0, 0, NULL, &s->h.acc, &run));
+	assert_ok(run_begin(s->runs, request, 0, 0, parent, &s->h.acc, &run));
 	json_decref(request);
 	return run;
+}
+
+static inline _unused_ struct run *runstand_begin(struct runstand *s, const char *fields)
+{
+	return runstand_begin_in(s, NULL, fields);
 }
 
 /* Ends it with that exit status; what it was answered is the caller's. */
@@ -119,6 +125,22 @@ static inline _unused_ char *text_below(struct runstand *s, struct vnode *root, 
 	view_close(v, O_RDONLY);
 	vnode_unref(s->h.vnodes, v);
 	return text;
+}
+
+/* What the run's branch has under @path now. */
+static inline _unused_ void assert_in_run(struct runstand *s, struct run *run, const char *path,
+					  const char *want)
+{
+	struct vnode *root = runstand_root(s, run, "main");
+	_cleanup_free_ char *got = text_below(s, root, path);
+
+	vnode_unref(s->h.vnodes, root);
+	if (want)
+		assert_non_null(got);
+	if (want)
+		assert_string_equal(got, want);
+	else
+		assert_null(got);
 }
 
 /* Where a branch is, as the store has it. -ENOENT: nowhere. */

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Six machines, each with runs onto one branch of one server at once, while commands and daemons
+are killed. In the end every record is held against what there is: a run's two files are on the
+branch both or none, and what was made and not published is where the record says.
+
+PFS_SEED repeats a run's choices, though not its timing; PFS_LONG=1 makes it 200 runs a machine.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+from acting import together
+from conftest import PATIENCE, PFS, becomes
+
+RUNS = 200 if os.environ.get("PFS_LONG") else 5
+SECONDS = 60
+SCRIPT = "echo {0} > a-{0}; sleep {1}; echo {0} > b-{0}; exit {2}"
+
+
+class User:
+    def __init__(self, machine, number, seed):
+        self.m, self.number, self.rng = machine, number, random.Random(seed)
+        self.told = {}  # by the run's name: its exit status
+        self.deaths = 0
+
+    def mount_again(self):
+        self.m.crash()
+        self.deaths += 1
+        assert becomes(lambda: self.m.mount(check=False).code, 0, SECONDS)
+
+    def one(self, n):
+        name = f"m{self.number}-{n}"
+        what = self.rng.choice(["well", "well", "well", "fails", "command", "daemon"])
+        script = SCRIPT.format(name, 0.2 if what in ("command", "daemon") else 0,
+                               7 if what == "fails" else 0)
+        p = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.m.ns}", PFS, "run", "-n", name,
+                              "sh", "-c", script], cwd=self.m / "R/main", env=self.m.environment,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if what in ("command", "daemon"):
+            time.sleep(self.rng.uniform(0, 0.6))
+        if what == "command":
+            p.send_signal(self.rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        if what == "daemon":
+            self.mount_again()
+        try:
+            err = p.communicate(timeout=SECONDS * PATIENCE)[1]
+        finally:
+            p.kill()
+        if what == "well":
+            assert p.returncode == 0, err
+        if what == "fails":
+            assert p.returncode == 7, err
+        self.told[name] = p.returncode
+
+    def work(self):
+        for n in range(RUNS):
+            self.one(n)
+
+
+def files(path, name):
+    """Which of a run's two files are there, and whole."""
+    found = ""
+    for part in "ab":
+        file = path / f"{part}-{name}"
+        if file.exists():
+            assert file.read_text() == f"{name}\n"
+            found += part
+    return found
+
+
+def records(machine):
+    return {r["name"]: r for r in machine.json("runs", cwd=machine.path) if "name" in r}
+
+
+def judge(machine, record, name):
+    """What a record that is complete says is so."""
+    on_main = files(machine / "R/main", name)
+    [out] = record.get("outputs") or [{}]
+    assert bool(out.get("published")) == (record["status"] == "ok"), record
+    assert on_main == ("ab" if record["status"] == "ok" else ""), record
+    if out.get("kept"):
+        kept = files(machine / "R" / out["kept"], name)
+        assert kept == "ab" if record["status"] == "failed" else kept in ("", "a", "ab"), record
+    elif record["status"] == "failed":
+        raise AssertionError(f"nothing was kept: {record}")
+
+
+def test_runs_of_six_machines_at_once_are_published_whole_or_kept(lan):
+    seed = int(os.environ.get("PFS_SEED", time.time_ns()))
+    print(f"PFS_SEED={seed}")
+    machines = lan(6)
+    users = [User(m, i, seed + i) for i, m in enumerate(machines)]
+    assert together(*(u.work for u in users)) == [None] * 6
+    told = {name: code for u in users for name, code in u.told.items()}
+    deaths = sum(u.deaths for u in users)
+
+    def open_ones():
+        return sum(1 for r in records(machines[0]).values() if r["status"] == "running")
+
+    # A daemon that was killed before it knew the run's id cannot end it.
+    assert becomes(lambda: open_ones() <= deaths, True, SECONDS)
+    assert becomes(lambda: sum(len(os.listdir(m.state / "runs")) for m in machines), 0, SECONDS)
+    for m in machines:
+        m.ok("sync", m / "R/main")
+    known = records(machines[0])
+    for name, code in told.items():
+        if code == 0:
+            assert known[name]["status"] == "ok"
+        if code == 7:
+            assert known[name]["status"] == "failed"
+    for name, record in known.items():
+        if record["status"] == "running":
+            assert not files(machines[0] / "R/main", name)
+        else:
+            judge(machines[0], record, name)
+    assert all(name in told for name in known)
+    for m in machines[1:]:
+        assert sorted(os.listdir(m / "R/main")) == sorted(os.listdir(machines[0] / "R/main"))
