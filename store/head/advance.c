@@ -335,18 +335,29 @@ static int take(struct head *h, const struct head_change *c, struct access *acc,
 	return r == 0 ? -EBUSY : MIN(r, 0);
 }
 
+/* A clean head has nothing that a change could go on top of: it follows its branch. One with a
+ * commit that is not on the branch yet stays where it is. */
+static bool is_taker(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return h->is_private ||
+	       (!h->is_removed && is_uncommitted(h) && head_standing(h) == HEAD_ON_BRANCH &&
+		h->pending.state != PENDING_STORED);
+}
+
 int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
 	      uint64_t *ret_conflicts)
 {
 	struct head *h = head_of(head);
 	int r;
 
-	if (!head->is_head || !h->is_private)
+	if (!head->is_head || head->store->read_only)
 		return -EINVAL;
 	if (!acc->may_wait)
 		return -EAGAIN;
 	pthread_mutex_lock(&h->commit_lock);
-	r = take(h, c, acc, ret, ret_conflicts);
+	r = is_taker(h) ? take(h, c, acc, ret, ret_conflicts) : -EBUSY;
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

@@ -59,7 +59,7 @@ int heads_new_private(struct heads *h, const struct id128 *repo, const char *rep
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
 
-/* What one commit has changed over another, to be taken into a private head; all is borrowed. */
+/* What one commit has changed over another, to be taken into a head; all is borrowed. */
 struct head_change {
 	struct oid base, result; /* @base null: nothing */
 	bool (*leave_out)(struct span name, void *ctx); /* these are not taken; NULL: all are */
@@ -72,7 +72,8 @@ struct head_change {
 };
 
 /*
- * Takes it in, three-way: 0, and the head had it as of the pin @ret. -ESTALE: @ret_conflicts names
+ * Takes it in, three-way: 0, and the head had it as of the pin @ret, uncommitted as all that was
+ * changed in the head (which must be private, or have changes: else -EBUSY). -ESTALE: @ret_conflicts names
  * differ on both sides; -EBUSY: a file that it changes is open for writing, or the head is written
  * to all the time; or errors of reading and writing. Then nothing was changed.
  */

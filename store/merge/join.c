@@ -25,6 +25,10 @@ enum {
 struct sides {
 	struct loaded ours, theirs, bases[MERGE_BASES_MAX];
 	struct inode unborn; /* their root, of a branch without a commit */
+	/* Of a change that was made over something uncommitted: */
+	struct loaded pin; /* what it was made on */
+	struct session *session; /* owned; of @change */
+	struct snapshot change; /* the same on what was committed */
 	struct access access;
 	struct merge_options options;
 };
@@ -35,6 +39,8 @@ static void sides_release(struct sides *s)
 	loaded_release(&s->theirs);
 	for (unsigned i = 0; i < MERGE_BASES_MAX; i++)
 		loaded_release(&s->bases[i]);
+	loaded_release(&s->pin);
+	session_free(s->session);
 	access_release(&s->access);
 }
 
@@ -102,6 +108,43 @@ static struct merge_side unborn_side(struct sides *s)
 	return (struct merge_side){ .root = &s->unborn, .links = &none };
 }
 
+/* Is there anything uncommitted under the change? */
+static bool is_over_pin(const struct joining *j)
+{
+	const struct oid *committed = j->as_change ? j->as_change->committed : NULL;
+
+	return committed && !oid_equal(committed, j->base);
+}
+
+/* Ours becomes the change as if it had been made on what was committed, which becomes the base. */
+static int take_off_pin(const struct joining *j, struct sides *s)
+{
+	const struct oid *committed = j->as_change->committed;
+	struct refs_wait w = patient(j);
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	struct session_options so = { .store = j->store, .cancelled = j->deadline.cancelled };
+	struct merge_options o = s->options;
+	int r = refs_repo(j->store->refs, j->repo_name, &w, &repo);
+
+	s->pin = s->bases[0];
+	s->bases[0] = (struct loaded){ 0 };
+	o.bases[0] = side_of(&s->pin);
+	if (r == 0 && !oid_is_null(committed))
+		r = load(j, committed, &s->bases[0]);
+	if (r < 0)
+		return r;
+	o.theirs = oid_is_null(committed) ? unborn_side(s) : side_of(&s->bases[0]);
+	o.prefer = MERGE_PREFER_OURS;
+	so.chunk = repo.chunk;
+	r = session_new(&so, &s->session);
+	if (r == 0)
+		r = merge_write(&o, s->session, &s->change);
+	s->options.ours = (struct merge_side){ &s->change.root, &s->change.links };
+	s->options.bases[0] = o.theirs;
+	s->options.base_count = !oid_is_null(committed);
+	return r;
+}
+
 static int load_sides(const struct joining *j, const struct oid *tip, struct sides *s)
 {
 	int r;
@@ -121,7 +164,7 @@ static int load_sides(const struct joining *j, const struct oid *tip, struct sid
 		s->options.leave_out = j->as_change->leave_out;
 		s->options.leave_out_ctx = j->as_change->leave_out_ctx;
 	}
-	return r;
+	return r == 0 && is_over_pin(j) ? take_off_pin(j, s) : r;
 }
 
 /* Where the branch is: null if nowhere yet. */

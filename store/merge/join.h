@@ -22,6 +22,10 @@
 struct join_change {
 	const struct commit_meta *meta; /* of the new commit */
 	size_t meta_count;
+	/* What was committed under @base, if that is a pin with more: the change is brought onto the
+	 * branch as if it had been made on this, taking its side where it lies over what was
+	 * uncommitted. NULL: base is all committed. */
+	const struct oid *committed;
 	bool (*leave_out)(struct span name, void *ctx); /* merge_options' */
 	void *leave_out_ctx;
 	/* Told the new commit's id before the branch is swapped to it; other than 0 ends it. NULL:

@@ -126,6 +126,8 @@ static int output_of(struct run *run, struct run_head *h, struct access *acc, js
 			json_of_id128(&h->branch_id), "pinned", json_of_oid(&h->pinned));
 	if (out && !oid_equal(&result, &h->pinned))
 		json_object_set_new(out, "result", json_of_oid(&result));
+	if (out && !oid_equal(&h->committed, &h->pinned))
+		json_object_set_new(out, "committed", json_of_oid(&h->committed));
 	*ret = out;
 	return out ? 0 : -ENOMEM;
 }
@@ -259,6 +261,9 @@ static int output_read(struct run *run, json_t *json, struct output *ret)
 	if (field_id128(json, "repo_id", &ret->p.repo) < 0 ||
 	    field_id128(json, "branch_id", &ret->p.identity) < 0)
 		return -EBADMSG;
+	if (field_oid(json, json_object_get(json, "committed") ? "committed" : "pinned",
+		      &ret->p.committed) < 0)
+		return -EBADMSG;
 	return field_oid(json, "pinned", &ret->p.pinned)
 		       ?: field_oid(json, "result", &ret->p.result);
 }
@@ -359,10 +364,22 @@ static int keep(struct output *o, struct access *acc)
 	return run_note_save(o->run);
 }
 
+/*
+ * The mount's own head of the branch: what the run has changed goes on top of what is uncommitted in
+ * it, as the run has written it on top of that, and then it takes in the rest of the branch. What
+ * was changed in the head meanwhile, where the run has changed it too, stays.
+ */
 static int take_in(struct view *head, void *ctx)
 {
 	const struct output *o = ctx;
-	struct oid tip;
+	_cleanup_(throwaway_freep) struct throwaway *t = NULL;
+	struct head_change c = {
+		.base = o->p.pinned,
+		.result = o->p.result,
+		.leave_out = throwaway_has,
+	};
+	struct oid tip, at;
+	uint64_t conflicts;
 
 	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
 	    field_oid(o->json, "published", &tip) == 0) {
@@ -370,6 +387,10 @@ static int take_in(struct view *head, void *ctx)
 
 		access_init(&acc, o->run->runs->opts.store->reader, true);
 		acc.deadline = deadline_in_ms(10 * 1000);
+		if (publish_throwaway(&o->p, &acc.deadline, &t) == 0) {
+			c.leave_out_ctx = t;
+			head_take(head, &c, &acc, &at, &conflicts);
+		}
 		head_advance(head, &tip, &acc);
 	}
 	return 0;

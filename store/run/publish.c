@@ -44,11 +44,21 @@ int throwaway_new(const struct repo_rec *repo, struct throwaway **ret)
 	return 0;
 }
 
+int publish_throwaway(const struct publishing *p, const struct deadline *dl, struct throwaway **ret)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = *dl };
+	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
+	int r = refs_repo(p->store->refs, p->repo_name, &w, &repo);
+
+	if (r == 0 && !id128_equal(&repo.id, &p->repo))
+		r = -ENOENT;
+	return r < 0 ? r : throwaway_new(&repo, ret);
+}
+
 void throwaway_free(struct throwaway *t)
 {
 	free(t);
 }
-DEFINE_CLEANUP(struct throwaway *, throwaway_free)
 
 bool throwaway_has(struct span name, void *ctx)
 {
@@ -128,15 +138,9 @@ static void change_free(struct change *c)
 
 static int change_of(const struct publishing *p, const struct deadline *dl, struct change *c)
 {
-	struct refs_wait w = { .may_wait = true, .deadline = *dl };
-	_cleanup_repo_rec_ struct repo_rec repo = { 0 };
 	unsigned n = 0;
-	int r = refs_repo(p->store->refs, p->repo_name, &w, &repo);
+	int r = publish_throwaway(p, dl, &c->throwaway);
 
-	if (r == 0 && !id128_equal(&repo.id, &p->repo))
-		r = -ENOENT;
-	if (r == 0)
-		r = throwaway_new(&repo, &c->throwaway);
 	if (r == 0)
 		r = find_branch(p, dl, &c->branch, &c->tip);
 	if (r < 0)
@@ -151,6 +155,7 @@ static int change_of(const struct publishing *p, const struct deadline *dl, stru
 	c->how = (struct join_change){
 		.meta = c->meta,
 		.meta_count = n,
+		.committed = &p->committed,
 		.leave_out = throwaway_has,
 		.leave_out_ctx = c->throwaway,
 		.about_to = p->about_to,

@@ -17,6 +17,7 @@ struct publishing {
 	const char *repo_name, *branch; /* as it was called then */
 	const char *author; /* NULL: the store's writer */
 	struct oid pinned, result; /* pinned null: it was unborn */
+	struct oid committed; /* under the pin; null: nothing, the branch was unborn */
 	/* A commit that a former try was about to bring onto the branch; null: none. */
 	struct oid doing;
 	/* That is about to be tried; other than 0 ends it. NULL: nobody notes it. */
@@ -35,8 +36,13 @@ int publish_result(const struct publishing *p, const struct deadline *dl, struct
 /* Makes a branch @name at the result, or moves it on to that. 0, or the backend's errors. */
 int publish_keep(const struct publishing *p, const char *name, const struct deadline *dl);
 
-/* Is @name on the repo's list of files that are not published? */
+/* The repo's list of files that are not published. */
 struct throwaway;
 int throwaway_new(const struct repo_rec *repo, struct throwaway **ret);
+/* Of the output's repo: 0, -ENOENT (the repo is gone), or errors of refs. */
+int publish_throwaway(const struct publishing *p, const struct deadline *dl,
+		      struct throwaway **ret);
 void throwaway_free(struct throwaway *t);
+DEFINE_CLEANUP(struct throwaway *, throwaway_free)
+/* Is a name on it? */
 bool throwaway_has(struct span name, void *t);

@@ -312,7 +312,9 @@ static int adopt_branches(struct run *run)
 		snprintf(h.branch, sizeof(h.branch), "%s", field_text(p, "branch"));
 		if (field_id128(p, "repo_id", &h.repo_id) < 0 ||
 		    field_id128(p, "branch_id", &h.branch_id) < 0 ||
-		    field_oid(p, "commit", &h.pinned) < 0)
+		    field_oid(p, "commit", &h.pinned) < 0 ||
+		    field_oid(p, json_object_get(p, "committed") ? "committed" : "commit",
+			      &h.committed) < 0)
 			return -EBADMSG;
 		if (!run_head_add(run, &h))
 			return -ENOMEM;

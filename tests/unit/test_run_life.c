@@ -102,6 +102,110 @@ static void what_was_uncommitted_is_seen_and_stays_uncommitted(void **state)
 	runstand_remove(&s);
 }
 
+static bool is_dirty(struct runstand *s)
+{
+	struct head_status st;
+	bool is;
+
+	assert_ok(head_status(s->h.head, &st));
+	is = st.is_dirty;
+	head_status_release(&st);
+	return is;
+}
+
+/* `g` is on the branch and in the head, made by a run. */
+static void make_g(struct runstand *s, const char *text)
+{
+	struct run *run = runstand_begin(s, "");
+
+	runstand_write(s, run, "main", "g", text);
+	end_well(s, run);
+}
+
+static void what_was_removed_here_is_there_again_when_a_run_makes_it(void **state)
+{
+	struct runstand s = runstand_make();
+
+	make_text(&s.h, s.h.root, "in", "1");
+	stand_commit(&s.h, NULL);
+	make_g(&s, "made");
+	assert_ok(view_unlink(s.h.root, span_str("g"), &s.h.acc));
+	make_g(&s, "made");
+	assert_text(&s.h, "g", "made");
+	assert_on_branch(&s, "main", "g", "made");
+	assert_false(is_dirty(&s));
+	runstand_remove(&s);
+}
+
+static void what_a_run_writes_over_something_uncommitted_is_published(void **state)
+{
+	struct runstand s = runstand_make();
+	struct vnode *g;
+
+	make_text(&s.h, s.h.root, "in", "1");
+	stand_commit(&s.h, NULL);
+	make_g(&s, "made");
+	g = at(&s.h, "g");
+	put_text(&s.h, g, "mine");
+	vnode_unref(s.h.vnodes, g);
+	make_text(&s.h, s.h.root, "notes", "mine");
+	make_g(&s, "anew");
+	assert_on_branch(&s, "main", "g", "anew");
+	assert_on_branch(&s, "main", "notes", NULL);
+	assert_text(&s.h, "g", "anew");
+	assert_text(&s.h, "notes", "mine");
+	assert_true(is_dirty(&s));
+	runstand_remove(&s);
+}
+
+static void over_something_uncommitted_it_conflicts_with_what_others_have_published(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *kept = NULL;
+	struct run *a, *b;
+	struct vnode *g;
+	json_t *answer;
+
+	make_text(&s.h, s.h.root, "in", "1");
+	stand_commit(&s.h, NULL);
+	make_g(&s, "made");
+	g = at(&s.h, "g");
+	put_text(&s.h, g, "mine");
+	vnode_unref(s.h.vnodes, g);
+	a = runstand_begin(&s, "");
+	b = runstand_begin(&s, "");
+	runstand_write(&s, a, "main", "g", "by a");
+	runstand_write(&s, b, "main", "g", "by b");
+	end_well(&s, a);
+	answer = runstand_end(&s, b, 0);
+	assert_string_equal(status_in(answer), "unpublished");
+	json_decref(answer);
+	kept = kept_branch(b);
+	assert_on_branch(&s, "main", "g", "by a");
+	assert_on_branch(&s, kept, "g", "by b");
+	run_unref(b);
+	runstand_remove(&s);
+}
+
+static void a_change_made_here_meanwhile_stays(void **state)
+{
+	struct runstand s = runstand_make();
+	struct run *run;
+	struct vnode *g;
+
+	make_text(&s.h, s.h.root, "g", "1");
+	stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	runstand_write(&s, run, "main", "g", "made");
+	g = at(&s.h, "g");
+	put_text(&s.h, g, "mine");
+	vnode_unref(s.h.vnodes, g);
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "g", "made");
+	assert_text(&s.h, "g", "mine");
+	runstand_remove(&s);
+}
+
 static void runs_may_overlap(void **state)
 {
 	struct runstand s = runstand_make();
@@ -299,6 +403,11 @@ int main(void)
 		cmocka_unit_test(what_a_run_has_made_is_one_commit_on_the_branch),
 		cmocka_unit_test(a_run_sees_one_state_of_the_world),
 		cmocka_unit_test(what_was_uncommitted_is_seen_and_stays_uncommitted),
+		cmocka_unit_test(what_was_removed_here_is_there_again_when_a_run_makes_it),
+		cmocka_unit_test(what_a_run_writes_over_something_uncommitted_is_published),
+		cmocka_unit_test(
+			over_something_uncommitted_it_conflicts_with_what_others_have_published),
+		cmocka_unit_test(a_change_made_here_meanwhile_stays),
 		cmocka_unit_test(runs_may_overlap),
 		cmocka_unit_test(of_two_that_write_one_file_the_second_is_kept_apart),
 		cmocka_unit_test(a_command_that_fails_moves_no_branch),
