@@ -73,9 +73,9 @@ struct head_change {
 
 /*
  * Takes it in, three-way: 0, and the head had it as of the pin @ret, uncommitted as all that was
- * changed in the head (which must be private, or have changes: else -EBUSY). -ESTALE: @ret_conflicts names
- * differ on both sides; -EBUSY: a file that it changes is open for writing, or the head is written
- * to all the time; or errors of reading and writing. Then nothing was changed.
+ * changed in the head (which must be private, or have changes: else -EBUSY). -ESTALE:
+ * @ret_conflicts names differ on both sides; -EBUSY: a file that it changes is open for writing, or
+ * the head is written to all the time; or errors of reading and writing. Then nothing was changed.
  */
 int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
 	      uint64_t *ret_conflicts);

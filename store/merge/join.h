@@ -22,8 +22,8 @@
 struct join_change {
 	const struct commit_meta *meta; /* of the new commit */
 	size_t meta_count;
-	/* What was committed under @base, if that is a pin with more: the change is brought onto the
-	 * branch as if it had been made on this, taking its side where it lies over what was
+	/* What was committed under @base, if that is a pin with more: the change is brought onto
+	 * the branch as if it had been made on this, taking its side where it lies over what was
 	 * uncommitted. NULL: base is all committed. */
 	const struct oid *committed;
 	bool (*leave_out)(struct span name, void *ctx); /* merge_options' */

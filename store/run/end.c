@@ -365,9 +365,9 @@ static int keep(struct output *o, struct access *acc)
 }
 
 /*
- * The mount's own head of the branch: what the run has changed goes on top of what is uncommitted in
- * it, as the run has written it on top of that, and then it takes in the rest of the branch. What
- * was changed in the head meanwhile, where the run has changed it too, stays.
+ * The mount's own head of the branch: what the run has changed goes on top of what is uncommitted
+ * in it, as the run has written it on top of that, and then it takes in the rest of the branch.
+ * What was changed in the head meanwhile, where the run has changed it too, stays.
  */
 static int take_in(struct view *head, void *ctx)
 {
