@@ -162,6 +162,7 @@ static int run_command(struct running *x, const struct run_options *o)
 		r = wait_for_command(pid, &x->signals, x->relay, &x->ended);
 	if (r < 0) {
 		cli_error("its end cannot be waited for: %s", strerror(-r));
+		relay_stop(x->relay);
 		return has_not_run(x, EXIT_PFS_FAILED);
 	}
 	/* Who was asked to end does not wait for who does not read. */
@@ -256,11 +257,20 @@ static int run_all(struct run_options *o, bool memo, const char *dir)
 	code = run_command(&x, o);
 	r = finish(&x, o);
 	running_release(&x);
-	if (code != 0 || x.ended.signal != 0)
+	/* Somebody asked for the end: the relay may still be running. */
+	if (x.ended.signal != 0)
 		return code ?: end_as(&x.ended, r);
-	relay_leave(x.relay);
+	if (code == 0)
+		relay_leave(x.relay);
 	relay_free(x.relay);
-	return end_as(&x.ended, r);
+	return code ?: end_as(&x.ended, r);
+}
+
+static void options_release(struct run_options *o)
+{
+	json_decref(o->memo);
+	json_decref(o->out);
+	json_decref(o->params);
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -277,7 +287,8 @@ static int run(const struct command *self, int argc, char **argv)
 		LONG_HELP,
 		LONG_END,
 	};
-	struct run_options o = { .params = json_array(), .out = json_array() };
+	_cleanup_(options_release) struct run_options o = { .params = json_array(),
+							    .out = json_array() };
 	const char *dir = NULL;
 	bool memo = false;
 	int r;
@@ -306,11 +317,7 @@ static int run(const struct command *self, int argc, char **argv)
 		json_decref(o.out);
 		o.out = NULL;
 	}
-	r = run_all(&o, memo, dir);
-	json_decref(o.memo);
-	json_decref(o.out);
-	json_decref(o.params);
-	return r;
+	return run_all(&o, memo, dir);
 }
 
 const struct command cmd_run = {

@@ -96,7 +96,8 @@ static int write_object(const struct publication *p, const struct snapshot *snap
 		return r;
 	c.meta = meta;
 	c.parent_count = (uint8_t)p->parent_count;
-	memcpy(c.parents, p->parents, p->parent_count * sizeof(*p->parents));
+	if (p->parent_count > 0)
+		memcpy(c.parents, p->parents, p->parent_count * sizeof(*p->parents));
 	r = commit_write(&c, ret, ret_id);
 	return r == -EINVAL ? log_fail(r, "the message, author or metadata is longer than a commit "
 					  "can carry")

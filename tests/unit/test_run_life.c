@@ -48,13 +48,15 @@ static void what_a_run_has_made_is_one_commit_on_the_branch(void **state)
 static void a_run_sees_one_state_of_the_world(void **state)
 {
 	struct runstand s = runstand_make();
-	struct vnode *root;
+	struct vnode *root, *in;
 	struct run *run;
 	char *got;
 
 	make_text(&s.h, s.h.root, "in", "then");
 	run = runstand_begin(&s, "");
-	put_text(&s.h, at(&s.h, "in"), "late");
+	in = at(&s.h, "in");
+	put_text(&s.h, in, "late");
+	vnode_unref(s.h.vnodes, in);
 	make_text(&s.h, s.h.root, "new", "late");
 	commit_main(&s);
 	root = runstand_root(&s, run, "main");
