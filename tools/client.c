@@ -134,11 +134,6 @@ void client_converse(struct client *c)
 	c->is_kept = true;
 }
 
-int client_conversation(const struct client *c)
-{
-	return c->control;
-}
-
 static int end(struct answering *a, json_t *error)
 {
 	json_t *number = json_object_get(error, "errno");

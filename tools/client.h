@@ -25,11 +25,9 @@ void client_free(struct client *c);
 DEFINE_CLEANUP(struct client *, client_free)
 #define _cleanup_client_ _cleanup_(client_freep)
 
-/* From here on all requests go to a mount in one conversation, which lasts as long as the client; a
- * process that this one makes is to close it. Before the first request. */
+/* From here on all requests go to a mount in one conversation, which lasts as long as the client;
+ * exec closes it. Before the first request. */
 void client_converse(struct client *c);
-/* Its descriptor, or -1. It is closed by exec. */
-int client_conversation(const struct client *c);
 
 /* Gets each line of an answer but the last; borrowed. A result other than 0 ends the request and is
  * client_ask()'s. */

@@ -4,9 +4,13 @@
  */
 #include "base/deadline.h"
 
+#include "base/random.h"
+
 enum {
 	NS_PER_S = 1000000000,
-	NS_PER_MS = 1000000
+	NS_PER_MS = 1000000,
+	PAUSE_FIRST_MS = 5,
+	PAUSE_MAX_MS = 1000,
 };
 
 int64_t now_ns(void)
@@ -39,6 +43,20 @@ int deadline_check(const struct deadline *dl)
 	if (dl->at_ns != INT64_MAX && now_ns() >= dl->at_ns)
 		return -ETIME;
 	return 0;
+}
+
+int deadline_back_off(unsigned n, const struct deadline *dl)
+{
+	uint64_t max = MIN(n < 10 ? PAUSE_FIRST_MS << n : PAUSE_MAX_MS, (int)PAUSE_MAX_MS);
+	struct deadline end = deadline_in_ms((int64_t)(random_u64() % max) + 1);
+	int r;
+
+	while ((r = deadline_check(dl)) == 0 && deadline_check(&end) == 0) {
+		const struct timespec step = { .tv_nsec = NS_PER_MS };
+
+		nanosleep(&step, NULL);
+	}
+	return r;
 }
 
 struct timespec deadline_timespec(const struct deadline *dl, int64_t max_ms)

@@ -18,24 +18,7 @@
 
 enum {
 	TRIES_MAX = 20, /* some seconds */
-	PAUSE_FIRST_MS = 5,
-	PAUSE_MAX_MS = 1000,
 };
-
-/* Sleeps for a random part of a time that doubles with @n; ends with the deadline. */
-static int pause_before_try(unsigned n, const struct deadline *dl)
-{
-	uint64_t max = MIN(n < 10 ? PAUSE_FIRST_MS << n : PAUSE_MAX_MS, (int)PAUSE_MAX_MS);
-	struct deadline end = deadline_in_ms((int64_t)(random_u64() % max) + 1);
-	int r;
-
-	while ((r = deadline_check(dl)) == 0 && deadline_check(&end) == 0) {
-		const struct timespec step = { .tv_nsec = 1000000 };
-
-		nanosleep(&step, NULL);
-	}
-	return r;
-}
 
 /* Did the backend say that nothing happened, and that nothing will? */
 static bool is_refusal(int r)
@@ -71,7 +54,7 @@ static int read_back(struct refs *r, const struct writing *w, const struct deadl
 		e = facts_look(r->facts, w->kind, w->key, dl, ret);
 		if (e == 0 || e == -EBADMSG || e == -ENOTSUP || e == -ENOMEM || e == -EACCES)
 			return e;
-		e = pause_before_try(n, dl) ?: e;
+		e = deadline_back_off(n, dl) ?: e;
 		if (e == -ETIME || e == -ECANCELED)
 			break;
 	}
@@ -90,7 +73,7 @@ int refs_swap(struct refs *r, const struct writing *w, const struct deadline *dl
 		_cleanup_(finding_unrefp) struct finding *now = NULL, *ours = NULL;
 		struct etag fresh = { "-" };
 
-		e = n > 0 ? pause_before_try(n, dl) : deadline_check(dl);
+		e = n > 0 ? deadline_back_off(n, dl) : deadline_check(dl);
 		if (e < 0)
 			break;
 		e = b->ops->swap(b, w->key, tag, w->bytes, dl, &fresh);

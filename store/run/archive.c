@@ -8,7 +8,8 @@
  *	 |                                   '--other bytes--> taken
  *	 '--refused--> nothing was written
  *
- * No two records have the same bytes: a start says the machine, the moment and four random digits.
+ * No two records have the same bytes: a start says the machine, the moment to the nanosecond, and
+ * what its command is.
  */
 #include "run/archive.h"
 
@@ -17,24 +18,7 @@
 enum {
 	IDS_MAX = 100, /* tried for one run, from its start on */
 	TRIES_MAX = 20,
-	PAUSE_FIRST_MS = 5,
-	PAUSE_MAX_MS = 1000,
 };
-
-/* Before the @n-th try: sleeps for a random part of a time that doubles, at most until @dl. */
-static int pause_before_try(unsigned n, const struct deadline *dl)
-{
-	uint64_t max = MIN(n < 10 ? PAUSE_FIRST_MS << n : PAUSE_MAX_MS, (int)PAUSE_MAX_MS);
-	struct deadline end = deadline_in_ms((int64_t)(random_u64() % max) + 1);
-	int r;
-
-	while ((r = deadline_check(dl)) == 0 && deadline_check(&end) == 0) {
-		const struct timespec step = { .tv_nsec = 1000000 };
-
-		nanosleep(&step, NULL);
-	}
-	return r;
-}
 
 /* Is it not known what came of a swap? */
 static bool is_unknown(int r)
@@ -72,7 +56,7 @@ static int store_record(struct store *s, const char *key, struct span bytes,
 	for (unsigned n = 0; n < TRIES_MAX; n++) {
 		int found;
 
-		r = n > 0 ? pause_before_try(n, dl) : deadline_check(dl);
+		r = n > 0 ? deadline_back_off(n, dl) : deadline_check(dl);
 		if (r < 0)
 			break;
 		r = b->ops->swap(b, key, NULL, bytes, dl, &tag);

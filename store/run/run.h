@@ -59,9 +59,6 @@ void run_unref(struct run *r);
 
 const struct run_id *run_id(const struct run *r);
 uid_t run_uid(const struct run *r);
-/* By id; a reference, or NULL. */
-struct run *runs_find(struct runs *r, const char *id);
-int runs_each(struct runs *r, int (*fn)(struct run *run, void *ctx), void *ctx);
 
 /* What R/B is in the run: a private head, or a view of the pinned commit where it may not be
  * written. A branch that was not pinned at the start is pinned now. -ENOENT, or errors of refs. A
@@ -74,7 +71,6 @@ struct seen *run_seen(struct run *r);
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */
 int run_dirfd(const struct run *r);
-bool run_has_ended(const struct run *r);
 
 /*
  * The command has ended. @request: "run-end" as in RUNS.md, section 6; NULL: it is lost. Publishes,

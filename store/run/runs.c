@@ -57,32 +57,6 @@ void run_set_state(struct run *run, enum run_state to)
 	changed(run->runs);
 }
 
-bool run_has_ended(const struct run *run)
-{
-	return run_state_of((struct run *)run) >= RUN_ENDED;
-}
-
-struct run *runs_find(struct runs *rs, const char *id)
-{
-	WITH_LOCK(&rs->lock);
-
-	list_for_each (run, &rs->list, struct run, link)
-		if (strcmp(run->id.s, id) == 0)
-			return run_ref(run);
-	return NULL;
-}
-
-int runs_each(struct runs *rs, int (*fn)(struct run *run, void *ctx), void *ctx)
-{
-	int r = 0;
-	WITH_LOCK(&rs->lock);
-
-	list_for_each (run, &rs->list, struct run, link)
-		if (r == 0)
-			r = fn(run, ctx);
-	return r;
-}
-
 static struct access patient(struct runs *rs)
 {
 	struct access acc;
