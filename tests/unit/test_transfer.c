@@ -354,11 +354,13 @@ static void a_stopped_import_changes_nothing(void **state)
 		e = import_with(s, (struct import_request){ .src = src, .path = "d" }, &id,
 				&is_new);
 		stopper_end(&x, s);
-		assert_true(e == 0 || e == -ECANCELED);
+		/* Stopped in the branch's swap, it cannot say whether that was done. */
+		assert_true(e == 0 || e == -ECANCELED || e == -EINPROGRESS);
 		stopped += e == -ECANCELED;
 		us = e == 0 ? us / 2 + 1 : us;
 		tip = tip_of(s);
-		assert_true(oid_equal(&tip, e == 0 ? &id : &before));
+		if (e != -EINPROGRESS)
+			assert_true(oid_equal(&tip, e == 0 ? &id : &before));
 		before = tip;
 	}
 	assert_true(stopped > 0);
