@@ -58,6 +58,8 @@ int head_advance(struct view *head, const struct oid *target, struct access *acc
 int heads_new_private(struct heads *h, const struct id128 *repo, const char *repo_name,
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
+/* Whatever would change that head is -EROFS. Before anybody uses it. */
+void head_fix(struct view *head);
 
 /* What one commit has changed over another, to be taken into a head; all is borrowed. */
 struct head_change {
