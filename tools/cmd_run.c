@@ -217,7 +217,9 @@ static int finish(struct running *x, const struct run_options *o)
 		json_object_set_new(q, "memo", json_true());
 	r = client_ask_one(x->client, q, &answer);
 	if (r < 0) {
-		cli_error("the end of run %s is not recorded yet", x->id);
+		cli_error(
+			"the end of run %s is not recorded yet; it will be as soon as the mount can",
+			x->id);
 		return EXIT_PFS_FAILED;
 	}
 	r = tell(x, answer);

@@ -55,6 +55,7 @@ struct run {
 	size_t head_count; /* guarded by lock */
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
+	bool is_noted; /* its directory has a note; likewise */
 };
 
 struct runs {
@@ -96,10 +97,15 @@ int run_pinned(struct run *run, const char *repo, const char *branch, struct acc
 /* "R/B" of a text; 0 or -EINVAL. */
 int run_branch_parse(const char *text, struct run_head *ret);
 
+/* Its start is stored, and it has no directory, for reason @r (-errno): its end is stored, as lost.
+ * Where that fails as well, the next mount does it. (runs.c) */
+void run_end_unbegun(struct run *run, int r);
+
 /* Takes a run that is ending as far as it goes: 0 when its record is complete. (end.c) */
 int run_settle(struct run *run, struct access *acc);
 
-/* Notes that the run ends, and how: {"status", ...} as its end record has it. */
+/* Notes that the run ends, and how: {"status", ...} as its end record has it. 0 also where that
+ * cannot be kept now (logged): run_settle() does so first. */
 int run_note_end(struct run *run, const json_t *request);
 
 /* Notes that the run has ended as a former one that holds. (repeat.c) */

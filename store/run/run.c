@@ -421,10 +421,13 @@ int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, stru
 		r = name_outputs(run, acc);
 	if (r == 0)
 		r = store_start(run);
-	if (r == 0)
-		r = run_open_dir(run, true);
 	if (r < 0)
 		return r;
+	r = run_open_dir(run, true);
+	if (r < 0) {
+		run_end_unbegun(run, r);
+		return log_errno(r, "the directory of the run cannot be made");
+	}
 	keep_packages(run, request);
 	add(run);
 	*ret = TAKE_PTR(run);

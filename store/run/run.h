@@ -75,8 +75,8 @@ int run_dirfd(const struct run *r);
 /*
  * The command has ended. @request: "run-end" as in RUNS.md, section 6; NULL: it is lost. Publishes,
  * and stores the end. *@ret: the answer, as there. Only the first call for a run does anything;
- * -EALREADY. 0 also for a command that failed; -errno: the record's end could not be stored, and
- * will be at the next mount.
+ * -EALREADY. 0 also for a command that failed; -errno: the record's end could not be stored, which
+ * is tried again, also at the next mount.
  */
 int run_end(struct run *r, const json_t *request, struct access *acc, json_t **ret);
 

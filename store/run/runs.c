@@ -16,6 +16,7 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "run/archive.h"
 #include "run/fields.h"
 #include "run/memo.h"
@@ -152,6 +153,23 @@ static int remove_dir(struct runs *rs, const struct run_id *id)
 		return errno == ENOENT ? 0 : -errno;
 	remove_tree(rs->dirfd, gone);
 	return 0;
+}
+
+void run_end_unbegun(struct run *run, int r)
+{
+	struct deadline dl = deadline_in_ms(RECALL_TIMEOUT_MS);
+	struct timespec now = now_wall();
+	char text[TIME_TEXT];
+	json_t *e = json_pack("{s:i, s:s, s:s, s:s, s:o}", "pfs-run", RUN_RECORD_VERSION, "id",
+			      run->id.s, "status", "lost", "ended",
+			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text), "error",
+			      json_sprintf("the command was not started: the run's directory on "
+					   "its machine cannot be made: %s",
+					   errno_text(r)));
+
+	if (e && archive_end(run->runs->opts.store, &run->id, e, &dl) == 0)
+		remove_dir(run->runs, &run->id);
+	json_decref(e);
 }
 
 /* Nobody can come back to it, and all is stored: it goes. */
@@ -329,6 +347,7 @@ static int adopt(struct runs *rs, const char *name)
 		r = adopt_branches(run);
 	if (r == 0) {
 		r = run_file_read(run, "note", &run->note);
+		run->is_noted = r == 0;
 		r = r == -ENOENT ? run_note_end(run, NULL) : r;
 	}
 	if (r == 0 && run_is_within(run))
@@ -404,6 +423,8 @@ static void end_all(struct runs *rs)
 
 		if (run->state == RUN_GOING_ON)
 			run_note_end(run, NULL);
+		else if (run->state == RUN_ENDING && !run->is_noted)
+			run_note_save(run);
 	}
 }
 

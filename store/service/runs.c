@@ -45,9 +45,11 @@ int runs_look(struct request *q)
 	r = catalog_look(q->service->store, &look, &dl);
 	if (r == 0 || r == -EINTR || r == -ECANCELED || r == -ENOMEM)
 		return r;
-	r = request_give(q, json_pack("{s:s}", "note",
-				      "the store does not answer: runs that other machines have "
-				      "made lately may be missing"));
+	r = request_give(
+		q, json_pack("{s:s}", "note",
+			     r == -ENOSPC ? "the state directory is full: runs may be missing"
+					  : "the store does not answer: runs that other machines "
+					    "have made lately may be missing"));
 	complaint_clear();
 	return r;
 }
