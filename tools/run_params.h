@@ -17,14 +17,19 @@ enum {
 	PARAM_LINES_MAX = 5000, /* of those that a run says, the last */
 };
 
-/* Adds one. @value is taken; -EINVAL: not a key or a value that can be kept; -ENOMEM. */
+/* Adds one. @value is taken. -EINVAL: no key in UTF-8, or no value (NULL) that can be kept;
+ * -ENOMEM. */
 int param_add(json_t *into, struct span key, json_t *value, const char *from);
 
-/* "K=V", typed. 0, -EINVAL, -ENOMEM. */
+/* "K=V", typed; V may be any bytes. 0, -EINVAL, -ENOMEM. */
 int param_add_text(json_t *into, struct span text, const char *from);
 
 /* The arguments of a command: --K V, --K=V, K=V; --K alone is true. */
 void params_of_argv(json_t *into, char *const *argv);
+
+/* JSON as programs write it: what is no number to JSON (NaN, Infinity, 1e999, integers above 64
+ * bits) is a string. NULL: it is none, *@ret_error (NULL: nobody asks) says why. */
+json_t *params_json(struct span text, json_error_t *ret_error);
 
 /*
  * Lines, each "K=V" or a JSON object whose members are values ("step" belongs to the others). Blank

@@ -156,7 +156,8 @@ static void read_lines(const struct run_place *p, const char *name, json_t *into
 	if (r > 0 || first > 0)
 		note(errors, "of many %s the last %zu are kept", name, count - first);
 	if (bad > 0)
-		note(errors, "of the %s %zu lines are neither K=V nor a JSON object", name, bad);
+		note(errors, "of the %s %zu lines are no K=V or JSON object that can be kept", name,
+		     bad);
 	for (size_t i = first; i < count; i++)
 		json_array_append(into, json_array_get(lines, i));
 	json_decref(lines);
