@@ -67,6 +67,9 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 	       struct view **ret);
 
 struct seen *run_seen(struct run *r);
+/* The commit that a top of that (seen.h) stands for; null: none that is pinned
+ * or named. */
+void run_top_commit(struct run *r, struct span name, struct oid *ret);
 /* It has seen or done what its record does not tell of: it will not be repeated. */
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */

@@ -124,6 +124,7 @@ static int run_of(struct request *q)
 
 struct configs {
 	struct request *q;
+	struct oid commit; /* of the top that is walked; null: nobody knows */
 	struct buf path;
 	size_t *ends; /* owned; of path, by depth */
 	size_t room, count;
@@ -148,6 +149,7 @@ static int answer_config(struct configs *c)
 
 	c->count++;
 	answer_bytes(&a, "path", buf_span(&c->path));
+	answer_oid(&a, "commit", &c->commit);
 	return request_answer(c->q, &a);
 }
 
@@ -171,7 +173,10 @@ static int see(unsigned depth, struct span name, unsigned what, void *ctx)
 	if (buf_failed(&c->path))
 		return -ENOMEM;
 	c->ends[depth] = c->path.len;
-	if (depth == 0 || !(what & SEEN_READ) || !may_hold_parameters(name))
+	if (depth == 0)
+		run_top_commit(c->q->who->run, name, &c->commit);
+	if (depth == 0 || oid_is_null(&c->commit) || !(what & SEEN_READ) ||
+	    !may_hold_parameters(name))
 		return 0;
 	return c->count < CONFIGS_MAX ? answer_config(c) : 0;
 }
