@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount, mounted
+from conftest import PFS, SECONDS, can_mount, mounted, open_to_others
 from s3servers import KEYS, MINIO, as_environment, new_url
 
 pytestmark = can_mount
@@ -78,9 +78,7 @@ def new_store(shell, user):
 def machines(request, shell):
     """Two machines with the code and the corpus, committed."""
     user, both = request.param, []
-    for top in (shell.home, *shell.home.parents):
-        if str(top).startswith("/tmp/"):
-            os.chmod(top, 0o755)
+    open_to_others(shell)
     store = new_store(shell, user)
     try:
         one = Machine(shell, "one", store, user)
