@@ -30,7 +30,7 @@ struct running {
 	struct signals signals;
 	struct ended ended;
 	struct memo_input input;
-	bool has_view; /* the command sees nothing but it of the mount */
+	bool has_view; /* the command sees nothing else of the mount, as far as is known */
 	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
 };
 
@@ -211,7 +211,9 @@ static int tell(const struct running *x, const json_t *answer)
 /* Tells the mount of the end: 0, EXIT_DIVERGED, or EXIT_PFS_FAILED. */
 static int finish(struct running *x, const struct run_options *o)
 {
-	struct run_place place = { .id = x->id, .dir = x->dir, .root = x->root };
+	struct run_place place = {
+		.id = x->id, .dir = x->dir, .root = x->root, .has_view = x->has_view
+	};
 	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
 	       *answer = NULL;
 	int r;
@@ -252,7 +254,7 @@ static int end_as(const struct ended *e, int code)
 
 static int run_all(struct run_options *o, bool memo, const char *dir)
 {
-	struct running x = { .signals.fd = -1 };
+	struct running x = { .signals.fd = -1, .has_view = true };
 	int code, r = begin(&x, o, memo, dir);
 
 	if (r < 0 || x.repeated) {

@@ -223,6 +223,10 @@ json_t *run_report(struct client *c, const struct run_place *p, const struct end
 	read_lines(p, "metrics", metrics, errors);
 	if (!relay)
 		note(errors, "what it printed was not kept");
+	if (!p->has_view)
+		note(errors,
+		     "it had no mount namespace: what it did below the mount point, and not "
+		     "below $PFS_ROOT, is not in this record");
 	json_object_set_new(report, "params", params);
 	json_object_set_new(report, "metrics", metrics);
 	if (json_array_size(errors) > 0)
