@@ -46,7 +46,7 @@ int head_pin(struct view *head, const struct pin_request *req, struct access *ac
 /*
  * Takes the branch's commit @target into a head that has changes of its own: they are on top of it
  * afterwards, still uncommitted. A clean head just follows. 1: it has; 0: it stays where it is: the
- * two have changed the same, or a file is open for writing; -errno.
+ * two have changed the same, or one of its files that are others then is open for writing; -errno.
  */
 int head_advance(struct view *head, const struct oid *target, struct access *acc);
 
