@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`pfs run` where the system lets nobody have a mount namespace: the view is at $PFS_ROOT, and it is
-said that the rest is not the run's."""
+"""`pfs run` where the system lets nobody have a mount namespace: the view is at $PFS_ROOT, and it
+is said that the rest is not the run's."""
 
 import ctypes
 import os
@@ -24,7 +24,7 @@ UNSHARE = {"x86_64": 272, "aarch64": 97}
 
 
 def forbid_namespaces():
-    """As a container's filter does: unshare(2) is not permitted, to this process and its children."""
+    """As a container's filter does: unshare(2) is not permitted to this process and all below."""
     number = UNSHARE[os.uname().machine]
     program = b"".join(struct.pack("HBBI", *step) for step in (
         (LOAD, 0, 0, 0), (JUMP_IF_EQUAL, 0, 1, number),
@@ -67,8 +67,9 @@ def without(request, shell, mount, repo):
 
 
 def test_what_it_does_below_pfs_root_is_the_runs(without, shell, mount, repo):
-    done = without("sh", "-ec", 'pwd; echo $PFS_ROOT; cat f; echo own > g; echo lr=1 >> "$PFS_RUN/params";'
-                                ' cat "$PFS_ROOT/R/main/g"')
+    script = ('pwd; echo $PFS_ROOT; cat f; echo own > g; cat "$PFS_ROOT/R/main/g";'
+              'echo lr=1 >> "$PFS_RUN/params"')
+    done = without("sh", "-ec", script)
     assert done.returncode == 0, done.stderr
     said = record(mount)
     view = mount / f".pfs/run/{said['id']}/root"
