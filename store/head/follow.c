@@ -27,7 +27,7 @@
 #include "head/moving.h"
 
 /* Under the view's lock: is nobody about to change it, or its branch? What a run has made is taken
- * in while others write, as a log all the while: only files that are left behind may not be open. */
+ * in while others write, as a log: only files that are left behind may not be open then. */
 static bool is_unused(const struct head *h, bool under_writers)
 {
 	return (!h->writers || under_writers) && !h->is_removed &&
