@@ -48,7 +48,7 @@ class Upper {
 LANGUAGES = {
     "C, static, mapped": ("gcc", {"upper.c": C}, "gcc -static -O1 -o upper upper.c", "./upper"),
     "Python": ("python3", {"upper.py": 'open("out", "w").write(open("in").read().upper())\n'},
-               "", "python3 upper.py"),
+               "", "/usr/bin/python3 upper.py"),
     "Perl": ("perl", {"upper.pl": 'open I, "in"; open O, ">out"; print O uc while <I>;\n'},
              "", "perl upper.pl"),
     "bash": ("bash", {"upper.sh": '#!/bin/bash\nread -r x < in; echo "${x^^}" > out\n'},
@@ -84,8 +84,11 @@ def test_what_a_program_reads_and_makes_is_known(shell, mount, repo, language):
     # The source of what is built was not read.
     own = {name for name in before if not name.endswith(".c")} | {"in"}
     assert read == {f"R/main/{name}" for name in own}
-    path = record(mount)["environment"]["executable"]["path"]
+    environment = record(mount)["environment"]
+    path = environment["executable"]["path"]
     assert os.path.basename(path) == os.path.basename(command.split()[0])
+    for kind in {"Python": ["python"], "R": ["r"]}.get(language, []):
+        assert environment["packages"][kind]["count"] > 0
 
 
 def python(shell, repo, text, **more):
