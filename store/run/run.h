@@ -56,6 +56,7 @@ int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t *
 
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);
+DEFINE_CLEANUP(struct run *, run_unref)
 
 const struct run_id *run_id(const struct run *r);
 uid_t run_uid(const struct run *r);
