@@ -111,6 +111,7 @@ static int copy_heads(struct run *run, struct view **views, size_t *ret_count)
 		if (h.view && view_is_head(h.view))
 			views[(*ret_count)++] = view_ref(h.view);
 		h.view = NULL;
+		h.is_late = false;
 		if (!run_head_add(run, &h))
 			return -ENOMEM;
 	}

@@ -177,6 +177,7 @@ static int pin_in_parent(struct run *run, struct run_head *h, struct access *acc
 	pthread_mutex_unlock(&parent->lock);
 	*h = *of;
 	h->view = NULL;
+	h->is_late = false;
 	return view_is_head(v) ? head_pin(v, &req, acc, &h->pinned, &is_new) : 0;
 }
 
