@@ -354,7 +354,17 @@ static void end_all(struct runs *rs)
 	}
 }
 
-void runs_free(struct runs *rs)
+unsigned runs_going_on(struct runs *rs)
+{
+	unsigned n = 0;
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link)
+		n += run->state == RUN_GOING_ON;
+	return n;
+}
+
+void runs_stop(struct runs *rs)
 {
 	if (!rs)
 		return;
@@ -364,6 +374,14 @@ void runs_free(struct runs *rs)
 	pthread_mutex_unlock(&rs->lock);
 	if (rs->is_started)
 		pthread_join(rs->ender, NULL);
+	rs->is_started = false;
+}
+
+void runs_free(struct runs *rs)
+{
+	if (!rs)
+		return;
+	runs_stop(rs);
 	end_all(rs);
 	list_for_each_safe (run, &rs->list, struct run, link) {
 		list_remove(&run->link);
