@@ -38,6 +38,11 @@ struct pinned {
 int heads_pin(struct heads *h, const struct pin_request *req, struct access *acc,
 	      struct pinned **ret, size_t *ret_count);
 
+/* The same of these heads, all of one mount and each once: *@ret has them in some order. -ESTALE:
+ * the branch or repo of one is gone. */
+int heads_pin_these(struct view *const *views, size_t n, const struct pin_request *req,
+		    struct access *acc, struct pinned **ret);
+
 /* One head: what it has now is the commit @ret (null: unborn and empty); @ret_is_new: that has
  * changed since it was last pinned or committed. -ESTALE: its branch or repo is gone. */
 int head_pin(struct view *head, const struct pin_request *req, struct access *acc, struct oid *ret,

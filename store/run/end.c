@@ -355,12 +355,12 @@ char *run_kept_name(struct run *run, const json_t *out)
 
 static int keep(struct output *o, struct access *acc)
 {
-	_cleanup_free_ char *name = run_kept_name(o->run, o->json);
-	int r = name ? publish_keep(&o->p, name, &acc->deadline) : -ENOMEM;
+	_cleanup_free_ char *name = run_kept_name(o->run, o->json), *kept = NULL;
+	int r = name ? publish_keep(&o->p, name, NULL, &acc->deadline, &kept) : -ENOMEM;
 
 	if (r < 0)
 		return r;
-	json_object_set_new(o->json, "kept", json_string(name));
+	json_object_set_new(o->json, "kept", json_string(kept));
 	return run_note_save(o->run);
 }
 

@@ -350,6 +350,39 @@ static void a_run_of_a_killed_mount_is_lost_and_its_output_kept(void **state)
 	runstand_remove(&s);
 }
 
+static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+{
+	struct runstand s = runstand_make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_free_ char *kept = NULL, *dir = NULL;
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	json_t *start, *end;
+	struct run_id id;
+	struct run *run;
+	struct oid base;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	base = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	id = *run_id(run);
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "late", &base, NULL));
+	runstand_write(&s, run, "late", "f", "half");
+	kept = kept_branch(run);
+	dir = strf("%s/runs/%s", s.h.state, id.s);
+	run_unref(run);
+	runstand_remount(&s);
+	while (access(dir, F_OK) == 0)
+		usleep(1000);
+	assert_on_branch(&s, kept, "f", "half");
+	assert_on_branch(&s, "late", "f", "0");
+	assert_ok(archive_get(s.h.store, &id, &DEADLINE_NEVER, &start, &end));
+	assert_int_equal(json_array_size(json_object_get(end, "outputs")), 1);
+	json_decref(start);
+	json_decref(end);
+	runstand_remove(&s);
+}
+
 static void throw_away_files_are_not_published(void **state)
 {
 	struct runstand s = runstand_make();
@@ -458,6 +491,7 @@ int main(void)
 		cmocka_unit_test(a_run_that_changes_nothing_makes_no_commit),
 		cmocka_unit_test(only_what_it_was_told_to_may_be_written),
 		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
+		cmocka_unit_test(what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well),
 		cmocka_unit_test(throw_away_files_are_not_published),
 		cmocka_unit_test(nor_are_those_in_directories),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
