@@ -132,8 +132,12 @@ int run_note_end(struct run *run, const json_t *request);
 struct memo;
 int run_note_repeat(struct run *run, const struct memo *m);
 
-/* Keeps what the end has come to. (end.c) */
+/* Keeps what the end has come to; its status so far. (end.c) */
 int run_note_save(struct run *run);
+bool run_has_status(const struct run *run, const char *status);
+
+/* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
+int run_settle_outputs(struct run *run, struct access *acc);
 
 /*
  * Of a run that was begun in another one's view (within.c).
