@@ -12,7 +12,6 @@
 #include "run/trees.h"
 
 enum {
-	ROW_VERSION = 1,
 	TEXT_MAX = 4096, /* of one text in a row; what is longer is cut */
 	PAIRS_MAX = 2000, /* parameters in a row, and metrics */
 	OUTPUTS_MAX = 10000,
@@ -215,7 +214,7 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 	_cleanup_buf_ struct buf b = { 0 };
 
 	b.failed = !params || !metrics;
-	buf_put_u8(&b, ROW_VERSION);
+	buf_put_u8(&b, RUN_ROW_VERSION);
 	buf_put_u8(&b, (uint8_t)status_of(start, end, unreadable));
 	buf_put_u8(&b, flags);
 	buf_put_u8(&b, exit || sig);
@@ -249,7 +248,7 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 	struct cursor c = cursor_of(raw);
 	struct run_row row = { .id = *id };
 
-	if (rd_u8(&c) != ROW_VERSION)
+	if (rd_u8(&c) != RUN_ROW_VERSION)
 		return -EBADMSG;
 	row.status = rd_u8(&c);
 	row.flags = rd_u8(&c);

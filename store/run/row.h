@@ -11,6 +11,10 @@
 #include "format/inode.h"
 #include "run/record.h"
 
+enum {
+	RUN_ROW_VERSION = 2, /* rows of another one are none */
+};
+
 enum run_status {
 	RUN_RUNNING, /* its end is not there */
 	RUN_OK,

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "run/archive.h"
 #include "run/expr.h"
+#include "run/learner.h"
 #include "service/address.h"
 #include "service/verbs.h"
 
@@ -43,11 +44,15 @@ int runs_look(struct request *q)
 
 	complaint_clear();
 	r = catalog_look(q->service->store, &look, &dl);
+	if (q->service->learner)
+		learner_note_question(q->service->learner);
 	if (r == 0 || r == -EINTR || r == -ECANCELED || r == -ENOMEM)
 		return r;
-	r = request_give(q, json_pack("{s:s}", "note",
-				      "the store does not answer: runs that other machines have "
-				      "made lately may be missing"));
+	r = request_give(q, json_pack("{s:o}", "note",
+				      json_sprintf("runs that other machines have made lately may "
+						   "be missing: %s",
+						   complaint()[0] ? complaint()
+								  : "the store does not answer")));
 	complaint_clear();
 	return r;
 }
