@@ -8,6 +8,7 @@
  */
 #include "run/row.h"
 
+#include "run/fields.h"
 #include "run/json_bytes.h"
 #include "run/trees.h"
 
@@ -131,6 +132,7 @@ static void put_pairs(struct buf *b, const json_t *object)
 static void put_outputs(struct buf *b, const json_t *array)
 {
 	_cleanup_buf_ struct buf out = { 0 };
+	struct id128 repo;
 	size_t i, count = 0;
 	json_t *o;
 
@@ -144,6 +146,10 @@ static void put_outputs(struct buf *b, const json_t *array)
 		put_text(&out, text_of(o, "repo"));
 		put_text(&out, text_of(o, "branch"));
 		put_text(&out, text_of(o, "kept"));
+		put_text(&out, text_of(o, "into"));
+		if (field_id128(o, "repo_id", &repo) < 0)
+			repo = (struct id128){ 0 };
+		buf_put(&out, repo.b, sizeof(repo.b));
 		put_oid(&out, o, "pinned");
 		put_oid(&out, o, "result");
 		put_oid(&out, o, "published");
@@ -285,6 +291,8 @@ bool run_output_next(struct cursor *c, struct run_output *ret)
 	ret->repo = rd_str16(c, TEXT_MAX);
 	ret->branch = rd_str16(c, TEXT_MAX);
 	ret->kept = rd_str16(c, TEXT_MAX);
+	ret->into = rd_str16(c, TEXT_MAX);
+	ret->repo_id = rd_id128(c);
 	ret->pinned = rd_oid(c);
 	ret->result = rd_oid(c);
 	ret->published = rd_oid(c);
