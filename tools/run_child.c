@@ -171,8 +171,8 @@ static int enter_view(const struct child_options *o, struct failure *f)
 		fail(f, EXIT_PFS_FAILED, -r, "tell what is mounted");
 		return r;
 	}
-	if (cwd_is_inside(o)) {
-		cwd = getcwd(NULL, 0);
+	if (o->cwd || cwd_is_inside(o)) {
+		cwd = o->cwd ? strdup(o->cwd) : getcwd(NULL, 0);
 		r = cwd ? 0 : -errno;
 	}
 	if (r < 0) {
@@ -187,6 +187,8 @@ static int enter_view(const struct child_options *o, struct failure *f)
 	} else {
 		unsetenv("PFS_ROOT");
 		r = cwd && chdir(cwd) < 0 ? -errno : 1;
+		if (o->cwd && setenv("PWD", cwd, 1) < 0)
+			r = -errno;
 	}
 	if (r < 0)
 		fail(f, EXIT_PFS_FAILED, -r, "enter the run's view of %s", cwd ?: o->mount);

@@ -26,6 +26,7 @@ enum {
 struct child_options {
 	const char *mount; /* where the mount is; borrowed, as all here */
 	const char *view; /* the view's root, below it */
+	const char *cwd; /* where it starts, seen through the view; NULL: where this process is */
 	char *const *argv; /* ended by NULL */
 	struct relay *relay;
 	const sigset_t *mask; /* the command's */

@@ -58,6 +58,7 @@ int verb_run_show(struct request *q);
 
 /* runs_ask.c */
 int verb_run_diff(struct request *q);
+int verb_run_made(struct request *q);
 int verb_why(struct request *q);
 int verb_uses(struct request *q);
 
