@@ -218,7 +218,7 @@ static int rerun(struct rerun *x, const char *run, const char *dir, char *const 
 	for (; r == 0 && *params; params++)
 		r = former_replace(&x->former, o, *params);
 	if (r == 0)
-		r = former_surround(&x->former, mount.mount);
+		r = former_surround(&x->former, mount.mount, false);
 	if (r == 0)
 		r = run_stdin_null();
 	if (r == 0 && x->json)

@@ -11,6 +11,13 @@
 #include "run_child.h"
 #include "run_once.h"
 #include "run_params.h"
+#include "run_update.h"
+
+enum {
+	OPT_UPDATE = 1000,
+	OPT_DRY_RUN,
+	OPT_FORCE,
+};
 
 /* "R/B", as said or as a path in the mount. */
 static void add_out(const struct command *self, json_t *out, const char *arg)
@@ -52,11 +59,17 @@ static int run(const struct command *self, int argc, char **argv)
 		{ "memo", no_argument, NULL, OPT_MEMO },
 		{ "keep-going", no_argument, NULL, OPT_KEEP_GOING },
 		{ "mount", required_argument, NULL, OPT_MOUNT },
+		{ "update", no_argument, NULL, OPT_UPDATE },
+		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+		{ "force", no_argument, NULL, OPT_FORCE },
+		LONG_JSON,
 		LONG_HELP,
 		LONG_END,
 	};
 	struct once once = { .options = { .params = json_array(), .out = json_array() } };
 	struct run_options *o = &once.options;
+	struct update_options update = { 0 };
+	bool is_update = false, has_other = false;
 	int r;
 
 	if (run_fill_standard_files() < 0)
@@ -71,11 +84,24 @@ static int run(const struct command *self, int argc, char **argv)
 		else if (r == OPT_GROUP)
 			o->group = optarg;
 		else if (r == OPT_MOUNT)
-			once.mount = optarg;
+			update.mount = once.mount = optarg;
+		is_update |= r == OPT_UPDATE;
+		update.dry_run |= r == OPT_DRY_RUN;
+		update.force |= r == OPT_FORCE;
+		update.json |= r == OPT_JSON;
+		has_other |= r == 'n' || (r >= OPT_OUT && r <= OPT_KEEP_GOING);
 		o->log |= r == OPT_LOG;
 		once.memo |= r == OPT_MEMO;
 		o->keep_going |= r == OPT_KEEP_GOING;
 	}
+	if (is_update && has_other)
+		return cli_usage(self,
+				 "an update runs what was run, as it was run: --update goes with "
+				 "--dry-run, --force, --json and --mount alone");
+	if (is_update)
+		return run_update(&update, argv + optind);
+	if (update.dry_run || update.force || update.json)
+		return cli_usage(self, "--dry-run, --force and --json go with --update");
 	if (optind >= argc)
 		return cli_usage(self, "which command?");
 	o->argv = argv + optind;
@@ -92,6 +118,7 @@ const struct command cmd_run = {
 	.name = "run",
 	.summary = "run a command, and record what it reads and makes",
 	.help = "Usage: pfs run [-n NAME] [--out REPO/BRANCH]... [--param KEY=VALUE]... [--memo] [--] COMMAND...\n"
+		"       pfs run --update [--dry-run] [--force] [--json] [PATH...]\n"
 		"\n"
 		"Runs COMMAND in a view of the mount: it reads every branch as it was at the start, and\n"
 		"what it writes comes onto the branches together when it has ended well. Recorded is\n"
@@ -112,11 +139,22 @@ const struct command cmd_run = {
 		"  --mount DIR         the mount, where the current directory is in none and there are\n"
 		"                      several\n"
 		"\n"
+		"--update runs again, in order and as it was run, what has made files out of something\n"
+		"that is another now: PATHs, or all of the repo of the current directory, or all repos.\n"
+		"Where what it reads has come out the same, it is not run. What would be written over\n"
+		"something that was changed since is named, and not run.\n"
+		"\n"
+		"  --dry-run           only tell what would be run, and why\n"
+		"  --force             run also what writes over something that was changed since\n"
+		"  --json              one JSON value; the commands' stdout is recorded alone\n"
+		"\n"
 		"Exits as COMMAND does; with 3 when it ended well and what it wrote could not be\n"
 		"published, since others have changed the same; 125 when pfs failed, 126 when COMMAND\n"
-		"cannot be run, 127 when there is none.\n"
+		"cannot be run, 127 when there is none. An update exits with 1 when something is not up to\n"
+		"date after it.\n"
 		"\n"
-		"Example:\n"
-		"  pfs run -n baseline --param seed=7 python train.py --lr 0.1\n",
+		"Examples:\n"
+		"  pfs run -n baseline --param seed=7 python train.py --lr 0.1\n"
+		"  pfs run --update --dry-run /pfs/report/main/table.csv\n",
 	.run = run,
 };

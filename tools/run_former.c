@@ -129,13 +129,13 @@ int former_options(const struct former *f, struct run_options *ret)
 	return ret->params ? 0 : -ENOMEM;
 }
 
-int former_surround(const struct former *f, const char *mount)
+int former_surround(const struct former *f, const char *mount, bool is_now)
 {
 	const json_t *cwd = json_object_get(f->start, "cwd");
 	_cleanup_free_ char *dir = run_path(mount, cwd);
 
 	/* The view may have it where the mount has not. */
-	if ((!dir || chdir(dir) < 0) && !json_object_get(cwd, "pfs")) {
+	if ((!dir || chdir(dir) < 0) && (is_now || !json_object_get(cwd, "pfs"))) {
 		cli_error("run %s was run in %s: %s", f->id, dir ?: "an unknown directory",
 			  strerror(dir ? errno : ENOENT));
 		return -ENOENT;

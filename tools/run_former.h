@@ -26,10 +26,11 @@ int former_load(struct client *c, const char *run, struct former *ret);
 int former_options(const struct former *f, struct run_options *ret);
 
 /*
- * This process goes to where it was, and its chosen variables are what they were then. A directory
- * in the mount may be missing there: in the run's view it need not be. 0 or -errno, said.
+ * This process goes to where it was, and its chosen variables are what they were then. @is_now: also
+ * a directory in the mount must be there; else it need not, since the run's view has it. 0 or
+ * -errno, said.
  */
-int former_surround(const struct former *f, const char *mount);
+int former_surround(const struct former *f, const char *mount, bool is_now);
 
 /*
  * A parameter of it, "K=V", becomes another: in its arguments, among what --param said, or as one

@@ -19,30 +19,8 @@ struct comparing {
 	struct tree_root trees[2];
 	bool has[2];
 	int side; /* that is walked */
-	char repo[OBJECT_NAME_MAX + 1]; /* whose list this is */
-	struct throwaway *throwaway; /* owned; NULL: it has none */
+	struct throwaways throwaways;
 };
-
-/* The list of the repo that a path is in. */
-static int use_repo(struct comparing *g, struct span path)
-{
-	const uint8_t *slash = memchr(path.data, '/', path.len);
-	size_t n = slash ? (size_t)(slash - path.data) : path.len;
-	struct refs_wait w = { .may_wait = true, .deadline = g->c->rd.access->deadline };
-	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
-	int r;
-
-	if (n > OBJECT_NAME_MAX || span_equal(span_str(g->repo), span_of(path.data, n)))
-		return 0;
-	memcpy(g->repo, path.data, n);
-	g->repo[n] = '\0';
-	throwaway_free(g->throwaway);
-	g->throwaway = NULL;
-	r = refs_repo(g->c->rd.store->refs, g->repo, &w, &rec);
-	if (r == 0)
-		r = throwaway_new(&rec, &g->throwaway);
-	return r == -ENOENT ? 0 : r;
-}
 
 static json_t *json_side(const struct inode *i)
 {
@@ -89,17 +67,12 @@ static int take(struct span path, const struct inode *ino, void *ctx)
 {
 	struct comparing *g = ctx;
 	_cleanup_(node_unrefp) struct node *leaf = NULL;
-	const uint8_t *slash = memrchr(path.data, '/', path.len);
-	struct span name =
-		slash ? span_of(slash + 1, path.len - (size_t)(slash + 1 - path.data)) : path;
 	struct inode other;
 	json_t *mine, *its;
-	int r = path.len > 0 ? use_repo(g, path) : 0;
+	int r = throwaways_have(&g->throwaways, path, &g->c->rd.access->deadline);
 
-	if (r < 0)
-		return r;
-	if (slash && g->throwaway && throwaway_has(name, g->throwaway))
-		return RUN_TREE_SKIP;
+	if (r != 0)
+		return r < 0 ? r : RUN_TREE_SKIP;
 	if (ino->type == FT_DIR)
 		return 0;
 	r = g->has[!g->side] ? run_tree_find(&g->trees[!g->side], RUN_TREE_WRITTEN, path,
@@ -119,7 +92,7 @@ static int take(struct span path, const struct inode *ino, void *ctx)
 
 int run_compare_outputs(const struct run_comparison *c, const json_t *end_a, const json_t *end_b)
 {
-	struct comparing g = { .c = c };
+	struct comparing g = { .c = c, .throwaways.refs = c->rd.store->refs };
 	const json_t *ends[] = { end_a, end_b };
 	int r = 0;
 
@@ -129,7 +102,7 @@ int run_compare_outputs(const struct run_comparison *c, const json_t *end_a, con
 		if (g.has[g.side])
 			r = run_tree_walk(&g.trees[g.side], RUN_TREE_WRITTEN, c->rd.access, take,
 					  &g);
-	throwaway_free(g.throwaway);
+	throwaways_release(&g.throwaways);
 	return r;
 }
 
