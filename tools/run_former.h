@@ -26,8 +26,8 @@ int former_load(struct client *c, const char *run, struct former *ret);
 int former_options(const struct former *f, struct run_options *ret);
 
 /*
- * This process goes to where it was, and its chosen variables are what they were then. @is_now: also
- * a directory in the mount must be there; else it need not, since the run's view has it. 0 or
+ * This process goes to where it was, and its chosen variables are what they were then. @is_now:
+ * also a directory in the mount must be there; else it need not, since the run's view has it. 0 or
  * -errno, said.
  */
 int former_surround(const struct former *f, const char *mount, bool is_now);

@@ -2,9 +2,9 @@
 /*
  * Updates (run_update.h).
  *
- * The plan is made once; before a step is run it is asked again whether it would see something else,
- * for what the steps before it have made may be what it was. Each step is a process of its own, which
- * tells how it ended by what it writes to a pipe.
+ * The plan is made once; before a step is run it is asked again whether it would see something
+ * else, for what the steps before it have made may be what it was. Each step is a process of its
+ * own, which tells how it ended by what it writes to a pipe.
  */
 #include "run_update.h"
 

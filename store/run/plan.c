@@ -148,19 +148,24 @@ static int outermost(struct run_plan *p, struct run_id *id)
 	return 0;
 }
 
-/* The run that made what lies at the place, at that place: 1, 0, -errno. */
+/* The run that what lies at the place is of: 1, 0, -errno. @is_its: as it made it there; else
+ * somebody has changed it since. */
 static int maker_of(struct run_plan *p, const struct run_place *place, const struct run_file *f,
-		    struct run_id *ret)
+		    struct run_id *ret, bool *is_its)
 {
 	enum run_how how = RUN_HOW_NOT;
-	int r = 0;
+	int r;
 
-	if ((f->type != FT_REG && f->type != FT_LNK) || oid_is_null(&f->id))
+	if (f->type != FT_REG && f->type != FT_LNK)
 		return 0;
 	r = run_maker(p->p.rd.store, place, &f->id, NULL, ret, &how);
-	if (r == 0 && how == RUN_HOW_PLACE)
-		r = outermost(p, ret);
-	return r < 0 ? r : how == RUN_HOW_PLACE;
+	*is_its = how == RUN_HOW_PLACE;
+	if (r == 0)
+		r = *is_its ? 1 : run_last_writer(p->p.rd.store, place, ret);
+	if (r <= 0)
+		return r;
+	r = outermost(p, ret);
+	return r < 0 ? r : 1;
 }
 
 static int add_maker(struct span path, const struct run_file *f, void *ctx)
@@ -169,7 +174,8 @@ static int add_maker(struct span path, const struct run_file *f, void *ctx)
 	struct run_place place;
 	struct run_id id;
 	struct step *s;
-	int r = run_place_read(path, &place) ? maker_of(p, &place, f, &id) : 0;
+	bool is_its;
+	int r = run_place_read(path, &place) ? maker_of(p, &place, f, &id, &is_its) : 0;
 
 	if (r <= 0)
 		return r;
@@ -228,10 +234,11 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 	struct run_place place;
 	struct run_file now;
 	struct run_id id;
+	bool is_its;
 	int r = run_place_read(path, &place) ? run_tips_find(p->p.tips, &place, &now) : -ENOENT;
 
 	if (r == 0)
-		r = maker_of(p, &place, &now, &id);
+		r = maker_of(p, &place, &now, &id, &is_its);
 	return r == -ENOENT ? 0 : r == 1 ? add_edge(p, path, &id) : r;
 }
 
@@ -254,12 +261,13 @@ static int take_changed(struct span path, const struct run_file *was, const stru
 	struct run_plan *p = ctx;
 	struct run_place place;
 	struct run_id id;
+	bool is_its;
 	json_t *o;
 	int r = 0;
 
 	p->at->is_stale = true;
 	if (now && run_place_read(path, &place))
-		r = maker_of(p, &place, now, &id);
+		r = maker_of(p, &place, now, &id, &is_its);
 	if (r == 1)
 		r = add_edge(p, path, &id);
 	if (r < 0 || json_array_size(p->at->reasons) == RUN_PLAN_REASONS)
@@ -319,6 +327,7 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 	struct run_place place;
 	struct run_id id;
 	struct inode read;
+	bool is_its;
 	int r;
 
 	if ((ino->type != FT_REG && ino->type != FT_LNK) || !run_place_read(path, &place))
@@ -336,11 +345,11 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 				 (const char *)path.data);
 		return r == -ENOENT ? 0 : r;
 	}
-	r = maker_of(p, &place, &now, &id);
-	if (r == 1 && strcmp(id.s, p->at->id.s) != 0)
+	r = maker_of(p, &place, &now, &id, &is_its);
+	if (r < 0)
+		return r;
+	if (r == 1 && is_its && strcmp(id.s, p->at->id.s) != 0)
 		return meet_other(p, path, &id);
-	if (r != 0)
-		return MIN(r, 0);
 	return skip(p, false, "%.*s, which it has made, was changed since", shown(path),
 		    (const char *)path.data);
 }

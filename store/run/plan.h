@@ -2,15 +2,15 @@
 /*
  * What is to be run again so that files are up to date, and in which order.
  *
- * The runs that made the files as they are now, those that made what these read as it is now, and so
- * on: each is a step, of runs in one another the outermost. A step is *stale* when it would see
- * something else now (run/stale.h); it *depends* when it would not, but has read what a step that is
- * to be run has made: whether it must be run, that one's results will show. Others need nothing.
+ * The runs that made the files as they are now, those that made what these read as it is now, and
+ * so on: each is a step, of runs in one another the outermost. A step is *stale* when it would see
+ * something else now (run/stale.h); it *depends* when it would not, but has read what a step that
+ * is to be run has made: whether it must be run, that one's results will show. Others need nothing.
  *
  * What a step would overwrite that is no work of its own keeps it from being run: files that
- * somebody, or another run, has changed since. So does a run that failed, that is another user's, or
- * that reads what it changes: it would work on its own results. A file that the same command has made
- * again since is that later run's.
+ * somebody, or another run, has changed since. So does a run that failed, that is another user's,
+ * or that reads what it changes: it would work on its own results. A file that the same command has
+ * made again since is that later run's.
  *
  * Threads: the caller's.
  */
@@ -30,7 +30,8 @@ struct run_planning {
 	 * Gets each step that is stale or depends, one behind those that it depends on; takes it:
 	 * {"run": a row's JSON, "state": "stale" or "depends", "reasons": [{"path", "was"?, "now"?:
 	 * ids} of what is another now, or {"path", "run": the step that made it}], "after": [steps
-	 * before it, which are to be run], "skip"?: why it is not, a sentence}. Other than 0 ends it.
+	 * before it, which are to be run], "skip"?: why it is not, a sentence}. Other than 0 ends
+	 * it.
 	 */
 	int (*emit)(json_t *line, void *ctx);
 	void *ctx;

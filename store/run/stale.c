@@ -3,8 +3,8 @@
  * Holding what a run has looked at against what is there now (run/stale.h).
  *
  * All of its "looked" is walked. Where a directory is the same tree that it was in the commit that
- * the run had pinned, all below is as it was. What comes from the store may be anything: what is not
- * understood has changed.
+ * the run had pinned, all below is as it was. What comes from the store may be anything: what is
+ * not understood has changed.
  */
 #include "run/stale.h"
 

@@ -21,7 +21,8 @@ struct run_staleness {
 	const struct run_id *id;
 	const json_t *start, *end; /* its record */
 	/* Told each thing that is another now: @was NULL: it was not there (or it is not known what
-	 * it was: a list of repos or branches); @now NULL: it is not there. Other than 0 ends it. */
+	 * it was: a list of repos or branches); @now NULL: it is not there. Other than 0 ends it.
+	 */
 	int (*changed)(struct span path, const struct run_file *was, const struct run_file *now,
 		       void *ctx);
 	void *ctx;

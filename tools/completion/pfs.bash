@@ -22,7 +22,10 @@ _pfs_options() {
 	status | show | stats) echo "--json --store" ;;
 	merge) echo "--ours --theirs --into --json --store" ;;
 	restore | sync) echo "--json" ;;
-	run) echo "-n --name --out --param --group --log --memo --keep-going --mount" ;;
+	run)
+		echo "-n --name --out --param --group --log --memo --keep-going --mount --update --dry-run --force" \
+			"--json"
+		;;
 	rerun) echo "--param --check --json --mount" ;;
 	metric) echo "--step" ;;
 	import)
