@@ -330,11 +330,11 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 	bool is_its;
 	int r;
 
-	if ((ino->type != FT_REG && ino->type != FT_LNK) || !run_place_read(path, &place))
-		return 0;
 	r = throwaways_have(&p->throwaways, path, &p->p.rd.access->deadline);
 	if (r != 0)
-		return MIN(r, 0);
+		return r < 0 ? r : RUN_TREE_SKIP;
+	if ((ino->type != FT_REG && ino->type != FT_LNK) || !run_place_read(path, &place))
+		return 0;
 	r = run_tips_find(p->p.tips, &place, &now);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;

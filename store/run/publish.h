@@ -33,8 +33,15 @@ int publish_check(const struct publishing *p, const struct deadline *dl, uint64_
 int publish_result(const struct publishing *p, const struct deadline *dl, struct oid *ret_tip,
 		   uint64_t *ret_conflicts);
 
-/* Makes a branch @name at the result, or moves it on to that. 0, or the backend's errors. */
-int publish_keep(const struct publishing *p, const char *name, const struct deadline *dl);
+/*
+ * Puts the result on a branch of its own: on @name, or where that is somebody else's on the first
+ * of run-ID-2, run-ID-3, ... that is free. A branch of that name which has @before (what the run
+ * had there, or NULL), and perhaps more by now, gets what the result has changed since, unless that
+ * conflicts. 0 and the branch's name, the caller's to free; or the backend's errors: it can be
+ * called again.
+ */
+int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
+		 const struct deadline *dl, char **ret);
 
 /* The repo's list of files that are not published. */
 struct throwaway;

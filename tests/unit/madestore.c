@@ -253,7 +253,7 @@ static struct run_id begin(struct store *s, const struct made_run *run)
 	if (run->group)
 		json_object_set_new(start, "group", json_string(run->group));
 	set_time(start, "started", run->started);
-	assert_ok(archive_begin(s, start, NULL, &id));
+	assert_ok(archive_begin(s, start, NULL, NULL, NULL, &id));
 	json_decref(start);
 	return id;
 }

@@ -13,7 +13,7 @@ _pfs_options() {
 	case $1 in
 	init) echo "--single-writer" ;;
 	mount) echo "-f --foreground -o --options" ;;
-	umount) echo "-l --lazy" ;;
+	umount) echo "-f --force -l --lazy" ;;
 	repo) echo "--chunk --branch --json --store" ;;
 	branch) echo "--json --store" ;;
 	commit) echo "-m --message -n --name --meta --author --json --store" ;;
