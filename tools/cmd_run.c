@@ -48,6 +48,15 @@ static void add_param(const struct command *self, json_t *params, const char *ar
 		exit(cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`", arg));
 }
 
+/* Then there is no command whose options are its own. */
+static bool starts_with_update(char *const *argv)
+{
+	for (char *const *a = argv + 1; *a && **a == '-' && strcmp(*a, "--") != 0; a++)
+		if (strcmp(*a, "--update") == 0)
+			return true;
+	return false;
+}
+
 static int run(const struct command *self, int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -69,12 +78,13 @@ static int run(const struct command *self, int argc, char **argv)
 	struct once once = { .options = { .params = json_array(), .out = json_array() } };
 	struct run_options *o = &once.options;
 	struct update_options update = { 0 };
+	const char *letters = starts_with_update(argv) ? "hn:" : "+hn:";
 	bool is_update = false, has_other = false;
 	int r;
 
 	if (run_fill_standard_files() < 0)
 		return EXIT_PFS_FAILED;
-	while ((r = cli_option(self, argc, argv, "+hn:", longs)) >= 0) {
+	while ((r = cli_option(self, argc, argv, letters, longs)) >= 0) {
 		if (r == 'n')
 			o->name = optarg;
 		else if (r == OPT_OUT)

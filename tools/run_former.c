@@ -120,6 +120,7 @@ int former_options(const struct former *f, struct run_options *ret)
 		.params = json_array(),
 		.keep_going = field_bool(f->start, "keep_going"),
 		.argv = f->argv,
+		.place = json_string_value(json_object_get(f->start, "mount")),
 		.cwd = json_object_get(f->start, "cwd"),
 		.stdin_at = json_object_get(f->start, "stdin"),
 	};

@@ -127,6 +127,7 @@ static int run_command(struct running *x, const struct run_options *o)
 	struct child_options c = {
 		.mount = x->mount.mount,
 		.view = x->root,
+		.place = o->place,
 		.cwd = cwd,
 		.argv = o->argv,
 		.mask = &x->signals.mask,

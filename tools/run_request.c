@@ -229,6 +229,7 @@ json_t *run_request(const struct run_options *o, const struct target *mount)
 	cwd = o->cwd ? json_incref((json_t *)o->cwd) : json_cwd(mount);
 	if (cwd)
 		json_object_set_new(request, "cwd", cwd);
+	json_object_set_new(request, "mount", json_text(mount->mount));
 	json_object_set_new(request, "user", json_user());
 	json_object_set_new(request, "env", env);
 	put_options(request, o);

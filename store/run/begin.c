@@ -29,7 +29,7 @@ enum {
 /* What of a request becomes the record's as it is. */
 static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
 				    "group",  "params", "environment", "stdin", "stdout",
-				    "stderr", "user",	"keep_going",  "rerun" };
+				    "stderr", "user",	"keep_going",  "rerun", "mount" };
 
 /* Outputs that the request names: they must be there. None named: every branch is one. */
 static int name_outputs(struct run *run, struct access *acc)

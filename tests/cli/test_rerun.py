@@ -174,6 +174,25 @@ def test_a_directory_elsewhere_that_is_gone_is_said(lab):
     assert lab.last()["id"] == run
 
 
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_paths_of_where_the_mount_was_lead_into_the_view(lab, shell, is_empty):
+    place, now = lab.mount.path, lab.home / "now"
+    run = lab.run("sh", "-c", f"cat {place}/R/main/in > {place}/R/main/out")
+    assert lab.last()["mount"] == str(place)
+    lab.mount.stop()
+    now.mkdir()
+    if not is_empty:
+        (place / "something").touch()
+    lab.mount.path = now
+    lab.mount.start()
+    result = shell.run("rerun", run, cwd=now / "R/main")
+    if is_empty:
+        assert "same        R/main/out" in result.out
+        assert not any(place.iterdir())
+    else:
+        assert str(place) in result.err and result.code != 0
+
+
 def test_an_executable_that_is_another_by_now_is_said(lab):
     tool = lab.home / "tool"
     tool.write_text("#!/bin/sh\necho 1 > out\n")
@@ -308,6 +327,18 @@ def test_a_run_that_is_not_known_or_goes_on_is_said(lab, shell):
     p.terminate()
     p.communicate(timeout=SECONDS)
     assert "has not ended" in err
+
+
+def test_another_users_run_is_said(lab, shell):
+    run = lab.run("true")
+    lab.mount.stop()
+    lab.mount.start("allow_other")
+    for top in (lab.home, *lab.home.parents):
+        if str(top).startswith("/tmp/"):
+            os.chmod(top, 0o755)
+    err = shell.run("rerun", "--mount", lab.mount.path, run, cwd="/", user=1234).err
+    assert "another user's" in err
+    assert lab.last()["id"] == run
 
 
 def test_a_record_of_a_newer_version_is_said(lab):
