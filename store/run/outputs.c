@@ -115,17 +115,18 @@ char *run_kept_name(struct run *run, const json_t *out)
 {
 	bool found = false;
 	unsigned before = count_kept(json_object_get(run->note, "outputs"), out, &found);
+	const char *kind = run_is_rerun(run) ? "rerun" : "run";
 	char *name;
 
 	if (!found)
 		before += count_kept(json_object_get(run->note, "late"), out, &found);
 	if (before == 0)
-		return strf("run-%s", run->id.s);
-	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
+		return strf("%s-%s", kind, run->id.s);
+	name = strf("%s-%s.%s", kind, run->id.s, field_text(out, "branch"));
 	if (!name || object_name_is_valid(name))
 		return name;
 	free(name);
-	return strf("run-%s.%u", run->id.s, before);
+	return strf("%s-%s.%u", kind, run->id.s, before);
 }
 
 static int keep(struct output *o, struct access *acc)
@@ -215,7 +216,7 @@ static bool wants_publication(const struct run *run)
 {
 	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
 
-	if (json_object_get(run->note, "is_refused"))
+	if (json_object_get(run->note, "is_refused") || run_is_rerun(run))
 		return false;
 	return run_has_status(run, "ok") || (keep_going && run_has_status(run, "failed"));
 }

@@ -105,6 +105,14 @@ bool run_has_pinned(struct run *run, const char *repo, const char *branch);
 int run_pinned(struct run *run, const char *repo, const char *branch, struct access *acc,
 	       struct oid *ret);
 
+/* Pins what the former run @of had pinned, for one that has no pins yet: 0; -ENOENT (its record, or
+ * what it has read, is not there any more), -EBUSY (it has not ended), errors of the archive and of
+ * refs: mostly said. (again.c) */
+int run_pin_again(struct run *run, const char *of, struct access *acc);
+
+/* Is it one whose results are only kept, to be held against those of a former run? */
+bool run_is_rerun(const struct run *run);
+
 /* "R/B" of a text; 0 or -EINVAL. */
 int run_branch_parse(const char *text, struct run_head *ret);
 
