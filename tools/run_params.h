@@ -24,12 +24,22 @@ int param_add(json_t *into, struct span key, json_t *value, const char *from);
 /* "K=V", typed; V may be any bytes. 0, -EINVAL, -ENOMEM. */
 int param_add_text(json_t *into, struct span text, const char *from);
 
+/* Is it one of these? */
+bool param_is_text(const char *text);
+
 /* The arguments of a command: --K V, --K=V, K=V; --K alone is true. */
 void params_of_argv(json_t *into, char *const *argv);
 
 /* JSON as programs write it: what is no number to JSON (NaN, Infinity, 1e999, integers above 64
  * bits) is a string. NULL: it is none, *@ret_error (NULL: nobody asks) says why. */
 json_t *params_json(struct span text, json_error_t *ret_error);
+
+/*
+ * The last of these that is called @key gets another value, in the form in which it stands there;
+ * "--K" alone goes away with "false". The arguments are malloc'ed. 1; 0: none has that name;
+ * -EINVAL: it stands alone, and @value is neither "true" nor "false"; -ENOMEM.
+ */
+int params_replace(char **argv, struct span key, const char *value);
 
 /*
  * Lines, each "K=V" or a JSON object whose members are values ("step" belongs to the others). Blank

@@ -322,9 +322,10 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 static int take(struct head *h, const struct head_change *c, struct access *acc, struct oid *ret,
 		uint64_t *ret_conflicts)
 {
+	const unsigned tries = h->is_private ? TAKES_MAX : TRIES_MAX;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < TAKES_MAX; i++) {
+	for (unsigned i = 0; r == 0 && i < tries; i++) {
 		const int64_t ms = (int64_t)(random_u64() % TAKE_PAUSE_MAX_MS);
 
 		if (i > 0)

@@ -67,8 +67,8 @@ int moving_exchange(struct moving *m);
 /*
  * The head moves to @base, which is taken, and its committed base is @committed from then on: a
  * clean head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since
- * there are changes in its layers, or a file is open for writing that is another there
- * (@under_writers; else: any); -errno.
+ * there are changes in its layers, or a file is open for writing that is left behind (in a clean
+ * head, without @under_writers: any); -errno.
  */
 int head_move(struct head *h, struct base *base, const struct oid *committed, bool under_writers,
 	      struct access *acc);

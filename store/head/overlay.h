@@ -472,8 +472,8 @@ int orphan_remove(struct head *h, uint64_t ino);
 /* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
 struct head *next_head(struct heads *hs, const struct head *h);
 
-/* As head_follow(), with commit_lock held. @under_writers: only a file that is another in @target
- * keeps it when it is open for writing, not any. */
+/* As head_follow(), with commit_lock held. @under_writers: a file that is open for writing keeps it
+ * only if it is left behind. */
 int follow_locked(struct head *h, const struct oid *target, bool under_writers, struct access *acc);
 
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
