@@ -281,6 +281,16 @@ static int take_changed(struct span path, const struct run_file *was, const stru
 
 /* ---- what keeps it from being run ---- */
 
+/* A sentence is text, whatever it names. */
+static void make_text(char *s)
+{
+	bool is_utf8 = utf8_is_valid(s, strlen(s));
+
+	for (; *s; s++)
+		if ((uint8_t)*s < ' ' || (!is_utf8 && (uint8_t)*s >= 0x80))
+			*s = '?';
+}
+
 static int _printf_(3, 4) skip(struct run_plan *p, bool is_hard, const char *fmt, ...)
 {
 	va_list ap;
@@ -291,10 +301,12 @@ static int _printf_(3, 4) skip(struct run_plan *p, bool is_hard, const char *fmt
 	va_start(ap, fmt);
 	r = vasprintf(&p->at->skip, fmt, ap);
 	va_end(ap);
-	if (r >= 0)
-		return 0;
-	p->at->skip = NULL;
-	return -ENOMEM;
+	if (r < 0) {
+		p->at->skip = NULL;
+		return -ENOMEM;
+	}
+	make_text(p->at->skip);
+	return 0;
 }
 
 static int shown(struct span path)
