@@ -13,6 +13,8 @@
  */
 #include "run/archive.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 
 enum {
@@ -170,10 +172,36 @@ static int listed(const char *key, uint64_t size, const struct etag *tag, void *
 	return run_key_parse(key, &id, &is_end) < 0 ? 0 : l->fn(&id, is_end, l->ctx);
 }
 
-int archive_list(struct store *s, const char *after, archive_fn fn, void *ctx,
+struct prefix {
+	char s[sizeof(RUN_PREFIX) + RUN_MONTH_LEN];
+};
+
+static struct prefix prefix_of(const char *month)
+{
+	struct prefix p;
+
+	snprintf(p.s, sizeof(p.s), RUN_PREFIX "%s", month);
+	return p;
+}
+
+int archive_list(struct store *s, const char *month, const char *after, archive_fn fn, void *ctx,
 		 const struct deadline *dl)
 {
 	struct listing l = { .fn = fn, .ctx = ctx };
 
-	return s->backend->ops->list(s->backend, RUN_PREFIX, after, listed, &l, dl);
+	return s->backend->ops->list(s->backend, prefix_of(month).s, after, listed, &l, dl);
+}
+
+int archive_stamp(struct store *s, const char *month, uint64_t *ret)
+{
+	struct backend *b = s->backend;
+
+	return b->ops->stamp ? b->ops->stamp(b, prefix_of(month).s, ret) : -EOPNOTSUPP;
+}
+
+int archive_has_end(struct store *s, const struct run_id *id, const struct deadline *dl)
+{
+	uint64_t size;
+
+	return s->backend->ops->head(s->backend, run_end_key(id).s, dl, &size);
 }

@@ -36,9 +36,15 @@ int archive_end(struct store *s, const struct run_id *id, const json_t *end,
 int archive_get(struct store *s, const struct run_id *id, const struct deadline *dl,
 		json_t **ret_start, json_t **ret_end);
 
-/* Every object of a run above @after (a key; NULL: all), ascending by key, so that an end comes
- * before its start: a listing may lack what was written lately. Other keys are passed over. A
- * result of @fn other than 0 ends it and is returned. */
+/* Every object of a run of a month ("202601/"; "": of all) above @after (a key; NULL: all),
+ * ascending by key, so that an end comes before its start: a listing may lack what was written
+ * lately. Other keys are passed over. A result of @fn other than 0 ends it and is returned. */
 typedef int (*archive_fn)(const struct run_id *id, bool is_end, void *ctx);
-int archive_list(struct store *s, const char *after, archive_fn fn, void *ctx,
+int archive_list(struct store *s, const char *month, const char *after, archive_fn fn, void *ctx,
 		 const struct deadline *dl);
+
+/* What a month's records, or with "" the months, are by the backend's stamp(). */
+int archive_stamp(struct store *s, const char *month, uint64_t *ret);
+
+/* Is there an end? 0, -ENOENT, or the backend's errors. */
+int archive_has_end(struct store *s, const struct run_id *id, const struct deadline *dl);

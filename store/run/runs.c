@@ -17,6 +17,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "run/archive.h"
+#include "run/learner.h"
 #include "run/memo.h"
 #include "run/parts.h"
 
@@ -87,9 +88,12 @@ static int settle(struct run *run, struct access *acc)
 
 	if (r == 0)
 		r = run_settle(run, acc);
-	if (r == 0)
-		run_set_state(run, RUN_ENDED);
-	return r;
+	if (r < 0)
+		return r;
+	run_set_state(run, RUN_ENDED);
+	if (run->runs->opts.learner)
+		learner_tell(run->runs->opts.learner, &run->id);
+	return 0;
 }
 
 int run_end(struct run *run, const json_t *request, struct access *acc, json_t **ret)
@@ -354,16 +358,6 @@ static void end_all(struct runs *rs)
 	}
 }
 
-unsigned runs_going_on(struct runs *rs)
-{
-	unsigned n = 0;
-	WITH_LOCK(&rs->lock);
-
-	list_for_each (run, &rs->list, struct run, link)
-		n += run->state == RUN_GOING_ON;
-	return n;
-}
-
 void runs_stop(struct runs *rs)
 {
 	if (!rs)
@@ -392,4 +386,17 @@ void runs_free(struct runs *rs)
 	pthread_cond_destroy(&rs->changed);
 	pthread_mutex_destroy(&rs->lock);
 	free(rs);
+}
+
+void runs_stats(struct runs *rs, struct runs_stats *ret)
+{
+	struct runs_stats s = { 0 };
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link) {
+		s.going_on += run->state == RUN_GOING_ON;
+		s.ending += run->state == RUN_ENDING;
+		s.ended += run->state == RUN_ENDED;
+	}
+	*ret = s;
 }

@@ -243,29 +243,20 @@ static bool run_of_commit(const struct commit *c, struct run_id *ret)
 static int published_by(struct request *q, struct question *k, const struct run_id *run,
 			struct loaded *ret, bool *ret_is_it)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
-	struct run_output o;
-	struct run_row row;
-	struct cursor c;
-	int r = catalog_row(q->service->store, run, &bytes, &row);
+	struct run_place place = place_of(k);
+	struct oid published;
+	int r = run_published(q->service->store, run, &place, &published);
 
 	*ret_is_it = false;
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	c = cursor_of(row.outputs);
-	while (run_output_next(&c, &o)) {
-		if (oid_is_null(&o.published) || !span_equal(o.repo, span_str(k->address.repo)) ||
-		    !span_equal(o.branch, span_str(address_branch(&k->address))))
-			continue;
-		r = commit_load(q, &k->address.rec.id, &o.published, ret);
-		if (r < 0) {
-			complaint_clear();
-			return r == -EIO || r == -EBADMSG ? 0 : r;
-		}
-		return path_is_from(q, &k->tip.commit, &ret->commit, &k->address.rec.id,
-				    buf_span(&k->address.path), ret_is_it);
+	r = commit_load(q, &k->address.rec.id, &published, ret);
+	if (r < 0) {
+		complaint_clear();
+		return r == -EIO || r == -EBADMSG ? 0 : r;
 	}
-	return 0;
+	return path_is_from(q, &k->tip.commit, &ret->commit, &k->address.rec.id,
+			    buf_span(&k->address.path), ret_is_it);
 }
 
 /* The commit that last changed the file, and the run behind it. */

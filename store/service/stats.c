@@ -34,6 +34,7 @@ int verb_info(struct request *q)
 	const struct store *s = q->service->store;
 	_cleanup_answer_ struct answer a = answer_new();
 	char id[ID128_HEX], state[PATH_MAX], link[64];
+	struct runs_stats runs;
 	ssize_t n;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->state_fd);
@@ -47,8 +48,10 @@ int verb_info(struct request *q)
 	answer_number(&a, "pid", (uint64_t)getpid());
 	answer_text(&a, "machine", s->machine);
 	answer_text(&a, "state_dir", n > 0 ? state : NULL);
-	if (q->service->runs)
-		answer_number(&a, "runs", runs_going_on(q->service->runs));
+	if (q->service->runs) {
+		runs_stats(q->service->runs, &runs);
+		answer_number(&a, "runs", runs.going_on);
+	}
 	return request_answer(q, &a);
 }
 

@@ -137,6 +137,18 @@ def test_runs_in_a_run_see_what_those_before_them_made(shell, mount, files):
     assert history[0]["id"] == outer["outputs"][0]["published"]
 
 
+def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
+    script = f"{PFS} run -n inner sh -c 'cat f > g'; echo x > own"
+    assert run(shell, files, "-n", "outer", "sh", "-c", script).code == 0
+    outer, inner = shell.json("runs", "--json", cwd=files)
+    assert inner["parent"] == inner["outputs"][0]["into"] == outer["id"]
+    for name, by in ("g", inner), ("own", outer):
+        first, *_ = shell.json("why", "--json", files / name)
+        assert (first["how"], first["run"]) == ("place", by["id"])
+    lines = shell.ok("runs", cwd=files).splitlines()
+    assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
+
+
 def test_many_runs_in_a_run_at_once(shell, mount, files):
     (files / "Makefile").write_text(
         "all: $(addsuffix .out,1 2 3 4 5 6 7 8)\n"

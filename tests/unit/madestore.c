@@ -252,6 +252,8 @@ static struct run_id begin(struct store *s, const struct made_run *run)
 		json_object_set_new(start, "name", json_string(run->name));
 	if (run->group)
 		json_object_set_new(start, "group", json_string(run->group));
+	if (run->parent)
+		json_object_set_new(start, "parent", json_string(run->parent));
 	set_time(start, "started", run->started);
 	assert_ok(archive_begin(s, start, NULL, NULL, NULL, &id));
 	json_decref(start);

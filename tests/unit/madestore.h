@@ -19,7 +19,7 @@ enum {
 };
 
 struct made_run {
-	const char *name, *group; /* NULL: none */
+	const char *name, *group, *parent; /* NULL: none */
 	const char *command; /* NULL: "make" */
 	int64_t started; /* seconds since 1970 */
 	const char *status; /* NULL: "ok"; "running": without an end */
