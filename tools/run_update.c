@@ -246,6 +246,15 @@ static int open_stdin(const struct update *u, const json_t *at)
 	return -EIO;
 }
 
+/* The shell opened a file of the mount for what it printed. */
+static void tell_redirected(const struct former *f)
+{
+	_cleanup_free_ char *path = run_path("", json_object_get(f->start, "stdout"));
+
+	if (path)
+		cli_note("pfs: what run %s printed went to %s: it does not now", f->id, path + 1);
+}
+
 static int no_stdout(void)
 {
 	_cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -275,6 +284,7 @@ static int be_step(const struct update *u, const json_t *step, int told)
 	if (r == 0 && u->o->json)
 		r = no_stdout();
 	if (r == 0) {
+		tell_redirected(&f);
 		o->group = u->group;
 		o->is_quiet = u->o->json;
 		o->cwd = o->stdin_at = NULL;

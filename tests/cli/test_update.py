@@ -469,6 +469,16 @@ def test_nothing_is_updated_in_a_run(works):
 
 # ---- what is told ----
 
+def test_a_file_that_the_shell_had_opened_for_its_output_is_named(works):
+    with open(works.files / "printed", "w") as out:
+        subprocess.run([PFS, "run", "sh", "-c", "cat raw; cat raw > out"], cwd=works.files,
+                       env=works.shell.environment, stdout=out, check=True, timeout=SECONDS)
+    works.put("raw", "2\n")
+    works.update()
+    assert "went to R/main/printed" in works.result.err and works.result.out == "2\n"
+    assert works.text("out") == "2\n" and works.text("printed") == "b\na\n"
+
+
 def test_a_dry_run_tells_what_changed_and_runs_nothing(chain):
     chain.put("raw", "c\n")
     assert chain.update("--dry-run") == []
