@@ -135,6 +135,13 @@ int run_note_repeat(struct run *run, const struct memo *m);
 /* Keeps what the end has come to. (end.c) */
 int run_note_save(struct run *run);
 
+/* Of what is noted: what of the record is missing, and why; and how the run has ended. */
+void run_note_error(struct run *run, const char *text);
+bool run_has_ended_as(const struct run *run, const char *status);
+
+/* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
+int run_store_end(struct run *run, struct access *acc);
+
 /*
  * Of a run that was begun in another one's view (within.c).
  */
