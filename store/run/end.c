@@ -80,7 +80,8 @@ int run_note_end(struct run *run, const json_t *request)
 			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
 	if (!run->note)
 		return -ENOMEM;
-	if (request && json_object_set(run->note, "request", (json_t *)request) < 0)
+	/* The note and the request go in different threads. */
+	if (request && json_object_set_new(run->note, "request", json_deep_copy(request)) < 0)
 		return -ENOMEM;
 	if (seen_error(run->seen) < 0)
 		run_note_error(run, "what it has seen could not be logged to the end");
@@ -511,14 +512,14 @@ int run_settle(struct run *run, struct access *acc)
 
 json_t *run_answer(struct run *run)
 {
-	json_t *a = json_pack("{s:s, s:O}", "id", run->id.s, "status",
-			      json_object_get(run->note, "status"));
+	json_t *a = json_pack("{s:s, s:s}", "id", run->id.s, "status",
+			      field_text(run->note, "status"));
 	json_t *v;
 
 	if (a && (v = json_object_get(run->note, "outputs")))
 		json_object_set_new(a, "outputs", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "memo")))
-		json_object_set(a, "memo", v);
+		json_object_set_new(a, "memo", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "error")))
 		json_object_set_new(a, "error", json_deep_copy(v));
 	return a;
