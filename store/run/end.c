@@ -11,6 +11,7 @@
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
  *	 "is_refused": true,			there are some: all are kept
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
+ *	 "is_taken_in": true,			the mount's heads have what was published
  *	 "is_stored": true,			the record is complete
  *	 "late": [{"repo", "branch"}]}		changed since the end, and has no output
  */
@@ -428,10 +429,25 @@ static int publish_output(struct output *o, struct access *acc)
 		return r;
 	json_object_del(o->json, "doing");
 	json_object_set_new(o->json, "published", json_of_oid(&tip));
-	r = run_note_save(o->run);
-	if (r == 0)
-		heads_each(o->run->runs->opts.heads, take_in, o);
-	return r;
+	return run_note_save(o->run);
+}
+
+/* What was published is the mount's own as well; after a kill once more, which changes nothing. */
+static void take_in_all(struct run *run)
+{
+	json_t *out;
+	size_t i;
+
+	if (json_object_get(run->note, "is_taken_in"))
+		return;
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
+		struct output o;
+
+		if (json_object_get(out, "published") && !json_object_get(out, "into") &&
+		    output_read(run, out, &o) == 0)
+			heads_each(run->runs->opts.heads, take_in, &o);
+	}
+	json_object_set_new(run->note, "is_taken_in", json_true());
 }
 
 static bool wants_publication(const struct run *run)
@@ -507,13 +523,16 @@ int run_settle(struct run *run, struct access *acc)
 		r = tree(run, acc);
 	if (r == 0)
 		r = outputs(run, acc);
-	return r < 0 ? r : run_store_end(run, acc);
+	if (r < 0)
+		return r;
+	take_in_all(run);
+	return run_store_end(run, acc);
 }
 
 json_t *run_answer(struct run *run)
 {
-	json_t *a = json_pack("{s:s, s:s}", "id", run->id.s, "status",
-			      field_text(run->note, "status"));
+	json_t *a =
+		json_pack("{s:s, s:s}", "id", run->id.s, "status", field_text(run->note, "status"));
 	json_t *v;
 
 	if (a && (v = json_object_get(run->note, "outputs")))
