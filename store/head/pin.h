@@ -51,7 +51,8 @@ int head_pin(struct view *head, const struct pin_request *req, struct access *ac
 /*
  * Takes the branch's commit @target into a head that has changes of its own: they are on top of it
  * afterwards, still uncommitted. A clean head just follows. 1: it has; 0: it stays where it is: the
- * two have changed the same, or a file is open for writing; -errno.
+ * two have changed the same, a file that the branch has changed is open for writing (in a clean
+ * head: any file), or it is written to all the time; -errno.
  */
 int head_advance(struct view *head, const struct oid *target, struct access *acc);
 

@@ -161,7 +161,7 @@ struct listing {
 	void *ctx;
 };
 
-static int listed(const char *key, uint64_t size, void *ctx)
+static int listed(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	const struct listing *l = ctx;
 	struct run_id id;

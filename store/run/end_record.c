@@ -61,7 +61,7 @@ static void tell_memo(struct run *run)
 {
 	struct oid key;
 
-	if (run_has_ended_as(run, "ok") &&
+	if (run_has_status(run, "ok") &&
 	    field_oid(json_object_get(run->note, "memo"), "key", &key) == 0 && !oid_is_null(&key))
 		index_runs_put_key(run->runs->opts.store->index, &key, run->id.s);
 }

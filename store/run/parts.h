@@ -132,12 +132,15 @@ int run_note_end(struct run *run, const json_t *request);
 struct memo;
 int run_note_repeat(struct run *run, const struct memo *m);
 
-/* Keeps what the end has come to. (end.c) */
+/* Keeps what the end has come to; its status so far. (end.c) */
 int run_note_save(struct run *run);
+bool run_has_status(const struct run *run, const char *status);
 
-/* Of what is noted: what of the record is missing, and why; and how the run has ended. */
+/* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
+int run_settle_outputs(struct run *run, struct access *acc);
+
+/* Of what is noted: what of the record is missing, and why. */
 void run_note_error(struct run *run, const char *text);
-bool run_has_ended_as(const struct run *run, const char *status);
 
 /* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
 int run_store_end(struct run *run, struct access *acc);

@@ -130,7 +130,7 @@ struct pack_sum {
 	} sample[SAMPLE_MAX];
 };
 
-static int count_pack(const char *key, uint64_t size, void *ctx)
+static int count_pack(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct pack_sum *s = ctx;
 	uint64_t at = s->packs++;

@@ -406,6 +406,48 @@ static void throw_away_files_are_not_published(void **state)
 	runstand_remove(&s);
 }
 
+/* The run makes a directory with that file in it. */
+static void write_below(struct runstand *s, struct vnode *in, const char *dir, const char *name)
+{
+	struct vnode *d = stand_create(&s->h, in, dir, S_IFDIR | 0755);
+
+	make_text(&s->h, d, name, "bytes");
+	vnode_unref(s->h.vnodes, d);
+}
+
+static void nor_are_those_in_directories(void **state)
+{
+	struct runstand s = runstand_make();
+	struct vnode *root, *old, *new;
+	struct run *run;
+	struct stat st;
+
+	write_below(&s, s.h.root, "old", "f");
+	make_text(&s.h, s.h.root, "other", "a file");
+	stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	root = runstand_root(&s, run, "main");
+	assert_ok(view_lookup(root, span_str("old"), &s.h.acc, &old, &st));
+	new = stand_create(&s.h, root, "new", S_IFDIR | 0755);
+	write_below(&s, old, "__pycache__", "m.pyc");
+	write_below(&s, old, "made", "f");
+	write_below(&s, new, "__pycache__", "m.pyc");
+	write_below(&s, new, "made", "f");
+	assert_ok(view_unlink(root, span_str("other"), &s.h.acc));
+	write_below(&s, root, "other", "notes~");
+	vnode_unref(s.h.vnodes, new);
+	vnode_unref(s.h.vnodes, old);
+	vnode_unref(s.h.vnodes, root);
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "old/f", "bytes");
+	assert_on_branch(&s, "main", "old/made/f", "bytes");
+	assert_on_branch(&s, "main", "new/made/f", "bytes");
+	assert_on_branch(&s, "main", "old/__pycache__/m.pyc", NULL);
+	assert_on_branch(&s, "main", "new/__pycache__/m.pyc", NULL);
+	assert_on_branch(&s, "main", "other/notes~", NULL);
+	runstand_remove(&s);
+}
+
 static void what_comes_after_the_end_stays_on_a_branch_of_the_runs(void **state)
 {
 	struct runstand s = runstand_make();
@@ -451,6 +493,7 @@ int main(void)
 		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
 		cmocka_unit_test(what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well),
 		cmocka_unit_test(throw_away_files_are_not_published),
+		cmocka_unit_test(nor_are_those_in_directories),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
 	};
 
