@@ -4,7 +4,7 @@
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
  * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches.
+ * run->lock (rank 6) what a run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
