@@ -4,7 +4,7 @@
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
  * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches.
+ * run->lock (rank 6) what a run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
@@ -146,6 +146,12 @@ bool run_has_status(const struct run *run, const char *status);
 
 /* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
 int run_settle_outputs(struct run *run, struct access *acc);
+
+/* Of what is noted: what of the record is missing, and why. */
+void run_note_error(struct run *run, const char *text);
+
+/* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
+int run_store_end(struct run *run, struct access *acc);
 
 /*
  * Of a run that was begun in another one's view (within.c).
