@@ -301,14 +301,14 @@ static void drop_log(struct stream *s)
 	s->log = -1;
 }
 
-/* 1; 0 when nobody writes any more, or reads. */
-static int pass(struct stream *s, uint8_t *piece)
+/* How much, of up to @max; 0 when nobody writes any more, or reads. */
+static size_t pass(struct stream *s, uint8_t *piece, size_t max)
 {
 	ssize_t n;
 	int r;
 
 	do
-		n = read(s->from, piece, PIECE);
+		n = read(s->from, piece, MIN(max, (size_t)PIECE));
 	while (n < 0 && errno == EINTR);
 	/* A pty all of whose writers are gone says EIO. */
 	if (n <= 0)
@@ -322,12 +322,24 @@ static int pass(struct stream *s, uint8_t *piece)
 	r = s->kind == STREAM_PIPE ? write_lines(s->to, piece, (size_t)n)
 				   : write_some(s->to, piece, (size_t)n);
 	s->is_cut = r < 0;
-	return r == 0;
+	return r < 0 ? 0 : (size_t)n;
 }
 
-/* Until there is nothing more and the command has ended, or there will be nothing. */
+/* What has been written already; of a terminal that is not told to the byte. */
+static size_t waiting(const struct stream *s)
+{
+	int n = 0;
+
+	ioctl(s->from, FIONREAD, &n);
+	return (size_t)n + (s->kind == STREAM_PTY ? PIECE : 0);
+}
+
+/* Until there will be nothing more; or the command has ended, and what it had written by then is
+ * through: somebody whom it has left behind may write faster than is read. */
 static void pass_all(struct stream *s, uint8_t *piece)
 {
+	size_t left = SIZE_MAX, n;
+
 	for (;;) {
 		struct pollfd p[] = {
 			{ .fd = s->from, .events = POLLIN },
@@ -340,10 +352,18 @@ static void pass_all(struct stream *s, uint8_t *piece)
 		s->is_cut = p[2].revents & (POLLERR | POLLHUP);
 		if (s->is_cut)
 			break;
-		if (p[0].revents && !pass(s, piece))
-			break;
-		if (!p[0].revents && p[1].revents)
+		if (p[1].revents && left == SIZE_MAX)
+			left = waiting(s);
+		/* When nobody is left to write there is an end to it. */
+		if (p[1].revents && !(p[0].revents & POLLHUP) && (!p[0].revents || left == 0))
 			return;
+		if (!p[0].revents)
+			continue;
+		n = pass(s, piece, left ?: PIECE);
+		if (n == 0)
+			break;
+		if (p[1].revents)
+			left -= MIN(left, n);
 	}
 	/* Whoever writes on is told so. */
 	WITH_LOCK(&s->relay->lock);

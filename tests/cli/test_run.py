@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -346,6 +347,17 @@ def test_it_ends_when_the_command_does_and_the_rest_is_passed_on(shell, mount, f
     assert record(mount)["output"]["stdout"]["head"] == "early\n"
     go.write_text("go\n")
     assert p.stdout.read().split() == [b"late", *(b"%d" % i for i in range(1, 50001))]
+
+
+def test_it_ends_though_somebody_writes_on_faster_than_is_read(shell, mount, files):
+    p = start(shell, files, "sh", "-c", "yes & head -c 300000 /dev/zero; echo made > made")
+    ended = threading.Thread(target=p.wait)
+    ended.start()
+    while ended.is_alive():
+        assert os.read(p.stdout.fileno(), 4096)
+        ended.join(0.01)
+    assert (files / "made").read_text() == "made\n"
+    p.stdout.close()
 
 
 def test_with_log_all_of_it_is_in_the_runs_directory(shell, mount, files):
