@@ -118,6 +118,22 @@ def test_only_named_outputs_may_be_written(shell, mount, files):
     assert record(mount)["out"] == ["S/main"]
 
 
+@pytest.mark.parametrize("words", ["commit", "restore R/main/f", "merge side", "branch create R/new",
+                                   "branch remove R/side", "branch rename R/side other",
+                                   "repo create S", "repo remove R", "repo set R autocommit=off"])
+def test_in_a_run_nothing_else_is_changed(shell, mount, files, words):
+    shell.ok("commit", files)
+    os.mkdir(mount / "R/side")
+    (files / "f").write_text("second\n")
+    before = shell.ok("log", "R/main", cwd=files)
+    done = run(shell, files, "sh", "-c", f"echo of the run > f; {PFS} {words}")
+    assert done.code == 1 and "inside a run" in done.err
+    assert (files / "f").read_text() == "second\n"
+    assert shell.ok("log", "R/main", cwd=files) == before
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "run-" + record(mount)["id"],
+                                               "side"]
+
+
 def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
     assert run(shell, files, "sh", "-c", f"{PFS} run cat f").out == "first\n"
     outer, inner = sorted(records(mount), key=lambda r: "parent" in r)
