@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "run/fields.h"
@@ -188,6 +189,19 @@ static int publish_within(struct output *o, struct access *acc)
 	return r == -ESTALE || r == -ENOENT ? refuse(o, conflicts, acc) : r;
 }
 
+/* Onto the branch, after those before it. */
+static int publish_in_turn(struct output *o, struct access *acc, struct oid *ret_tip,
+			   uint64_t *ret_conflicts)
+{
+	struct runs *rs = o->run->runs;
+	const struct id128 *branch = &o->p.identity;
+	unsigned turn = hash_bytes(branch, sizeof(*branch)) % BRANCH_LOCKS;
+
+	WITH_LOCK(&rs->branches[turn]);
+
+	return publish_result(&o->p, &acc->deadline, ret_tip, ret_conflicts);
+}
+
 static int publish_output(struct output *o, struct access *acc)
 {
 	struct oid doing, tip;
@@ -199,7 +213,7 @@ static int publish_output(struct output *o, struct access *acc)
 	o->p.doing = doing;
 	o->p.about_to = note_doing;
 	o->p.ctx = o;
-	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
+	r = publish_in_turn(o, acc, &tip, &conflicts);
 	if (r == -ESTALE || r == -ENOENT)
 		return refuse(o, conflicts, acc);
 	if (r < 0)
