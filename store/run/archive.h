@@ -19,6 +19,10 @@
  */
 int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret);
 
+/* Stores a start that has its id already. 0 also if the same is there; -EEXIST: another one is. */
+int archive_start(struct store *s, const struct run_id *id, const json_t *start,
+		  const struct deadline *dl);
+
 /* Stores its end. 0 also if the same is there; -EEXIST: another end is. */
 int archive_end(struct store *s, const struct run_id *id, const json_t *end,
 		const struct deadline *dl);

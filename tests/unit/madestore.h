@@ -24,6 +24,7 @@ struct made_run {
 	int64_t started; /* seconds since 1970 */
 	const char *status; /* NULL: "ok"; "running": without an end */
 	const char *params, *metrics; /* JSON objects; NULL: none */
+	const char *printed; /* kept whole; NULL: nothing */
 	struct made_file read[MADE_FILES_MAX],
 		written[MADE_FILES_MAX]; /* up to the first without a path */
 	bool is_unpublished; /* what is written goes to no branch */
