@@ -70,7 +70,7 @@ static struct access patient(struct runs *rs)
 /* Under end_lock. -EEXIST: its start never came to the store, and another run has its id. */
 static int confirm(struct run *run, struct access *acc)
 {
-	int r = archive_begin_again(run->runs->opts.store, &run->id, run->start, &acc->deadline);
+	int r = archive_start(run->runs->opts.store, &run->id, run->start, &acc->deadline);
 
 	if (r == 0)
 		r = run_dir_stored(run);

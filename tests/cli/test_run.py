@@ -577,3 +577,18 @@ def test_outside_of_a_run_nothing_can_be_said(shell, name):
 def test_a_step_is_a_number(shell):
     shell.fails(2, "metric", "a=1", "--step", "x")
     shell.fails(2, "param", "a=1", "--step", "1")
+
+
+def test_a_run_that_has_ended_is_known_without_being_asked_for(shell, mount, files):
+    def known():
+        return shell.json("stats", "--json", cwd=files)["runs"]["known"]
+
+    assert known() == 0
+    assert run(shell, files, "cat", "f").code == 0
+    until = time.monotonic() + 60
+    while known() == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    numbers = (mount / ".pfs" / "stats").read_text()
+    assert "\npfs_runs_known 1\n" in numbers and "\npfs_runs_going_on 0\n" in numbers
+    assert "Runs\n  known                    1\n" in shell.ok("stats", cwd=files)
