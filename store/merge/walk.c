@@ -424,6 +424,13 @@ static int change_link(struct walk *w, struct judged *j, const struct name *a, c
 	return MIN(r, 0);
 }
 
+/* A directory that is ours may have names in it that are left out. */
+static bool may_leave_out(const struct walk *w, const struct name *a, const struct name *b)
+{
+	return w->m->o->leave_out && w->m->session && !w->is_probe && is_dir(a) &&
+	       (is_dir(b) || !b->entry.is_there);
+}
+
 static int settle(struct walk *w, struct judged *j, const struct name *a, const struct name *b)
 {
 	struct span name = a->entry.is_there ? a->rec.name : b->rec.name;
@@ -440,7 +447,7 @@ static int settle(struct walk *w, struct judged *j, const struct name *a, const 
 		return go_down(w, j, a, b, name);
 	case MERGE_OURS:
 	case MERGE_THEIRS_IN_OUR_LINK:
-		return put_ours(w, a, b);
+		return may_leave_out(w, a, b) ? push(w, j, a, b, name) : put_ours(w, a, b);
 	default:
 		return keep_theirs(w, b);
 	}
