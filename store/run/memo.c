@@ -144,6 +144,9 @@ static int check_repo(struct checking *c, struct span name, const struct inode *
 		return r;
 	if (r == -ENOENT || run_tree_is_absent(ino))
 		return (r == -ENOENT) == run_tree_is_absent(ino) ? 0 : DIFFERS;
+	/* It had not been there at first. */
+	if (noted(xattrs, RUN_TREE_COMMIT, &was))
+		return DIFFERS;
 	c->repo_id = rec.id;
 	if (!noted(xattrs, RUN_TREE_LISTING, &was))
 		return 0;

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -115,6 +117,29 @@ def test_a_file_that_came_back_holds_again(memo):
     assert memo.run("cat f")
     (memo.files / "f").write_text("first\n")
     assert not memo.run("cat f") and memo.out == "first\n"
+
+
+@pytest.mark.parametrize("path, make", [
+    ("../other/f", lambda m: os.mkdir(m.mount / "R/other")),
+    ("../../S/main", lambda m: os.mkdir(m.mount / "S")),
+])
+def test_what_came_while_it_was_run_was_not_there_at_first(memo, shell, tmp_path, path, make):
+    shell.ok("commit", memo.files)
+    asked, made = tmp_path / "asked", tmp_path / "made"
+    script = (f"ls {path} 2> /dev/null || echo none; : > {asked}; "
+              f"while [ ! -e {made} ]; do sleep 0.01; done; ls {path}")
+
+    def come():
+        while not asked.exists():
+            time.sleep(0.01)
+        make(memo)
+        made.touch()
+
+    coming = threading.Thread(target=come)
+    coming.start()
+    assert memo.run(script) and memo.out.startswith("none\n")
+    coming.join()
+    assert memo.run(script) and not memo.out.startswith("none\n")
 
 
 def test_a_name_that_leads_to_another_commit_is_another(memo, shell):
