@@ -381,14 +381,13 @@ static int look(struct looking *k, int64_t now)
 	return 0;
 }
 
-int catalog_look(struct store *s, const struct catalog_look *how, const struct deadline *dl)
+static int look_locked(struct store *s, const struct catalog_look *how, const struct deadline *dl)
 {
 	_cleanup_(looking_freep) struct looking *k = new0(struct looking, 1);
 	struct catalog_look all = *how;
 
 	if (!k)
 		return -ENOMEM;
-	WITH_LOCK(&look_lock);
 	k->store = s;
 	k->dl = dl;
 	pthread_mutex_init(&k->lock, NULL);
@@ -396,6 +395,19 @@ int catalog_look(struct store *s, const struct catalog_look *how, const struct d
 	all.is_full |= state_time(s, "full") == 0;
 	k->look = &all;
 	return look(k, (int64_t)time(NULL));
+}
+
+int catalog_look(struct store *s, const struct catalog_look *how, const struct deadline *dl)
+{
+	int r;
+
+	if (!how->if_free)
+		pthread_mutex_lock(&look_lock);
+	else if (pthread_mutex_trylock(&look_lock) != 0)
+		return -EBUSY;
+	r = look_locked(s, how, dl);
+	pthread_mutex_unlock(&look_lock);
+	return r;
 }
 
 int catalog_scan(struct store *s, bool backwards, catalog_row_fn fn, void *ctx)

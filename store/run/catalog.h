@@ -19,6 +19,7 @@
 
 struct catalog_look {
 	bool is_full;
+	bool if_free; /* -EBUSY where another look is under way, instead of waiting for it */
 	/* Called now and then from the caller's thread with the runs learned so far; other than
 	 * 0 ends the look. NULL: not. */
 	int (*progress)(uint64_t learned, void *ctx);

@@ -12,7 +12,7 @@ enum {
 
 static struct run_file file_of(const struct inode *i)
 {
-	struct run_file f = { .type = i->type };
+	struct run_file f = { .type = i->type, .ctime = i->ctime };
 
 	if (i->type == FT_DIR) {
 		f.id = i->dir.id;

@@ -23,6 +23,7 @@ struct run_file {
 	uint8_t type; /* enum file_type */
 	struct oid id; /* of a content, or a directory's tree; null: empty */
 	uint64_t size;
+	struct inode_time ctime;
 	struct tree_root dir; /* of a directory */
 };
 

@@ -67,6 +67,12 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 	       struct view **ret);
 
 struct seen *run_seen(struct run *r);
+
+/* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
+ * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
+int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
+		void *ctx);
+
 /* It has seen or done what its record does not tell of: it will not be repeated. */
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */

@@ -501,6 +501,30 @@ def test_what_it_depends_on_is_recorded(shell, mount, files):
     assert r["argv"] == ["sh", "-c", "true"] and r["user"]
 
 
+def from_files(mount):
+    return {p["key"]: p["value"] for p in record(mount)["params"] if p["from"] == "config"}
+
+
+def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    (files / "state.json").write_text('{"round": 1}')
+    run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
+                                     echo '{"round": 2}' > state.json; cat state.json""")
+    assert from_files(mount) == {"depth": 3}
+
+
+def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    run(shell, files, "sh", "-c", """mkdir out; echo '{"acc": 1}' > out/r.json; cp c.json out""")
+    look = "cat c.json out/r.json out/c.json"
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3}
+    assert {p["path"] for p in record(mount)["params"] if p["from"] == "config"} == {"R/main/c.json"}
+    (files / "out/r.json").write_text('{"acc": 2}')
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3, "acc": 2}
+
+
 def test_the_configuration_lists_what_of_the_environment_is_kept(shell, mount, files):
     config = shell.home / "config/pfs"
     config.mkdir(parents=True)
