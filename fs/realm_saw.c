@@ -63,7 +63,9 @@ static void mark(struct vnode *v, enum seen_what what)
 
 void realm_saw_read(struct call *c, struct vnode *v, struct access *acc)
 {
-	if (view_owner(v->view) && v->place && view_shows_base(v, acc))
+	struct realm *k = view_owner(v->view);
+
+	if (k && v->place && view_shows_base(v, acc) && !run_has_changed(k->run, v, acc))
 		mark(v, SEEN_READ);
 }
 

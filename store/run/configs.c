@@ -102,8 +102,7 @@ static bool is_untouched(struct configs *c, const struct run_place *p, const str
 	if (r < 0)
 		return false;
 	vnode_unref(vnodes, file);
-	return (uint64_t)st.st_size == was->size && st.st_ctim.tv_sec == was->ctime.sec &&
-	       (uint32_t)st.st_ctim.tv_nsec == was->ctime.nsec;
+	return run_file_is(was, &st);
 }
 
 /* Has a run written it there as it is? What other runs have come to is looked at once, for so long:

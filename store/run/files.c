@@ -225,3 +225,9 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 		*ret = at;
 	return r;
 }
+
+bool run_file_is(const struct run_file *was, const struct stat *now)
+{
+	return (uint64_t)now->st_size == was->size && now->st_ctim.tv_sec == was->ctime.sec &&
+	       (uint32_t)now->st_ctim.tv_nsec == was->ctime.nsec;
+}

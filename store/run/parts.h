@@ -127,7 +127,7 @@ int run_publish_within(struct run *run, json_t *out, struct access *acc, uint64_
 void run_recall_within(struct run *run);
 
 /* What it has seen is noted for the outer run, which goes on, as well. */
-void run_tell_seen(struct run *run);
+void run_tell_seen(struct run *run, struct access *acc);
 
 /* The run's branch for an output, or for what is noted as late: of several in one repo only the
  * first has the plain name. The caller's to free. */

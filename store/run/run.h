@@ -68,6 +68,10 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 
 struct seen *run_seen(struct run *r);
 
+/* Has the run itself changed the file @v of its private head, by the head's last pin? (There are
+ * pins before its end only where runs were begun in it.) False where that is not at hand. */
+bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
+
 /* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
  * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
 int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),

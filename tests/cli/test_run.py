@@ -137,6 +137,20 @@ def test_runs_in_a_run_see_what_those_before_them_made(shell, mount, files):
     assert history[0]["id"] == outer["outputs"][0]["published"]
 
 
+def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, files):
+    (files / "g").write_text("old\n")
+    os.mkdir(mount / "R/commits/v")
+    done = run(shell, files, "-n", "outer", "sh", "-c",
+               f"{PFS} run sh -c 'echo new > g'; cat f g; {PFS} run cat g")
+    assert done.out == "first\nnew\nnew\n"
+
+    def readers(path):
+        return {line["run"]["name"] for line in shell.json("uses", "--json", mount / "R/v" / path)
+                if "name" in line.get("run", {})}
+
+    assert readers("f") == {"outer"} and readers("g") == set()
+
+
 def test_many_runs_in_a_run_at_once(shell, mount, files):
     (files / "Makefile").write_text(
         "all: $(addsuffix .out,1 2 3 4 5 6 7 8)\n"
