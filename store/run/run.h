@@ -77,6 +77,8 @@ bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
 int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
 		void *ctx);
 
+/* It is about to see what is in /pfs ("") or in a repo, or has just seen it. 0, or errors of refs. */
+int run_saw_listing(struct run *r, const char *repo, struct access *acc);
 /* It has seen or done what its record does not tell of: it will not be repeated. */
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */
