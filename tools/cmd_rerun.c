@@ -169,10 +169,10 @@ static void compare(struct client *c, const json_t *answer, void *ctx)
 {
 	struct rerun *x = ctx;
 
-	if (client_ask(c, request_of_both("run-diff", x, answer), take_difference, x) < 0)
-		return;
 	if (!x->json)
 		print_head(x, answer);
+	if (client_ask(c, request_of_both("run-diff", x, answer), take_difference, x) < 0)
+		return;
 	if (client_ask(c, request_of_both("run-made", x, answer), take_comparison, x) < 0)
 		return;
 	if (x->json)

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +68,16 @@ static void take_signals(void)
 		if (were[i].sa_handler != SIG_IGN)
 			sigaction(ends[i], &a, NULL);
 	}
+}
+
+static void hold_signals(int how)
+{
+	sigset_t all;
+
+	sigemptyset(&all);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		sigaddset(&all, ends[i]);
+	sigprocmask(how, &all, NULL);
 }
 
 static void give_signals_back(void)
@@ -188,18 +199,20 @@ static void print_plan(const struct update *u)
 		puts("Everything is up to date.");
 }
 
-/* "[2/5] ID NAME  COMMAND", with more behind. */
+/* "[2/5] NAME  COMMAND", and how it goes; at the end with its id in front. */
 static void tell(const struct update *u, const json_t *step, const char *more)
 {
 	const json_t *row = json_object_get(step, "run");
-	const char *name = field_text(row, "name"), *problem = *more ? ": " : "";
+	const char *name = field_text(row, "name");
+	_cleanup_free_ char *place =
+		u->at > 0 ? strf("[%zu/%zu]", u->at, u->count) : strf("pfs: run %s", id_of(step));
+	_cleanup_free_ char *text = strf("%s%s%.200s%s%s", name, *name ? "  " : "",
+					 field_text(row, "command"), *more ? ": " : "", more);
 
-	if (u->at > 0)
-		cli_note("[%zu/%zu] %s%s%s%s%s", u->at, u->count, name, *name ? "  " : "",
-			 field_text(row, "command"), problem, more);
-	else
-		cli_note("pfs: run %s%s%s  %s%s%s", id_of(step), *name ? "  " : "", name,
-			 field_text(row, "command"), problem, more);
+	for (char *c = text; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	cli_note("%s %s", place ?: "", text ?: "");
 }
 
 static void set_result(struct update *u, json_t *step, const char *result, const char *why)
@@ -233,6 +246,15 @@ static int open_stdin(const struct update *u, const json_t *at)
 	return -EIO;
 }
 
+/* The shell opened a file of the mount for what it printed. */
+static void tell_redirected(const struct former *f)
+{
+	_cleanup_free_ char *path = run_path("", json_object_get(f->start, "stdout"));
+
+	if (path)
+		cli_note("pfs: what run %s printed went to %s: it does not now", f->id, path + 1);
+}
+
 static int no_stdout(void)
 {
 	_cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -262,6 +284,7 @@ static int be_step(const struct update *u, const json_t *step, int told)
 	if (r == 0 && u->o->json)
 		r = no_stdout();
 	if (r == 0) {
+		tell_redirected(&f);
 		o->group = u->group;
 		o->is_quiet = u->o->json;
 		o->cwd = o->stdin_at = NULL;
@@ -296,17 +319,22 @@ static int run_step(struct update *u, const json_t *step, json_t **ret)
 	if (pipe2(told, O_CLOEXEC) < 0)
 		return -errno;
 	fflush(NULL);
-	child = pid = fork();
+	hold_signals(SIG_BLOCK);
+	child = pid = asked_to_end ? -1 : fork();
 	if (pid == 0) {
 		give_signals_back();
+		/* Who is killed has no steps. */
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		hold_signals(SIG_UNBLOCK);
 		close(told[0]);
 		exit(cli_finish(be_step(u, step, told[1])));
 	}
+	hold_signals(SIG_UNBLOCK);
 	close(told[1]);
 	*ret = pid > 0 ? read_answer(told[0]) : NULL;
 	close(told[0]);
 	if (pid < 0)
-		return -errno;
+		return asked_to_end ? -EINTR : -errno;
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	child = 0;

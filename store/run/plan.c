@@ -61,6 +61,7 @@ struct run_plan {
 	struct buf bytes;
 	struct run_row row;
 	struct tree_root tree;
+	struct run_id met; /* the last one that has made again what it has made */
 };
 
 int run_plan_new(const struct run_planning *p, struct run_plan **ret)
@@ -281,6 +282,16 @@ static int take_changed(struct span path, const struct run_file *was, const stru
 
 /* ---- what keeps it from being run ---- */
 
+/* A sentence is text, whatever it names. */
+static void make_text(char *s)
+{
+	bool is_utf8 = utf8_is_valid(s, strlen(s));
+
+	for (; *s; s++)
+		if ((uint8_t)*s < ' ' || (!is_utf8 && (uint8_t)*s >= 0x80))
+			*s = '?';
+}
+
 static int _printf_(3, 4) skip(struct run_plan *p, bool is_hard, const char *fmt, ...)
 {
 	va_list ap;
@@ -291,10 +302,12 @@ static int _printf_(3, 4) skip(struct run_plan *p, bool is_hard, const char *fmt
 	va_start(ap, fmt);
 	r = vasprintf(&p->at->skip, fmt, ap);
 	va_end(ap);
-	if (r >= 0)
-		return 0;
-	p->at->skip = NULL;
-	return -ENOMEM;
+	if (r < 0) {
+		p->at->skip = NULL;
+		return -ENOMEM;
+	}
+	make_text(p->at->skip);
+	return 0;
 }
 
 static int shown(struct span path)
@@ -302,21 +315,47 @@ static int shown(struct span path)
 	return (int)MIN(path.len, (size_t)200);
 }
 
+/* What of a record there is no use in asking for again. */
+static bool is_unreadable(int r)
+{
+	return r == -ENOENT || r == -EBADMSG || r == -ENOTSUP || r == -EIO;
+}
+
+static bool is_equal(const json_t *a, const json_t *b, const char *key)
+{
+	const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
+
+	return !x || !y ? x == y : json_equal(x, y);
+}
+
+/* Has the other run run the same? 1, 0, -errno. */
+static int is_same_command(struct run_plan *p, const struct run_id *other)
+{
+	json_t *start = NULL, *end = NULL;
+	int r = archive_get(p->p.rd.store, other, &p->p.rd.access->deadline, &start, &end);
+
+	if (r == 0)
+		r = is_equal(start, p->start, "argv") && is_equal(start, p->start, "cwd");
+	else if (is_unreadable(r))
+		r = 0;
+	json_decref(start);
+	json_decref(end);
+	return r;
+}
+
 /* What lies where it has written is another run's. */
 static int meet_other(struct run_plan *p, struct span path, const struct run_id *other)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
-	struct run_row row;
-	int r = catalog_row(p->p.rd.store, other, &bytes, &row);
+	int r;
 
-	if (r == 0 && span_equal(row.command, p->row.command)) {
-		p->at->is_over = true;
+	if (p->at->is_over || strcmp(other->s, p->met.s) == 0)
 		return 0;
-	}
-	if (r < 0 && r != -ENOENT)
-		return r;
-	return skip(p, false, "%.*s, which it has made, was made by run %s since", shown(path),
-		    (const char *)path.data, other->s);
+	p->met = *other;
+	r = is_same_command(p, other);
+	p->at->is_over = r == 1;
+	return r != 0 ? MIN(r, 0)
+		      : skip(p, false, "%.*s, which it has made, was made by run %s since",
+			     shown(path), (const char *)path.data, other->s);
 }
 
 static int take_written(struct span path, const struct inode *ino, void *ctx)
@@ -372,6 +411,7 @@ static int load(struct run_plan *p, struct step *s)
 	json_decref(p->end);
 	p->start = p->end = NULL;
 	p->at = s;
+	p->met = (struct run_id){ 0 };
 	s->reasons = json_array();
 	r = catalog_row(p->p.rd.store, &s->id, &p->bytes, &p->row);
 	if (r < 0)
@@ -381,11 +421,6 @@ static int load(struct run_plan *p, struct step *s)
 	if (r == 0 && p->end)
 		r = run_tree_read(json_object_get(p->end, "tree"), &p->tree);
 	return r;
-}
-
-static bool is_unreadable(int r)
-{
-	return r == -ENOENT || r == -EBADMSG || r == -ENOTSUP || r == -EIO;
 }
 
 /* All that there is to know of a step by itself. */

@@ -47,6 +47,7 @@ void run_unref(struct run *run)
 		free(run->heads[i]);
 	}
 	free(run->heads);
+	free(run->listed);
 	seen_free(run->seen);
 	json_decref(run->start);
 	json_decref(run->note);
@@ -299,21 +300,6 @@ int run_head_now(struct run *run, const char *repo, const char *branch, struct r
 	*ret = *h;
 	ret->view = NULL;
 	return 0;
-}
-
-void run_top_commit(struct run *run, struct span name, struct oid *ret)
-{
-	_cleanup_free_ char *text = strndup((const char *)name.data, name.len);
-	const char *slash = text ? strchr(text, '/') : NULL;
-	struct run_head h;
-
-	*ret = (struct oid){ 0 };
-	if (!slash)
-		return;
-	if (run_branch_parse(text, &h) == 0 && run_head_now(run, h.repo, h.branch, &h) == 0)
-		*ret = h.pinned;
-	else if (oid_parse(span_str(slash + 1), ret) < 0)
-		*ret = (struct oid){ 0 };
 }
 
 bool run_has_pinned(struct run *run, const char *repo, const char *branch)

@@ -130,19 +130,21 @@ int run_last_writer(struct store *s, const struct run_place *place, struct run_i
 	struct index_run_query q = { .tree = INDEX_RUN_WRITTEN,
 				     .names = names,
 				     .max = CANDIDATES_MAX };
-	struct oid published;
 	int r;
 
 	q.name_count = run_place_names(place, names, PARTS_MAX + 2);
 	r = index_runs_having(s->index, &q, &ids);
 	for (size_t i = ids.count; r == 0 && i > 0; i--) {
 		struct run_id id = { 0 };
+		struct oid published;
 
 		memcpy(id.s, ids.ids[i - 1], INDEX_RUN_ID);
-		if (run_published(s, &id, place, &published) < 0)
-			continue;
-		*ret = id;
-		return 1;
+		r = run_published(s, &id, place, &published);
+		if (r == 0) {
+			*ret = id;
+			return 1;
+		}
+		r = r == -ENOENT ? 0 : r;
 	}
 	return r;
 }

@@ -117,6 +117,14 @@ def test_what_it_looked_at_late_is_read_again(lab, shell):
     assert lab.kept("out").endswith("1\n")
 
 
+def test_a_run_that_was_in_another_one_is_rerun_by_itself(lab):
+    lab.run("-n", "outer", "sh", "-c", f"echo made > x; {PFS} run -n inner sh -c 'cat x in > out'")
+    assert "same R/main/out" in lab.lines("inner")
+    assert lab.kept("out") == "made\nfirst\n"
+    assert "parent" not in lab.last()
+    assert "same R/main/x" in lab.lines("outer")
+
+
 def test_a_branch_that_is_gone_is_there_again(lab, shell):
     shell.ok("branch", "create", lab.mount / "R/other", lab.files)
     (lab.mount / "R/other/f").write_text("here\n")

@@ -411,6 +411,39 @@ def test_who_stops_it_stops_the_command_and_what_follows(chain, shell, how):
     assert chain.text("next") == "1\nx\n"
 
 
+def test_the_command_of_an_update_that_is_killed_ends(chain, shell):
+    mark = chain.home / "begun"
+    chain.make("slow", f"cat table > slow; test ! -e {mark} || {{ echo > {mark}; exec sleep 60; }}")
+    chain.make("next", "cat slow > next")
+    mark.touch()
+    chain.put("raw", "q\n")
+    p = subprocess.Popen([PFS, "run", "--update"], cwd=chain.files, env=shell.environment,
+                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + SECONDS
+    while not mark.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    p.kill()
+    p.wait(SECONDS)
+    while "status" not in chain.last():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert chain.last()["name"] == "slow" and chain.last()["status"] == "killed"
+    assert chain.text("slow") == "2\nx\n"
+
+
+def test_names_that_are_no_text_are_told_of(works):
+    odd = os.fsdecode(b"o\xff\nd")
+    works.make("odd", r"""sort raw > "$(printf 'o\377\nd')"; cat other > fine""")
+    works.put("raw", "2\n")
+    assert works.update() == ["odd"]
+    works.put(odd, "by hand\n")
+    works.put("raw", "3\n")
+    assert works.update(code=1) == []
+    assert "R/main/o??d, which it has made" in works.result.err
+    assert works.text(odd) == "by hand\n"
+
+
 @pytest.mark.parametrize("words, said", [
     (["nosuch"], "nosuch"),
     (["/usr"], "/usr"),
@@ -435,6 +468,16 @@ def test_nothing_is_updated_in_a_run(works):
 
 
 # ---- what is told ----
+
+def test_a_file_that_the_shell_had_opened_for_its_output_is_named(works):
+    with open(works.files / "printed", "w") as out:
+        subprocess.run([PFS, "run", "sh", "-c", "cat raw; cat raw > out"], cwd=works.files,
+                       env=works.shell.environment, stdout=out, check=True, timeout=SECONDS)
+    works.put("raw", "2\n")
+    works.update()
+    assert "went to R/main/printed" in works.result.err and works.result.out == "2\n"
+    assert works.text("out") == "2\n" and works.text("printed") == "b\na\n"
+
 
 def test_a_dry_run_tells_what_changed_and_runs_nothing(chain):
     chain.put("raw", "c\n")
