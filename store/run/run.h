@@ -86,9 +86,10 @@ struct seen *run_seen(struct run *r);
 bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
 
 /* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
- * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
-int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
-		void *ctx);
+ * 1,000, with the commit that it has read it in. 0, @fn's result other than 0, which ends it, or
+ * errors of seen_walk(). */
+typedef int (*run_config_fn)(struct span path, const struct oid *commit, void *ctx);
+int run_configs(struct run *r, struct access *acc, run_config_fn fn, void *ctx);
 
 /* It is about to see what is in /pfs ("") or in a repo, or has just seen it. 0, or errors of refs. */
 int run_saw_listing(struct run *r, const char *repo, struct access *acc);

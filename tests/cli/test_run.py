@@ -546,7 +546,7 @@ def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
     (files / "state.json").write_text('{"round": 1}')
     run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
                                      echo '{"round": 2}' > state.json; cat state.json""")
-    assert from_files(mount) == {"depth": 3}
+    assert from_files(mount) == {"depth": 3, "round": 1}  # as it was read
 
 
 def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
