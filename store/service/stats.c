@@ -27,7 +27,8 @@ enum {
  * info			which store this is, and who answers
  *
  * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
- * keeps what is not in the store, runs: how many go on; of a mount}.
+ * keeps what is not in the store, runs: how many go on; of a mount; run: the
+ * one in whose view it is asked}.
  */
 int verb_info(struct request *q)
 {
@@ -49,6 +50,8 @@ int verb_info(struct request *q)
 	answer_text(&a, "state_dir", n > 0 ? state : NULL);
 	if (q->service->runs)
 		answer_number(&a, "runs", runs_going_on(q->service->runs));
+	if (q->who->within)
+		answer_text(&a, "run", run_id(q->who->within)->s);
 	return request_answer(q, &a);
 }
 
