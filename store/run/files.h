@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "format/commit.h"
 #include "index/runs.h"
 #include "object/access.h"
@@ -23,8 +25,11 @@ struct run_file {
 	uint8_t type; /* enum file_type */
 	struct oid id; /* of a content, or a directory's tree; null: empty */
 	uint64_t size;
+	struct inode_time ctime;
 	struct tree_root dir; /* of a directory */
 };
+
+struct run_file run_file_of(const struct inode *i);
 
 /* One of the trees of a row's record: 0, -ENOENT (it has none). */
 int run_files_top(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
@@ -40,6 +45,9 @@ int run_files_each(const struct run_reading *rd, const struct tree_root *top, co
 int run_file_in_commit(const struct run_reading *rd, const struct commit *c, struct span path,
 		       struct run_file *ret);
 
+/* Is it, as somebody sees it, just as it was there? */
+bool run_file_is(const struct run_file *was, const struct stat *now);
+
 /* "REPO/REV/PATH" in its parts; false: it has not all of them. */
 struct run_place {
 	struct span repo, rev, path;
@@ -54,5 +62,9 @@ struct run_tips;
 int run_tips_new(const struct run_reading *rd, const struct refs_wait *wait, struct run_tips **ret);
 void run_tips_free(struct run_tips *t);
 DEFINE_CLEANUP(struct run_tips *, run_tips_free)
-/* 0; -ENOENT: there is no such file, branch or repo now. */
+/* A branch is at this commit (null: it has none), whatever the store says: for a head's. 0,
+ * -ENOMEM, or errors of refs. Before the branch is looked up. */
+int run_tips_pin(struct run_tips *t, const char *repo, const char *branch,
+		 const struct id128 *repo_id, const struct oid *commit);
+/* 0; -ENOENT: there is no such file, branch or repo now. An empty path is the branch's root. */
 int run_tips_find(struct run_tips *t, const struct run_place *place, struct run_file *ret);

@@ -116,17 +116,18 @@ char *run_kept_name(struct run *run, const json_t *out)
 {
 	bool found = false;
 	unsigned before = count_kept(json_object_get(run->note, "outputs"), out, &found);
+	const char *kind = run_is_rerun(run) ? "rerun" : "run";
 	char *name;
 
 	if (!found)
 		before += count_kept(json_object_get(run->note, "late"), out, &found);
 	if (before == 0)
-		return strf("run-%s", run->id.s);
-	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
+		return strf("%s-%s", kind, run->id.s);
+	name = strf("%s-%s.%s", kind, run->id.s, field_text(out, "branch"));
 	if (!name || object_name_is_valid(name))
 		return name;
 	free(name);
-	return strf("run-%s.%u", run->id.s, before);
+	return strf("%s-%s.%u", kind, run->id.s, before);
 }
 
 static int keep(struct output *o, struct access *acc)
@@ -154,9 +155,12 @@ static int take_in(struct view *head, void *ctx)
 		.result = o->p.result,
 		.leave_out = throwaway_has,
 	};
+	struct run_head mine;
 	struct oid tip, at;
 	uint64_t conflicts;
 
+	if (run_head_now(o->run, o->p.repo_name, o->p.branch, &mine) == 0)
+		c.seen_at = mine.pinned;
 	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
 	    field_oid(o->json, "published", &tip) == 0) {
 		_cleanup_access_ struct access acc;
@@ -219,17 +223,32 @@ static int publish_output(struct output *o, struct access *acc)
 		return r;
 	json_object_del(o->json, "doing");
 	json_object_set_new(o->json, "published", json_of_oid(&tip));
-	r = run_note_save(o->run);
-	if (r == 0)
-		heads_each(o->run->runs->opts.heads, take_in, o);
-	return r;
+	return run_note_save(o->run);
+}
+
+/* What was published is the mount's own as well; after a kill once more, which changes nothing. */
+static void take_in_all(struct run *run)
+{
+	json_t *out;
+	size_t i;
+
+	if (json_object_get(run->note, "is_taken_in"))
+		return;
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
+		struct output o;
+
+		if (json_object_get(out, "published") && !json_object_get(out, "into") &&
+		    output_read(run, out, &o) == 0)
+			heads_each(run->runs->opts.heads, take_in, &o);
+	}
+	json_object_set_new(run->note, "is_taken_in", json_true());
 }
 
 static bool wants_publication(const struct run *run)
 {
 	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
 
-	if (json_object_get(run->note, "is_refused"))
+	if (json_object_get(run->note, "is_refused") || run_is_rerun(run))
 		return false;
 	return run_has_status(run, "ok") || (keep_going && run_has_status(run, "failed"));
 }
@@ -281,11 +300,18 @@ static int all_outputs(struct run *run, struct access *acc)
 	return r;
 }
 
-int run_settle_outputs(struct run *run, struct access *acc)
+static int outputs_within(struct run *run, struct access *acc)
 {
-	if (!run->parent)
-		return all_outputs(run, acc);
 	WITH_LOCK(&run->parent->end_lock);
 
 	return all_outputs(run, acc);
+}
+
+int run_settle_outputs(struct run *run, struct access *acc)
+{
+	int r = run->parent ? outputs_within(run, acc) : all_outputs(run, acc);
+
+	if (r == 0)
+		take_in_all(run);
+	return r;
 }

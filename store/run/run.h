@@ -18,6 +18,7 @@
 #include "run/record.h"
 #include "run/seen.h"
 
+struct learner;
 struct run;
 struct runs;
 
@@ -25,6 +26,7 @@ struct runs_options {
 	struct store *store; /* borrowed, as all here */
 	struct heads *heads;
 	struct vnode_table *vnodes;
+	struct learner *learner; /* is told of runs that have ended; NULL: nobody is */
 };
 
 /* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or
@@ -58,8 +60,11 @@ struct memo;
 int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t **ret,
 	       struct memo *ret_of);
 
-/* How many there are whose command has not ended. */
-unsigned runs_going_on(struct runs *r);
+/* How many there are of each kind. */
+struct runs_stats {
+	uint64_t going_on, ending, ended; /* ended: their views are still served */
+};
+void runs_stats(struct runs *r, struct runs_stats *ret);
 
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);
@@ -75,6 +80,18 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 	       struct view **ret);
 
 struct seen *run_seen(struct run *r);
+
+/* Has the run itself changed the file @v of its private head, by the head's last pin? (There are
+ * pins before its end only where runs were begun in it.) False where that is not at hand. */
+bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
+
+/* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
+ * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
+int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
+		void *ctx);
+
+/* It is about to see what is in /pfs ("") or in a repo, or has just seen it. 0, or errors of refs. */
+int run_saw_listing(struct run *r, const char *repo, struct access *acc);
 /* It has seen or done what its record does not tell of: it will not be repeated. */
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */
