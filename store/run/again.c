@@ -1,21 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A run that reads what a former one has read ("rerun" of run-begin): its pins are that one's.
+ * Runs that do again what a former one has done.
  *
- * A commit that is not there any more matters only if the former run has looked at it: a run pins
- * every branch of its mount.
+ * A *rerun* reads what that has read: its pins are that one's. A commit that is not there any more
+ * matters only if the former run has looked at it: a run pins every branch of its mount.
+ *
+ * An *update* finds all as it is now, but for what the former run has made and nobody has changed
+ * since, which is as that found it: what makes a directory, appends to a file or changes it in
+ * place does so once. To the run that is as if it were uncommitted, so it is not published.
  */
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "merge/merge.h"
 #include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
+#include "write/publish.h"
 
 enum {
 	RECORD_TIMEOUT_MS = 30 * 1000,
+	RESTARTS_MAX = 3,
 };
 
 struct former {
@@ -136,5 +144,142 @@ int run_pin_again(struct run *run, const char *of, struct access *acc)
 	json_array_foreach (json_object_get(f.end, "outputs"), i, p)
 		if (r == 0)
 			r = pin(run, &f, p, "pinned", acc);
+	return r;
+}
+
+/* ---- what it has made, taken back ---- */
+
+struct undoing {
+	struct run *run;
+	struct access *acc;
+	struct run_head *head;
+	struct id128 repo;
+	struct chunk_params chunk;
+	struct loaded now, made, found; /* made: by the former run, of what it found */
+	struct inode empty; /* where that was nothing */
+};
+
+static void undoing_release(struct undoing *u)
+{
+	loaded_release(&u->now);
+	loaded_release(&u->made);
+	loaded_release(&u->found);
+}
+
+static struct merge_side side_of(const struct loaded *l)
+{
+	return (struct merge_side){ .root = &l->commit.root, .links = &l->commit.links };
+}
+
+/* What is now, without what the former run has made of what it found; what others have changed in
+ * that stays. */
+static int merge_back(struct undoing *u, struct session *s, struct snapshot *ret)
+{
+	static const struct tree_root no_links;
+	struct merge_options o = {
+		.access = u->acc,
+		.ours = side_of(&u->now),
+		.theirs = side_of(&u->found),
+		.bases = { side_of(&u->made) },
+		.base_count = 1,
+		.prefer = MERGE_PREFER_OURS,
+	};
+
+	if (oid_is_null(&u->found.id)) {
+		u->empty = u->made.commit.root;
+		u->empty.dir = (struct tree_root){ 0 };
+		o.theirs = (struct merge_side){ .root = &u->empty, .links = &no_links };
+	}
+	return merge_write(&o, s, ret);
+}
+
+static int undo_once(struct undoing *u)
+{
+	const struct commit_meta meta = { span_str(META_PIN), span_str("1") };
+	_cleanup_(session_freep) struct session *s = NULL;
+	_cleanup_buf_ struct buf object = { 0 };
+	struct session_options so = { .store = u->run->runs->opts.store,
+				      .chunk = u->chunk,
+				      .cancelled = u->acc->deadline.cancelled };
+	struct publication p = { .store = so.store,
+				 .repo = u->repo,
+				 .branch = u->head->branch,
+				 .parents = &u->now.id,
+				 .parent_count = 1,
+				 .generation = u->now.commit.generation + 1,
+				 .message = "as an update found it",
+				 .meta = &meta,
+				 .meta_count = 1,
+				 .deadline = u->acc->deadline };
+	struct snapshot snap;
+	struct oid id;
+	int r = session_new(&so, &s);
+
+	if (r == 0)
+		r = merge_back(u, s, &snap);
+	if (r < 0 || oid_equal(&snap.root.dir.id, &u->now.commit.root.dir.id))
+		return r;
+	r = publish(&p, s, &snap, &id, &object);
+	if (r < 0)
+		return r;
+	refs_note_commit(so.store->refs, &u->repo, &id, buf_span(&object));
+	packer_tell_index(session_packer(s));
+	u->head->pinned = id;
+	return 0;
+}
+
+static int load_commits(struct undoing *u, const json_t *out)
+{
+	struct refs *refs = u->run->runs->opts.store->refs;
+	struct refs_wait w = { .may_wait = true, .deadline = u->acc->deadline };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct oid made, found;
+	int r = field_oid(out, "result", &made) ?: field_oid(out, "pinned", &found);
+
+	if (r == 0)
+		r = refs_repo(refs, u->head->repo, &w, &rec);
+	if (r < 0)
+		return r;
+	u->repo = rec.id;
+	u->chunk = rec.chunk;
+	r = refs_load_commit(refs, &u->repo, &u->head->pinned, &w, &u->now);
+	if (r == 0)
+		r = refs_load_commit(refs, &u->repo, &made, &w, &u->made);
+	if (r == 0 && !oid_is_null(&found))
+		r = refs_load_commit(refs, &u->repo, &found, &w, &u->found);
+	return r;
+}
+
+static int undo(struct run *run, const json_t *out, struct access *acc)
+{
+	_cleanup_(undoing_release) struct undoing u = { .run = run, .acc = acc };
+	struct id128 branch;
+	int r;
+
+	u.head = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
+	if (!json_object_get(out, "result") || !u.head || oid_is_null(&u.head->pinned) ||
+	    field_id128(out, "branch_id", &branch) < 0 || !id128_equal(&branch, &u.head->branch_id))
+		return 0;
+	r = load_commits(&u, out);
+	/* Then it finds what the former run has made, and overwrites that. */
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = -ERESTART;
+	for (unsigned i = 0; r == -ERESTART && i <= RESTARTS_MAX; i++)
+		r = undo_once(&u);
+	return r == -ERESTART ? -EAGAIN : r;
+}
+
+int run_undo(struct run *run, const char *of, struct access *acc)
+{
+	_cleanup_(former_release) struct former f = { .id = of };
+	json_t *out;
+	size_t i;
+	int r = load(run, &f);
+
+	json_array_foreach (json_object_get(f.end, "outputs"), i, out)
+		if (r == 0)
+			r = undo(run, out, acc);
 	return r;
 }

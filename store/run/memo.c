@@ -360,7 +360,8 @@ static int check(struct span path, const struct inode *ino, void *ctx)
 
 /* ---- what is published again ---- */
 
-/* An output as the note has it; @result NULL: nothing was changed. */
+/* An output as the note has it; @result NULL: nothing was changed. What is uncommitted now is not
+ * published with it, as of any run: its changes go on what this run's head has committed. */
 static int put_output(json_t *all, const struct run_head *h, const struct oid *pinned,
 		      const struct oid *result)
 {
@@ -370,6 +371,8 @@ static int put_output(json_t *all, const struct run_head *h, const struct oid *p
 
 	if (out && result)
 		json_object_set_new(out, "result", json_of_oid(result));
+	if (out && !oid_equal(pinned, &h->committed))
+		json_object_set_new(out, "committed", json_of_oid(&h->committed));
 	return json_array_append_new(all, out);
 }
 

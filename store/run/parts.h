@@ -110,6 +110,10 @@ int run_pinned(struct run *run, const char *repo, const char *branch, struct acc
  * refs: mostly said. (again.c) */
 int run_pin_again(struct run *run, const char *of, struct access *acc);
 
+/* Takes what the former run @of has made, and nobody has changed since, back from the pins: 0,
+ * errors as of run_pin_again(), or of writing. (again.c) */
+int run_undo(struct run *run, const char *of, struct access *acc);
+
 /* Is it one whose results are only kept, to be held against those of a former run? */
 bool run_is_rerun(const struct run *run);
 
