@@ -3,8 +3,9 @@
  * What the files of run.h share.
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
- * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches.
+ * one under which anything is waited for, but for those of branches (rank 7), of which somebody has
+ * at most one; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6) what a
+ * run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 
 enum {
 	RUN_LABEL_MAX = 255, /* of a private head: "ID R/B" */
+	BRANCH_LOCKS = 64,
 };
 
 /* The table of RUNS.md, section 1; run_set_state() checks it. */
@@ -70,6 +72,9 @@ struct runs {
 	atomic_bool cancelled; /* set under lock: what is under way gives up */
 	bool is_started; /* the ender */
 	pthread_t ender;
+	/* By a branch's identity: this mount's runs are brought onto it one after the other, or
+	 * each would merge anew for every other that was faster. */
+	pthread_mutex_t branches[BRANCH_LOCKS];
 };
 
 /* Of the directory of a run whose start may not be stored, before its id. */
@@ -150,6 +155,12 @@ bool run_has_status(const struct run *run, const char *status);
 
 /* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
 int run_settle_outputs(struct run *run, struct access *acc);
+
+/* Of what is noted: what of the record is missing, and why. */
+void run_note_error(struct run *run, const char *text);
+
+/* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
+int run_store_end(struct run *run, struct access *acc);
 
 /*
  * Of a run that was begun in another one's view (within.c).

@@ -331,6 +331,8 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 		return -ENOMEM;
 	rs->opts = *o;
 	pthread_mutex_init(&rs->lock, NULL);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_init(&rs->branches[i], NULL);
 	cond_init(&rs->changed);
 	list_init(&rs->list);
 	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
@@ -385,6 +387,8 @@ void runs_free(struct runs *rs)
 		close(rs->dirfd);
 	pthread_cond_destroy(&rs->changed);
 	pthread_mutex_destroy(&rs->lock);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_destroy(&rs->branches[i]);
 	free(rs);
 }
 

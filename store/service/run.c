@@ -7,7 +7,9 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/name.h"
 #include "run/memo.h"
+#include "service/permit.h"
 #include "service/runs.h"
 #include "service/verbs.h"
 
@@ -97,6 +99,30 @@ static int check_former(struct request *q, const char *field)
 	return r < 0 ? request_fail(r, "the former run cannot be read") : 0;
 }
 
+/* Who may not enter a repo learns nothing of what is in it. */
+static int check_outputs(struct request *q)
+{
+	json_t *out = json_object_get(q->fields, "out"), *item;
+	struct refs_wait w = request_wait(q);
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (out, i, item) {
+		const char *text = json_string_value(item) ?: "";
+		_cleanup_free_ char *repo = strndup(text, strcspn(text, "/"));
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+
+		if (!repo)
+			return -ENOMEM;
+		if (object_name_is_valid(repo) &&
+		    refs_repo(q->service->store->refs, repo, &w, &rec) == 0)
+			r = permit_repo(q, repo, &rec, X_OK);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* run-begin: fields and answer as in RUNS.md. */
 int verb_run_begin(struct request *q)
 {
@@ -115,6 +141,8 @@ int verb_run_begin(struct request *q)
 	r = check_former(q, "rerun");
 	if (r == 0)
 		r = check_former(q, "update");
+	if (r == 0)
+		r = check_outputs(q);
 	if (r < 0)
 		return r;
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -115,6 +116,22 @@ def test_only_named_outputs_may_be_written(shell, mount, files):
     done = run(shell, files, *words)
     assert done.code != 0 and "Read-only" in done.err
     assert record(mount)["out"] == ["S/main"]
+
+
+@pytest.mark.parametrize("words", ["commit", "restore R/main/f", "merge side", "branch create R/new",
+                                   "branch remove R/side", "branch rename R/side other",
+                                   "repo create S", "repo remove R", "repo set R autocommit=off"])
+def test_in_a_run_nothing_else_is_changed(shell, mount, files, words):
+    shell.ok("commit", files)
+    os.mkdir(mount / "R/side")
+    (files / "f").write_text("second\n")
+    before = shell.ok("log", "R/main", cwd=files)
+    done = run(shell, files, "sh", "-c", f"echo of the run > f; {PFS} {words}")
+    assert done.code == 1 and "inside a run" in done.err
+    assert (files / "f").read_text() == "second\n"
+    assert shell.ok("log", "R/main", cwd=files) == before
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "run-" + record(mount)["id"],
+                                               "side"]
 
 
 def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
@@ -358,6 +375,17 @@ def test_it_ends_when_the_command_does_and_the_rest_is_passed_on(shell, mount, f
     assert record(mount)["output"]["stdout"]["head"] == "early\n"
     go.write_text("go\n")
     assert p.stdout.read().split() == [b"late", *(b"%d" % i for i in range(1, 50001))]
+
+
+def test_it_ends_though_somebody_writes_on_faster_than_is_read(shell, mount, files):
+    p = start(shell, files, "sh", "-c", "yes & head -c 300000 /dev/zero; echo made > made")
+    ended = threading.Thread(target=p.wait)
+    ended.start()
+    while ended.is_alive():
+        assert os.read(p.stdout.fileno(), 4096)
+        ended.join(0.01)
+    assert (files / "made").read_text() == "made\n"
+    p.stdout.close()
 
 
 def test_with_log_all_of_it_is_in_the_runs_directory(shell, mount, files):

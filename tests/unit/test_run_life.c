@@ -350,11 +350,13 @@ static void a_run_of_a_killed_mount_is_lost_and_its_output_kept(void **state)
 	runstand_remove(&s);
 }
 
-static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+/* A run writes to a branch that it has not pinned at its start; is that kept after a kill, with
+ * and without the note of it? */
+static void keep_late(bool is_noted)
 {
 	struct runstand s = runstand_make();
 	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	_cleanup_free_ char *kept = NULL, *dir = NULL;
+	_cleanup_free_ char *kept = NULL, *dir = NULL, *note = NULL;
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	json_t *start, *end;
 	struct run_id id;
@@ -370,7 +372,10 @@ static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **s
 	runstand_write(&s, run, "late", "f", "half");
 	kept = kept_branch(run);
 	dir = strf("%s/runs/%s", s.h.state, id.s);
+	note = strf("%s/late", dir);
 	run_unref(run);
+	if (!is_noted)
+		assert_ok(unlink(note));
 	runstand_remount(&s);
 	while (access(dir, F_OK) == 0)
 		usleep(1000);
@@ -381,6 +386,16 @@ static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **s
 	json_decref(start);
 	json_decref(end);
 	runstand_remove(&s);
+}
+
+static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+{
+	keep_late(true);
+}
+
+static void so_it_is_when_nothing_tells_of_the_branch(void **state)
+{
+	keep_late(false);
 }
 
 static void throw_away_files_are_not_published(void **state)
@@ -492,6 +507,7 @@ int main(void)
 		cmocka_unit_test(only_what_it_was_told_to_may_be_written),
 		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
 		cmocka_unit_test(what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well),
+		cmocka_unit_test(so_it_is_when_nothing_tells_of_the_branch),
 		cmocka_unit_test(throw_away_files_are_not_published),
 		cmocka_unit_test(nor_are_those_in_directories),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
