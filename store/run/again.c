@@ -17,6 +17,7 @@
 #include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
+#include "run/publish.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
 #include "write/publish.h"
@@ -149,126 +150,129 @@ int run_pin_again(struct run *run, const char *of, struct access *acc)
 
 /* ---- what it has made, taken back ---- */
 
-struct undoing {
+/* Is in the metadata of a commit from which that was taken: the pin that it was in. */
+#define META_FOUND "pfs.found"
+
+/* A three-way merge of commits, in which ours counts where both have changed something. */
+struct mix {
 	struct run *run;
 	struct access *acc;
-	struct run_head *head;
+	const char *repo_name, *branch;
 	struct id128 repo;
 	struct chunk_params chunk;
-	struct loaded now, made, found; /* made: by the former run, of what it found */
-	struct inode empty; /* where that was nothing */
+	struct loaded ours, base, theirs; /* without an id: nothing */
+	struct inode empty;
 };
 
-static void undoing_release(struct undoing *u)
+static void mix_release(struct mix *m)
 {
-	loaded_release(&u->now);
-	loaded_release(&u->made);
-	loaded_release(&u->found);
+	loaded_release(&m->ours);
+	loaded_release(&m->base);
+	loaded_release(&m->theirs);
 }
 
-static struct merge_side side_of(const struct loaded *l)
+/* @theirs null: nothing. */
+static int mix_load(struct mix *m, const struct oid *ours, const struct oid *base,
+		    const struct oid *theirs)
 {
-	return (struct merge_side){ .root = &l->commit.root, .links = &l->commit.links };
+	struct refs *refs = m->run->runs->opts.store->refs;
+	struct refs_wait w = { .may_wait = true, .deadline = m->acc->deadline };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	const struct oid *ids[] = { ours, base, theirs };
+	struct loaded *to[] = { &m->ours, &m->base, &m->theirs };
+	int r = refs_repo(refs, m->repo_name, &w, &rec);
+
+	m->repo = rec.id;
+	m->chunk = rec.chunk;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ids); i++)
+		if (!oid_is_null(ids[i]))
+			r = refs_load_commit(refs, &m->repo, ids[i], &w, to[i]);
+	return r;
 }
 
-/* What is now, without what the former run has made of what it found; what others have changed in
- * that stays. */
-static int merge_back(struct undoing *u, struct session *s, struct snapshot *ret)
+static struct merge_side side_of(const struct mix *m, const struct loaded *l)
 {
 	static const struct tree_root no_links;
-	struct merge_options o = {
-		.access = u->acc,
-		.ours = side_of(&u->now),
-		.theirs = side_of(&u->found),
-		.bases = { side_of(&u->made) },
-		.base_count = 1,
-		.prefer = MERGE_PREFER_OURS,
-	};
 
-	if (oid_is_null(&u->found.id)) {
-		u->empty = u->made.commit.root;
-		u->empty.dir = (struct tree_root){ 0 };
-		o.theirs = (struct merge_side){ .root = &u->empty, .links = &no_links };
-	}
-	return merge_write(&o, s, ret);
+	return oid_is_null(&l->id)
+		       ? (struct merge_side){ .root = &m->empty, .links = &no_links }
+		       : (struct merge_side){ .root = &l->commit.root, .links = &l->commit.links };
 }
 
-static int undo_once(struct undoing *u)
+/* As a commit on @parent, which has @meta besides. */
+static int mix_once(struct mix *m, const struct loaded *parent, const struct commit_meta *more,
+		    struct oid *ret)
 {
-	const struct commit_meta meta = { span_str(META_PIN), span_str("1") };
+	struct commit_meta meta[2] = { { span_str(META_PIN), span_str("1") } };
 	_cleanup_(session_freep) struct session *s = NULL;
 	_cleanup_buf_ struct buf object = { 0 };
-	struct session_options so = { .store = u->run->runs->opts.store,
-				      .chunk = u->chunk,
-				      .cancelled = u->acc->deadline.cancelled };
-	struct publication p = { .store = so.store,
-				 .repo = u->repo,
-				 .branch = u->head->branch,
-				 .parents = &u->now.id,
-				 .parent_count = 1,
-				 .generation = u->now.commit.generation + 1,
-				 .message = "as an update found it",
-				 .meta = &meta,
-				 .meta_count = 1,
-				 .deadline = u->acc->deadline };
+	const struct session_options so = { .store = m->run->runs->opts.store,
+					    .chunk = m->chunk,
+					    .cancelled = m->acc->deadline.cancelled };
+	const struct publication p = { .store = so.store,
+				       .repo = m->repo,
+				       .branch = m->branch,
+				       .parents = &parent->id,
+				       .parent_count = 1,
+				       .generation = parent->commit.generation + 1,
+				       .meta = meta,
+				       .meta_count = 1 + !!more,
+				       .deadline = m->acc->deadline };
+	struct merge_options o = { .access = m->acc, .base_count = 1, .prefer = MERGE_PREFER_OURS };
 	struct snapshot snap;
-	struct oid id;
 	int r = session_new(&so, &s);
 
+	if (more)
+		meta[1] = *more;
+	m->empty = m->ours.commit.root;
+	m->empty.dir = (struct tree_root){ 0 };
+	o.ours = side_of(m, &m->ours);
+	o.theirs = side_of(m, &m->theirs);
+	o.bases[0] = side_of(m, &m->base);
 	if (r == 0)
-		r = merge_back(u, s, &snap);
-	if (r < 0 || oid_equal(&snap.root.dir.id, &u->now.commit.root.dir.id))
-		return r;
-	r = publish(&p, s, &snap, &id, &object);
+		r = merge_write(&o, s, &snap);
+	if (r == 0)
+		r = publish(&p, s, &snap, ret, &object);
 	if (r < 0)
 		return r;
-	refs_note_commit(so.store->refs, &u->repo, &id, buf_span(&object));
+	refs_note_commit(so.store->refs, &m->repo, ret, buf_span(&object));
 	packer_tell_index(session_packer(s));
-	u->head->pinned = id;
 	return 0;
 }
 
-static int load_commits(struct undoing *u, const json_t *out)
+static int mix(struct mix *m, const struct loaded *parent, const struct commit_meta *more,
+	       struct oid *ret)
 {
-	struct refs *refs = u->run->runs->opts.store->refs;
-	struct refs_wait w = { .may_wait = true, .deadline = u->acc->deadline };
-	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
-	struct oid made, found;
-	int r = field_oid(out, "result", &made) ?: field_oid(out, "pinned", &found);
+	int r = -ERESTART;
 
-	if (r == 0)
-		r = refs_repo(refs, u->head->repo, &w, &rec);
-	if (r < 0)
-		return r;
-	u->repo = rec.id;
-	u->chunk = rec.chunk;
-	r = refs_load_commit(refs, &u->repo, &u->head->pinned, &w, &u->now);
-	if (r == 0)
-		r = refs_load_commit(refs, &u->repo, &made, &w, &u->made);
-	if (r == 0 && !oid_is_null(&found))
-		r = refs_load_commit(refs, &u->repo, &found, &w, &u->found);
-	return r;
+	for (unsigned i = 0; r == -ERESTART && i <= RESTARTS_MAX; i++)
+		r = mix_once(m, parent, more, ret);
+	return r == -ERESTART ? -EAGAIN : r;
 }
 
 static int undo(struct run *run, const json_t *out, struct access *acc)
 {
-	_cleanup_(undoing_release) struct undoing u = { .run = run, .acc = acc };
+	struct run_head *h = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
+	_cleanup_(mix_release) struct mix m = { .run = run, .acc = acc };
+	struct commit_meta found = { .key = span_str(META_FOUND) };
+	struct oid made, was;
 	struct id128 branch;
+	char hex[OID_HEX];
 	int r;
 
-	u.head = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
-	if (!json_object_get(out, "result") || !u.head || oid_is_null(&u.head->pinned) ||
-	    field_id128(out, "branch_id", &branch) < 0 || !id128_equal(&branch, &u.head->branch_id))
+	if (!h || oid_is_null(&h->pinned) || !json_object_get(out, "result") ||
+	    field_id128(out, "branch_id", &branch) < 0 || !id128_equal(&branch, &h->branch_id))
 		return 0;
-	r = load_commits(&u, out);
+	m.repo_name = h->repo;
+	m.branch = h->branch;
+	r = field_oid(out, "result", &made) ?: field_oid(out, "pinned", &was);
+	if (r == 0)
+		r = mix_load(&m, &h->pinned, &made, &was);
 	/* Then it finds what the former run has made, and overwrites that. */
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0)
-		r = -ERESTART;
-	for (unsigned i = 0; r == -ERESTART && i <= RESTARTS_MAX; i++)
-		r = undo_once(&u);
-	return r == -ERESTART ? -EAGAIN : r;
+	found.value = span_str(oid_hex(&h->pinned, hex));
+	return r < 0 ? r : mix(&m, &m.ours, &found, &h->pinned);
 }
 
 int run_undo(struct run *run, const char *of, struct access *acc)
@@ -282,4 +286,38 @@ int run_undo(struct run *run, const char *of, struct access *acc)
 		if (r == 0)
 			r = undo(run, out, acc);
 	return r;
+}
+
+/* The pin from which something was taken back; itself, where nothing was. */
+static int found_in(struct run *run, const struct id128 *repo, struct access *acc, struct oid *id)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
+	_cleanup_loaded_ struct loaded c = { 0 };
+	int r = refs_load_commit(run->runs->opts.store->refs, repo, id, &w, &c);
+
+	for (unsigned i = 0; r == 0 && i < c.commit.meta_count; i++)
+		if (span_equal(c.commit.meta[i].key, span_str(META_FOUND)))
+			return oid_parse(c.commit.meta[i].value, id);
+	return r;
+}
+
+int run_redo(struct run *run, const struct publishing *p, struct access *acc, struct oid *ret_base,
+	     struct oid *ret_result)
+{
+	_cleanup_(mix_release) struct mix m = {
+		.run = run, .acc = acc, .repo_name = p->repo_name, .branch = p->branch
+	};
+	struct run_head h;
+	int r = run_head_now(run, p->repo_name, p->branch, &h);
+
+	if (r == 0 && !oid_is_null(&h.pinned))
+		r = found_in(run, &p->repo, acc, &h.pinned);
+	if (r < 0)
+		return r;
+	*ret_base = h.pinned;
+	*ret_result = p->result;
+	if (oid_is_null(&h.pinned) || oid_equal(&h.pinned, &p->pinned))
+		return 0;
+	r = mix_load(&m, &p->result, &p->pinned, &h.pinned);
+	return r < 0 ? r : mix(&m, &m.theirs, NULL, ret_result);
 }

@@ -447,16 +447,18 @@ def test_the_command_of_an_update_that_is_killed_ends(chain, shell):
     mark.touch()
     chain.put("raw", "q\n")
     p = subprocess.Popen([PFS, "run", "--update"], cwd=chain.files, env=shell.environment,
-                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         start_new_session=True)
     until = time.monotonic() + SECONDS
     while not mark.read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
     p.kill()
     p.wait(SECONDS)
-    while "status" not in chain.last():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(p.pid, 0)
+            time.sleep(0.02)
     assert chain.last()["name"] == "slow" and chain.last()["status"] == "killed"
     assert chain.text("slow") == "2\nx\n"
 
