@@ -70,7 +70,7 @@ static struct access patient(struct runs *rs)
 /* Under end_lock. -EEXIST: its start never came to the store, and another run has its id. */
 static int confirm(struct run *run, struct access *acc)
 {
-	int r = archive_begin_again(run->runs->opts.store, &run->id, run->start, &acc->deadline);
+	int r = archive_start(run->runs->opts.store, &run->id, run->start, &acc->deadline);
 
 	if (r == 0)
 		r = run_dir_stored(run);
@@ -103,7 +103,8 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 
 	if (run_state_of(run) != RUN_GOING_ON)
 		return -EALREADY;
-	run_tell_seen(run);
+	run_tell_seen(run, acc);
+	run_check_listings(run, acc);
 	r = run_note_end(run, request);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 #include "object/cache.h"
 #include "object/reader.h"
 #include "object/trust.h"
+#include "run/catalog.h"
 #include "run/run.h"
 #include "service/names.h"
 #include "service/verbs.h"
@@ -121,6 +122,28 @@ static void put_heads(struct request *q, struct answer *a)
 	answer_number(&h, "checkpoints", s.checkpoints);
 	answer_number(&h, "syncs", s.syncs);
 	answer_object(a, "heads", &h);
+}
+
+static void put_runs(struct request *q, struct answer *a)
+{
+	struct answer x = answer_new();
+	struct catalog_stats s;
+	struct runs_stats here;
+
+	catalog_stats(q->service->store, &s);
+	answer_number(&x, "known", s.runs);
+	answer_number(&x, "without_end", s.open);
+	if (s.looked)
+		answer_time(&x, "looked", s.looked, 0);
+	if (s.swept)
+		answer_time(&x, "listed", s.swept, 0);
+	if (q->service->runs) {
+		runs_stats(q->service->runs, &here);
+		answer_number(&x, "going_on", here.going_on);
+		answer_number(&x, "ending", here.ending);
+		answer_number(&x, "ended", here.ended);
+	}
+	answer_object(a, "runs", &x);
 }
 
 /* Packs as listed, and a sample of them, each as likely as any other. */
@@ -285,7 +308,9 @@ static int put_store(struct request *q, struct answer *a)
  *
  * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without a disk cache,
  * conditions: who keeps them, as object/trust.h says, backend: {requests: by kind {calls, errors,
- * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, mount?: what the daemon adds,
+ * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, runs: {known, without_end,
+ * looked?: when it was last looked for new ones, listed?: when all of them were last listed; of a
+ * mount going_on, ending, ended: whose views are still in use}, mount?: what the daemon adds,
  * store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks before
  * compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged: how many
  * commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how well
@@ -304,6 +329,7 @@ int verb_stats(struct request *q)
 	put_requests(q, &a);
 	if (q->service->heads)
 		put_heads(q, &a);
+	put_runs(q, &a);
 	if (q->service->stats) {
 		mount = json_object();
 		if (mount)

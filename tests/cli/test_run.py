@@ -166,6 +166,20 @@ def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
     assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
 
 
+def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, files):
+    (files / "g").write_text("old\n")
+    os.mkdir(mount / "R/commits/v")
+    done = run(shell, files, "-n", "outer", "sh", "-c",
+               f"{PFS} run sh -c 'echo new > g'; cat f g; {PFS} run cat g")
+    assert done.out == "first\nnew\nnew\n"
+
+    def readers(path):
+        return {line["run"]["name"] for line in shell.json("uses", "--json", mount / "R/v" / path)
+                if "name" in line.get("run", {})}
+
+    assert readers("f") == {"outer"} and readers("g") == set()
+
+
 def test_many_runs_in_a_run_at_once(shell, mount, files):
     (files / "Makefile").write_text(
         "all: $(addsuffix .out,1 2 3 4 5 6 7 8)\n"
@@ -551,6 +565,30 @@ def test_what_it_depends_on_is_recorded(shell, mount, files):
     assert r["argv"] == ["sh", "-c", "true"] and r["user"]
 
 
+def from_files(mount):
+    return {p["key"]: p["value"] for p in record(mount)["params"] if p["from"] == "config"}
+
+
+def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    (files / "state.json").write_text('{"round": 1}')
+    run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
+                                     echo '{"round": 2}' > state.json; cat state.json""")
+    assert from_files(mount) == {"depth": 3}
+
+
+def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    run(shell, files, "sh", "-c", """mkdir out; echo '{"acc": 1}' > out/r.json; cp c.json out""")
+    look = "cat c.json out/r.json out/c.json"
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3}
+    assert {p["path"] for p in record(mount)["params"] if p["from"] == "config"} == {"R/main/c.json"}
+    (files / "out/r.json").write_text('{"acc": 2}')
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3, "acc": 2}
+
+
 def test_the_configuration_lists_what_of_the_environment_is_kept(shell, mount, files):
     config = shell.home / "config/pfs"
     config.mkdir(parents=True)
@@ -577,3 +615,18 @@ def test_outside_of_a_run_nothing_can_be_said(shell, name):
 def test_a_step_is_a_number(shell):
     shell.fails(2, "metric", "a=1", "--step", "x")
     shell.fails(2, "param", "a=1", "--step", "1")
+
+
+def test_a_run_that_has_ended_is_known_without_being_asked_for(shell, mount, files):
+    def known():
+        return shell.json("stats", "--json", cwd=files)["runs"]["known"]
+
+    assert known() == 0
+    assert run(shell, files, "cat", "f").code == 0
+    until = time.monotonic() + 60
+    while known() == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    numbers = (mount / ".pfs" / "stats").read_text()
+    assert "\npfs_runs_known 1\n" in numbers and "\npfs_runs_going_on 0\n" in numbers
+    assert "Runs\n  known                    1\n" in shell.ok("stats", cwd=files)

@@ -180,6 +180,13 @@ static void put_trees(struct session *w, const struct made_run *run)
 	struct made_file looked[2 * MADE_FILES_MAX];
 	size_t n = count_files(run->read), more = count_files(run->looked);
 
+	if (run->printed) {
+		const struct inode dir = dir_inode(), ino = file_inode(run->printed, 0);
+
+		assert_ok(session_dir_begin(w, NULL));
+		assert_ok(session_put(w, span_str("stdout"), &ino));
+		assert_ok(session_dir_end(w, span_str("extra"), &dir));
+	}
 	memcpy(looked, run->read, n * sizeof(*looked));
 	memcpy(looked + n, run->looked, more * sizeof(*looked));
 	put_tree(w, "looked", looked, n + more);
@@ -274,7 +281,12 @@ static void end(struct store *s, const struct made_run *run, const struct run_id
 	if (count_files(run->written) > 0) {
 		struct span repo = part_of(run->written[0].path, 0);
 		json_t *o = json_pack("{s:s%, s:s}", "repo", repo.data, repo.len, "branch", "main");
+		_cleanup_free_ char *name = strndup((const char *)repo.data, repo.len);
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+		char repo_id[ID128_HEX];
 
+		assert_ok(refs_repo(s->refs, name, &KNOWN, &rec));
+		json_object_set_new(o, "repo_id", json_string(id128_hex(&rec.id, repo_id)));
 		json_object_set_new(o, "result", json_string(oid_hex(&tree->id, hex)));
 		if (published)
 			json_object_set_new(o, "published", json_string(oid_hex(published, hex)));
