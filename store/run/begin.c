@@ -27,9 +27,10 @@ enum {
 };
 
 /* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
-				    "group",  "params", "environment", "stdin", "stdout",
-				    "stderr", "user",	"keep_going",  "rerun", "mount" };
+static const char *const told[] = { "argv",	  "cwd",    "env",    "out",
+				    "name",	  "group",  "params", "environment",
+				    "stdin",	  "stdout", "stderr", "user",
+				    "keep_going", "rerun",  "update", "mount" };
 
 /* Outputs that the request names: they must be there. None named: every branch is one. */
 static int name_outputs(struct run *run, struct access *acc)
@@ -318,12 +319,18 @@ static int store_start(struct run *run, const json_t *request, const struct acce
 
 static int pin(struct run *run, struct access *acc)
 {
+	const char *former = field_text(run->start, "update");
+	int r;
+
 	if (run->parent && run_is_rerun(run))
 		return log_fail(-EBUSY, "nothing can be rerun in a run: run %s goes on",
 				run->parent->id.s);
 	if (run_is_rerun(run))
 		return run_pin_again(run, field_text(run->start, "rerun"), acc);
-	return run->parent ? pin_parent(run, acc) : pin_all(run, acc);
+	if (run->parent)
+		return pin_parent(run, acc);
+	r = pin_all(run, acc);
+	return r == 0 && *former ? run_undo(run, former, acc) : r;
 }
 
 int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,

@@ -118,6 +118,16 @@ int run_pinned(struct run *run, const char *repo, const char *branch, struct acc
  * refs: mostly said. (again.c) */
 int run_pin_again(struct run *run, const char *of, struct access *acc);
 
+/* Takes what the former run @of has made, and nobody has changed since, back from the pins: 0,
+ * errors as of run_pin_again(), or of writing. (again.c) */
+int run_undo(struct run *run, const char *of, struct access *acc);
+
+/* What an output of such a run changes in what its user had: as a change from @ret_base, the head's
+ * pin when it was begun, to @ret_result. Errors of reading and writing. (again.c) */
+struct publishing;
+int run_redo(struct run *run, const struct publishing *p, struct access *acc, struct oid *ret_base,
+	     struct oid *ret_result);
+
 /* Is it one whose results are only kept, to be held against those of a former run? */
 bool run_is_rerun(const struct run *run);
 
