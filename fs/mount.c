@@ -37,6 +37,7 @@
 #include "realm.h"
 #include "rejoin.h"
 #include "root.h"
+#include "run/learner.h"
 
 enum {
 	THREADS_MIN = 2,
@@ -206,13 +207,16 @@ static int open_parts(struct mount *m)
 /* What runs tell the kernel goes through the channel. */
 static int open_runs(struct fs *fs)
 {
-	const struct runs_options o = {
+	struct runs_options o = {
 		.store = fs->store,
 		.heads = fs->heads,
 		.vnodes = fs->vnodes,
 	};
-	int r = fs->store->read_only ? 0 : runs_open(&o, &fs->runs);
+	int r = learner_new(fs->store, &fs->learner);
 
+	o.learner = fs->service.learner = fs->learner;
+	if (r == 0 && !fs->store->read_only)
+		r = runs_open(&o, &fs->runs);
 	fs->service.runs = fs->runs;
 	return r;
 }
@@ -355,6 +359,7 @@ static void end(struct mount *m, bool is_detached)
 	controls_free(fs->controls);
 	root_free(fs->root);
 	runs_free(fs->runs);
+	learner_free(fs->learner);
 	files_free(fs->files);
 	lane_free(fs->lane);
 	channel_free(fs->channel);

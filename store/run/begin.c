@@ -29,7 +29,7 @@ enum {
 /* What of a request becomes the record's as it is. */
 static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
 				    "group",  "params", "environment", "stdin", "stdout",
-				    "stderr", "user",	"keep_going" };
+				    "stderr", "user",	"keep_going",  "rerun", "mount" };
 
 /* Outputs that the request names: they must be there. None named: every branch is one. */
 static int name_outputs(struct run *run, struct access *acc)
@@ -154,6 +154,18 @@ static int put_pinned(struct run *run)
 	return json_object_set_new(run->start, "pinned", all) < 0 ? -ENOMEM : 0;
 }
 
+bool run_is_rerun(const struct run *run)
+{
+	return json_object_get(run->start, "rerun");
+}
+
+static int set_rerun_group(json_t *start)
+{
+	_cleanup_free_ char *group = strf("rerun:%s", field_text(start, "rerun"));
+
+	return group ? json_object_set_new(start, "group", json_string(group)) : -ENOMEM;
+}
+
 static int compose(struct run *run, const json_t *request, gid_t gid)
 {
 	const struct store *store = run->runs->opts.store;
@@ -172,7 +184,7 @@ static int compose(struct run *run, const json_t *request, gid_t gid)
 	}
 	if (run->parent && json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)
 		return -ENOMEM;
-	return 0;
+	return run_is_rerun(run) ? set_rerun_group(s) : 0;
 }
 
 /* The lists of packages are the run's file, and no part of its record. One that cannot be kept is
@@ -304,6 +316,16 @@ static int store_start(struct run *run, const json_t *request, const struct acce
 	return log_errno(r, "the record of a run cannot be stored");
 }
 
+static int pin(struct run *run, struct access *acc)
+{
+	if (run->parent && run_is_rerun(run))
+		return log_fail(-EBUSY, "nothing can be rerun in a run: run %s goes on",
+				run->parent->id.s);
+	if (run_is_rerun(run))
+		return run_pin_again(run, field_text(run->start, "rerun"), acc);
+	return run->parent ? pin_parent(run, acc) : pin_all(run, acc);
+}
+
 int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
 	      struct access *acc, struct run **ret)
 {
@@ -318,7 +340,7 @@ int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, stru
 	run->parent = parent ? run_ref(parent) : NULL;
 	r = compose(run, request, gid);
 	if (r == 0)
-		r = parent ? pin_parent(run, acc) : pin_all(run, acc);
+		r = pin(run, acc);
 	if (r == 0)
 		r = name_outputs(run, acc);
 	if (r == 0)

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "run/fields.h"
@@ -115,17 +116,18 @@ char *run_kept_name(struct run *run, const json_t *out)
 {
 	bool found = false;
 	unsigned before = count_kept(json_object_get(run->note, "outputs"), out, &found);
+	const char *kind = run_is_rerun(run) ? "rerun" : "run";
 	char *name;
 
 	if (!found)
 		before += count_kept(json_object_get(run->note, "late"), out, &found);
 	if (before == 0)
-		return strf("run-%s", run->id.s);
-	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
+		return strf("%s-%s", kind, run->id.s);
+	name = strf("%s-%s.%s", kind, run->id.s, field_text(out, "branch"));
 	if (!name || object_name_is_valid(name))
 		return name;
 	free(name);
-	return strf("run-%s.%u", run->id.s, before);
+	return strf("%s-%s.%u", kind, run->id.s, before);
 }
 
 static int keep(struct output *o, struct access *acc)
@@ -187,6 +189,19 @@ static int publish_within(struct output *o, struct access *acc)
 	return r == -ESTALE || r == -ENOENT ? refuse(o, conflicts, acc) : r;
 }
 
+/* Onto the branch, after those before it. */
+static int publish_in_turn(struct output *o, struct access *acc, struct oid *ret_tip,
+			   uint64_t *ret_conflicts)
+{
+	struct runs *rs = o->run->runs;
+	const struct id128 *branch = &o->p.identity;
+	unsigned turn = hash_bytes(branch, sizeof(*branch)) % BRANCH_LOCKS;
+
+	WITH_LOCK(&rs->branches[turn]);
+
+	return publish_result(&o->p, &acc->deadline, ret_tip, ret_conflicts);
+}
+
 static int publish_output(struct output *o, struct access *acc)
 {
 	struct oid doing, tip;
@@ -198,7 +213,7 @@ static int publish_output(struct output *o, struct access *acc)
 	o->p.doing = doing;
 	o->p.about_to = note_doing;
 	o->p.ctx = o;
-	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
+	r = publish_in_turn(o, acc, &tip, &conflicts);
 	if (r == -ESTALE || r == -ENOENT)
 		return refuse(o, conflicts, acc);
 	if (r < 0)
@@ -230,7 +245,7 @@ static bool wants_publication(const struct run *run)
 {
 	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
 
-	if (json_object_get(run->note, "is_refused"))
+	if (json_object_get(run->note, "is_refused") || run_is_rerun(run))
 		return false;
 	return run_has_status(run, "ok") || (keep_going && run_has_status(run, "failed"));
 }

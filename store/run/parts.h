@@ -3,8 +3,9 @@
  * What the files of run.h share.
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
- * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches, and of late ones the file that says so.
+ * one under which anything is waited for, but for those of branches (rank 7), of which somebody has
+ * at most one; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6) what a
+ * run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 
 enum {
 	RUN_LABEL_MAX = 255, /* of a private head: "ID R/B" */
+	BRANCH_LOCKS = 64,
 };
 
 /* The table of RUNS.md, section 1; run_set_state() checks it. */
@@ -70,6 +72,9 @@ struct runs {
 	atomic_bool cancelled; /* set under lock: what is under way gives up */
 	bool is_started; /* the ender */
 	pthread_t ender;
+	/* By a branch's identity: this mount's runs are brought onto it one after the other, or
+	 * each would merge anew for every other that was faster. */
+	pthread_mutex_t branches[BRANCH_LOCKS];
 };
 
 /* Of the directory of a run whose start may not be stored, before its id. */
@@ -104,6 +109,14 @@ bool run_has_pinned(struct run *run, const char *repo, const char *branch);
 /* The commit that the run sees, pinned now if it was not. -ENOENT, or errors of refs. */
 int run_pinned(struct run *run, const char *repo, const char *branch, struct access *acc,
 	       struct oid *ret);
+
+/* Pins what the former run @of had pinned, for one that has no pins yet: 0; -ENOENT (its record, or
+ * what it has read, is not there any more), -EBUSY (it has not ended), errors of the archive and of
+ * refs: mostly said. (again.c) */
+int run_pin_again(struct run *run, const char *of, struct access *acc);
+
+/* Is it one whose results are only kept, to be held against those of a former run? */
+bool run_is_rerun(const struct run *run);
 
 /* "R/B" of a text; 0 or -EINVAL. */
 int run_branch_parse(const char *text, struct run_head *ret);

@@ -80,6 +80,42 @@ bool throwaway_has(struct span name, void *ctx)
 	return false;
 }
 
+void throwaways_release(struct throwaways *t)
+{
+	throwaway_free(t->list);
+}
+
+static int use_repo(struct throwaways *t, struct span name, const struct deadline *dl)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = *dl };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	int r;
+
+	if (span_equal(span_str(t->repo), name))
+		return 0;
+	throwaway_free(t->list);
+	t->list = NULL;
+	snprintf(t->repo, sizeof(t->repo), "%.*s", (int)name.len, (const char *)name.data);
+	r = refs_repo(t->refs, t->repo, &w, &rec);
+	if (r == 0)
+		r = throwaway_new(&rec, &t->list);
+	return r == -ENOENT || r == -EINVAL ? 0 : r;
+}
+
+int throwaways_have(struct throwaways *t, struct span path, const struct deadline *dl)
+{
+	const uint8_t *first = memchr(path.data, '/', path.len),
+		      *last = memrchr(path.data, '/', path.len);
+	int r;
+
+	if (!first || first == last)
+		return 0;
+	r = use_repo(t, span_of(path.data, (size_t)(first - path.data)), dl);
+	if (r < 0 || !t->list)
+		return r;
+	return throwaway_has(span_of(last + 1, path.len - (size_t)(last + 1 - path.data)), t->list);
+}
+
 /* The branch, whatever it is called now. */
 struct search {
 	const struct publishing *p;

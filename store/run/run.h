@@ -18,6 +18,7 @@
 #include "run/record.h"
 #include "run/seen.h"
 
+struct learner;
 struct run;
 struct runs;
 
@@ -25,6 +26,7 @@ struct runs_options {
 	struct store *store; /* borrowed, as all here */
 	struct heads *heads;
 	struct vnode_table *vnodes;
+	struct learner *learner; /* is told of runs that have ended; NULL: nobody is */
 };
 
 /* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or
@@ -58,8 +60,11 @@ struct memo;
 int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t **ret,
 	       struct memo *ret_of);
 
-/* How many there are whose command has not ended. */
-unsigned runs_going_on(struct runs *r);
+/* How many there are of each kind. */
+struct runs_stats {
+	uint64_t going_on, ending, ended; /* ended: their views are still served */
+};
+void runs_stats(struct runs *r, struct runs_stats *ret);
 
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);

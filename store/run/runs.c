@@ -17,6 +17,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "run/archive.h"
+#include "run/learner.h"
 #include "run/memo.h"
 #include "run/parts.h"
 
@@ -69,7 +70,7 @@ static struct access patient(struct runs *rs)
 /* Under end_lock. -EEXIST: its start never came to the store, and another run has its id. */
 static int confirm(struct run *run, struct access *acc)
 {
-	int r = archive_begin_again(run->runs->opts.store, &run->id, run->start, &acc->deadline);
+	int r = archive_start(run->runs->opts.store, &run->id, run->start, &acc->deadline);
 
 	if (r == 0)
 		r = run_dir_stored(run);
@@ -87,9 +88,12 @@ static int settle(struct run *run, struct access *acc)
 
 	if (r == 0)
 		r = run_settle(run, acc);
-	if (r == 0)
-		run_set_state(run, RUN_ENDED);
-	return r;
+	if (r < 0)
+		return r;
+	run_set_state(run, RUN_ENDED);
+	if (run->runs->opts.learner)
+		learner_tell(run->runs->opts.learner, &run->id);
+	return 0;
 }
 
 int run_end(struct run *run, const json_t *request, struct access *acc, json_t **ret)
@@ -327,6 +331,8 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 		return -ENOMEM;
 	rs->opts = *o;
 	pthread_mutex_init(&rs->lock, NULL);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_init(&rs->branches[i], NULL);
 	cond_init(&rs->changed);
 	list_init(&rs->list);
 	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
@@ -352,16 +358,6 @@ static void end_all(struct runs *rs)
 		if (run->state == RUN_GOING_ON)
 			run_note_end(run, NULL);
 	}
-}
-
-unsigned runs_going_on(struct runs *rs)
-{
-	unsigned n = 0;
-	WITH_LOCK(&rs->lock);
-
-	list_for_each (run, &rs->list, struct run, link)
-		n += run->state == RUN_GOING_ON;
-	return n;
 }
 
 void runs_stop(struct runs *rs)
@@ -391,5 +387,20 @@ void runs_free(struct runs *rs)
 		close(rs->dirfd);
 	pthread_cond_destroy(&rs->changed);
 	pthread_mutex_destroy(&rs->lock);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_destroy(&rs->branches[i]);
 	free(rs);
+}
+
+void runs_stats(struct runs *rs, struct runs_stats *ret)
+{
+	struct runs_stats s = { 0 };
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link) {
+		s.going_on += run->state == RUN_GOING_ON;
+		s.ending += run->state == RUN_ENDING;
+		s.ended += run->state == RUN_ENDED;
+	}
+	*ret = s;
 }

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -117,6 +118,22 @@ def test_only_named_outputs_may_be_written(shell, mount, files):
     assert record(mount)["out"] == ["S/main"]
 
 
+@pytest.mark.parametrize("words", ["commit", "restore R/main/f", "merge side", "branch create R/new",
+                                   "branch remove R/side", "branch rename R/side other",
+                                   "repo create S", "repo remove R", "repo set R autocommit=off"])
+def test_in_a_run_nothing_else_is_changed(shell, mount, files, words):
+    shell.ok("commit", files)
+    os.mkdir(mount / "R/side")
+    (files / "f").write_text("second\n")
+    before = shell.ok("log", "R/main", cwd=files)
+    done = run(shell, files, "sh", "-c", f"echo of the run > f; {PFS} {words}")
+    assert done.code == 1 and "inside a run" in done.err
+    assert (files / "f").read_text() == "second\n"
+    assert shell.ok("log", "R/main", cwd=files) == before
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "run-" + record(mount)["id"],
+                                               "side"]
+
+
 def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
     assert run(shell, files, "sh", "-c", f"{PFS} run cat f").out == "first\n"
     outer, inner = sorted(records(mount), key=lambda r: "parent" in r)
@@ -135,6 +152,18 @@ def test_runs_in_a_run_see_what_those_before_them_made(shell, mount, files):
     assert [r["outputs"][0]["into"] for r in (a, b)] == [outer["id"]] * 2
     history = json.loads(shell.ok("log", "--json", files))
     assert history[0]["id"] == outer["outputs"][0]["published"]
+
+
+def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
+    script = f"{PFS} run -n inner sh -c 'cat f > g'; echo x > own"
+    assert run(shell, files, "-n", "outer", "sh", "-c", script).code == 0
+    outer, inner = shell.json("runs", "--json", cwd=files)
+    assert inner["parent"] == inner["outputs"][0]["into"] == outer["id"]
+    for name, by in ("g", inner), ("own", outer):
+        first, *_ = shell.json("why", "--json", files / name)
+        assert (first["how"], first["run"]) == ("place", by["id"])
+    lines = shell.ok("runs", cwd=files).splitlines()
+    assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
 
 
 def test_many_runs_in_a_run_at_once(shell, mount, files):
@@ -348,6 +377,17 @@ def test_it_ends_when_the_command_does_and_the_rest_is_passed_on(shell, mount, f
     assert p.stdout.read().split() == [b"late", *(b"%d" % i for i in range(1, 50001))]
 
 
+def test_it_ends_though_somebody_writes_on_faster_than_is_read(shell, mount, files):
+    p = start(shell, files, "sh", "-c", "yes & head -c 300000 /dev/zero; echo made > made")
+    ended = threading.Thread(target=p.wait)
+    ended.start()
+    while ended.is_alive():
+        assert os.read(p.stdout.fileno(), 4096)
+        ended.join(0.01)
+    assert (files / "made").read_text() == "made\n"
+    p.stdout.close()
+
+
 def test_with_log_all_of_it_is_in_the_runs_directory(shell, mount, files):
     done = run(shell, files, "--log", "sh", "-c",
                "seq 50000; echo e >&2; sleep 0.2; wc -c < $PFS_RUN/stdout; cat $PFS_RUN/stderr")
@@ -537,3 +577,18 @@ def test_outside_of_a_run_nothing_can_be_said(shell, name):
 def test_a_step_is_a_number(shell):
     shell.fails(2, "metric", "a=1", "--step", "x")
     shell.fails(2, "param", "a=1", "--step", "1")
+
+
+def test_a_run_that_has_ended_is_known_without_being_asked_for(shell, mount, files):
+    def known():
+        return shell.json("stats", "--json", cwd=files)["runs"]["known"]
+
+    assert known() == 0
+    assert run(shell, files, "cat", "f").code == 0
+    until = time.monotonic() + 60
+    while known() == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    numbers = (mount / ".pfs" / "stats").read_text()
+    assert "\npfs_runs_known 1\n" in numbers and "\npfs_runs_going_on 0\n" in numbers
+    assert "Runs\n  known                    1\n" in shell.ok("stats", cwd=files)

@@ -231,5 +231,5 @@ static inline int judge_ended(const struct run_id *id, bool is_end, void *ctx)
 /* There is no start without an end. */
 static inline void assert_all_ended(struct runstand *s)
 {
-	assert_ok(archive_list(s->h.store, NULL, judge_ended, s, &DEADLINE_NEVER));
+	assert_ok(archive_list(s->h.store, "", NULL, judge_ended, s, &DEADLINE_NEVER));
 }

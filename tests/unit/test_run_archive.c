@@ -57,7 +57,7 @@ static unsigned records(struct storestand *s)
 {
 	unsigned n = 0;
 
-	assert_ok(archive_list(&s->store, NULL, count, &n, NULL));
+	assert_ok(archive_list(&s->store, "", NULL, count, &n, NULL));
 	return n;
 }
 
@@ -230,12 +230,12 @@ static void a_listing_has_runs_alone_in_order(void **state)
 	put_key(s, "runs/202512/20260101-000000-0000.start");
 	put_key(s, "runs/202601/notes.txt");
 	put_key(s, "runs/readme");
-	assert_ok(archive_list(&s->store, NULL, note, &l, NULL));
+	assert_ok(archive_list(&s->store, "", NULL, note, &l, NULL));
 	assert_string_equal(l.text, "20251231-235959-0000 20260115-143052-7f3a! "
 				    "20260115-143052-7f3a ");
-	assert_ok(archive_list(&s->store, run_end_key(&id).s, note, &part, NULL));
+	assert_ok(archive_list(&s->store, "", run_end_key(&id).s, note, &part, NULL));
 	assert_string_equal(part.text, "20260115-143052-7f3a ");
-	assert_int_equal(archive_list(&s->store, NULL, note, &cut, NULL), 7);
+	assert_int_equal(archive_list(&s->store, "", NULL, note, &cut, NULL), 7);
 }
 
 #define test(f) cmocka_unit_test_setup_teardown(f, storestand_set_up, storestand_tear_down)

@@ -18,7 +18,7 @@ static unsigned records(struct runstand *s)
 {
 	unsigned n = 0;
 
-	assert_ok(archive_list(s->h.store, NULL, count_record, &n, &DEADLINE_NEVER));
+	assert_ok(archive_list(s->h.store, "", NULL, count_record, &n, &DEADLINE_NEVER));
 	return n;
 }
 
