@@ -155,9 +155,12 @@ static int take_in(struct view *head, void *ctx)
 		.result = o->p.result,
 		.leave_out = throwaway_has,
 	};
+	struct run_head mine;
 	struct oid tip, at;
 	uint64_t conflicts;
 
+	if (run_head_now(o->run, o->p.repo_name, o->p.branch, &mine) == 0)
+		c.seen_at = mine.pinned;
 	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
 	    field_oid(o->json, "published", &tip) == 0) {
 		_cleanup_access_ struct access acc;

@@ -58,8 +58,11 @@ struct run {
 	/* Owned, each on its own; added to under lock. What one is stays, but for its view. */
 	struct run_head **heads;
 	size_t head_count; /* guarded by lock */
+	struct listed *listed; /* what it has seen listed (listed.c); owned; guarded by lock */
+	size_t listed_count; /* likewise */
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
+	bool is_noted; /* its directory has a note; likewise */
 };
 
 struct runs {
@@ -138,7 +141,11 @@ int run_adopt(struct runs *rs, const char *name, struct run **ret);
 /* Takes a run that is ending as far as it goes: 0 when its record is complete. (end.c) */
 int run_settle(struct run *run, struct access *acc);
 
-/* Notes that the run ends, and how: {"status", ...} as its end record has it. */
+/* The run is over: is what it has seen listed what it is now? Else it is spoiled. (listed.c) */
+void run_check_listings(struct run *run, struct access *acc);
+
+/* Notes that the run ends, and how: {"status", ...} as its end record has it. 0 also where that
+ * cannot be kept now (logged): run_settle() does so first. */
 int run_note_end(struct run *run, const json_t *request);
 
 /* Notes that the run has ended as a former one that holds. (repeat.c) */
@@ -176,7 +183,7 @@ int run_publish_within(struct run *run, json_t *out, struct access *acc, uint64_
 int run_recall_within(struct run *run);
 
 /* What it has seen is noted for the outer run, which goes on, as well. */
-void run_tell_seen(struct run *run);
+void run_tell_seen(struct run *run, struct access *acc);
 
 /* The run's branch for an output, or for what is noted as late: of several in one repo only the
  * first has the plain name. The caller's to free. */

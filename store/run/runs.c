@@ -103,7 +103,8 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 
 	if (run_state_of(run) != RUN_GOING_ON)
 		return -EALREADY;
-	run_tell_seen(run);
+	run_tell_seen(run, acc);
+	run_check_listings(run, acc);
 	r = run_note_end(run, request);
 	if (r < 0)
 		return r;
@@ -357,6 +358,8 @@ static void end_all(struct runs *rs)
 
 		if (run->state == RUN_GOING_ON)
 			run_note_end(run, NULL);
+		else if (run->state == RUN_ENDING && !run->is_noted)
+			run_note_save(run);
 	}
 }
 

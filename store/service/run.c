@@ -13,10 +13,6 @@
 #include "service/runs.h"
 #include "service/verbs.h"
 
-enum {
-	CONFIGS_MAX = 1000,
-};
-
 /* For what does not end when its caller goes. */
 static void access_init_patient(struct access *acc, const struct request *q)
 {
@@ -174,72 +170,24 @@ static int run_of(struct request *q)
 	return 0;
 }
 
-struct configs {
-	struct request *q;
-	struct buf path;
-	size_t *ends; /* owned; of path, by depth */
-	size_t room, count;
-};
-
-static bool may_hold_parameters(struct span name)
-{
-	static const char *const ends[] = { ".json", ".yaml", ".yml", ".toml", ".ini" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-		size_t n = strlen(ends[i]);
-
-		if (name.len > n && memcmp(name.data + name.len - n, ends[i], n) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int answer_config(struct configs *c)
+static int answer_config(struct span path, const struct oid *commit, void *ctx)
 {
 	_cleanup_answer_ struct answer a = answer_new();
 
-	c->count++;
-	answer_bytes(&a, "path", buf_span(&c->path));
-	return request_answer(c->q, &a);
-}
-
-static int see(unsigned depth, struct span name, unsigned what, void *ctx)
-{
-	struct configs *c = ctx;
-
-	if (depth + 1 >= c->room) {
-		size_t room = MAX(2 * c->room, (size_t)depth + 32);
-		size_t *p = reallocarray(c->ends, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		c->ends = p;
-		c->room = room;
-	}
-	c->path.len = depth > 0 ? c->ends[depth - 1] : 0;
-	if (depth > 0)
-		buf_put_u8(&c->path, '/');
-	buf_put(&c->path, name.data, name.len);
-	if (buf_failed(&c->path))
-		return -ENOMEM;
-	c->ends[depth] = c->path.len;
-	if (depth == 0 || !(what & SEEN_READ) || !may_hold_parameters(name))
-		return 0;
-	return c->count < CONFIGS_MAX ? answer_config(c) : 0;
+	answer_bytes(&a, "path", path);
+	answer_oid(&a, "commit", commit);
+	return request_answer(ctx, &a);
 }
 
 /* run-configs: as in RUNS.md. */
 int verb_run_configs(struct request *q)
 {
-	struct configs c = { .q = q };
 	int r = run_of(q);
 
 	if (r < 0)
 		return r;
 	q->service->run_ending(q->who, q->service->ctx);
-	r = seen_walk(run_seen(q->who->run), see, &c);
-	buf_release(&c.path);
-	free(c.ends);
+	r = run_configs(q->who->run, &q->access, answer_config, q);
 	return r < 0 ? request_fail(r, "what the run has read cannot be told") : 0;
 }
 

@@ -3,7 +3,6 @@
 
 import json
 import os
-import pathlib
 import pty
 import select
 import signal
@@ -13,16 +12,10 @@ import time
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount
+from conftest import PFS, SECONDS, can_mount, open_to_others
+from recorded import record, records, wait_for
 
 pytestmark = can_mount
-
-
-@pytest.fixture
-def files(repo):
-    """The head of R/main, with a file in it."""
-    (repo / "f").write_text("first\n")
-    return repo
 
 
 def start(shell, files, *words, **more):
@@ -34,25 +27,6 @@ def start(shell, files, *words, **more):
 
 def run(shell, files, *words, **more):
     return shell.run("run", *words, cwd=more.pop("cwd", files), **more)
-
-
-def records(mount):
-    """All runs' records, the oldest first: what start and end say together."""
-    found = {}
-    for path in sorted(pathlib.Path(mount.store).glob("runs/*/*"), reverse=True):
-        found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
-    return sorted(found.values(), key=lambda r: r["started"])
-
-
-def record(mount):
-    return records(mount)[-1]
-
-
-def wait_for(condition):
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 # ---- what the command sees and makes ----
@@ -166,6 +140,20 @@ def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
     assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
 
 
+def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, files):
+    (files / "g").write_text("old\n")
+    os.mkdir(mount / "R/commits/v")
+    done = run(shell, files, "-n", "outer", "sh", "-c",
+               f"{PFS} run sh -c 'echo new > g'; cat f g; {PFS} run cat g")
+    assert done.out == "first\nnew\nnew\n"
+
+    def readers(path):
+        return {line["run"]["name"] for line in shell.json("uses", "--json", mount / "R/v" / path)
+                if "name" in line.get("run", {})}
+
+    assert readers("f") == {"outer"} and readers("g") == set()
+
+
 def test_many_runs_in_a_run_at_once(shell, mount, files):
     (files / "Makefile").write_text(
         "all: $(addsuffix .out,1 2 3 4 5 6 7 8)\n"
@@ -178,9 +166,7 @@ def test_many_runs_in_a_run_at_once(shell, mount, files):
 def test_a_user_without_privileges_has_a_view_as_well(shell, mount, files):
     mount.stop()
     mount.start("allow_other")
-    for top in (shell.home, *shell.home.parents):
-        if str(top).startswith("/tmp/"):
-            os.chmod(top, 0o755)
+    open_to_others(shell)
     home = shell.home / "user"
     home.mkdir()
     os.chown(home, 1234, 1234)
@@ -549,6 +535,30 @@ def test_what_it_depends_on_is_recorded(shell, mount, files):
     assert r["env"]["PYTHONHASHSEED"] == "3" and "PATH" in r["env"]
     assert "secret" not in json.dumps(r)
     assert r["argv"] == ["sh", "-c", "true"] and r["user"]
+
+
+def from_files(mount):
+    return {p["key"]: p["value"] for p in record(mount)["params"] if p["from"] == "config"}
+
+
+def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    (files / "state.json").write_text('{"round": 1}')
+    run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
+                                     echo '{"round": 2}' > state.json; cat state.json""")
+    assert from_files(mount) == {"depth": 3, "round": 1}  # as it was read
+
+
+def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    run(shell, files, "sh", "-c", """mkdir out; echo '{"acc": 1}' > out/r.json; cp c.json out""")
+    look = "cat c.json out/r.json out/c.json"
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3}
+    assert {p["path"] for p in record(mount)["params"] if p["from"] == "config"} == {"R/main/c.json"}
+    (files / "out/r.json").write_text('{"acc": 2}')
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3, "acc": 2}
 
 
 def test_the_configuration_lists_what_of_the_environment_is_kept(shell, mount, files):
