@@ -3,7 +3,8 @@
  * A mount from its beginning to its end.
  *
  * At the end, what may wait for requests is ended before what answers them, and what is asked by
- * requests after that: lane and conversations are stopped, the workers end, then all is freed.
+ * requests after that: runs that are being ended, conversations and the lane are stopped, the
+ * workers end, then all is freed. A run that goes on until then is noted as lost.
  */
 #include "mount.h"
 
@@ -347,6 +348,7 @@ static void end(struct mount *m, bool is_detached)
 	keeper_free(fs->keeper);
 	autocommitter_free(fs->autocommitter);
 	rejoin_free(fs->rejoin);
+	runs_stop(fs->runs);
 	controls_stop(fs->controls);
 	lane_stop(fs->lane);
 	realms_stop(fs->root);
@@ -358,7 +360,7 @@ static void end(struct mount *m, bool is_detached)
 	root_free(fs->root);
 	runs_free(fs->runs);
 	learner_free(fs->learner);
-	files_free(fs->files); /* which freezes of runs that end ask until then */
+	files_free(fs->files);
 	lane_free(fs->lane);
 	channel_free(fs->channel);
 	notify_free(fs->notify);

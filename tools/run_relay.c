@@ -129,7 +129,7 @@ static void begin_file(struct stream *s, const struct stat *st)
 	s->began = (uint64_t)(flags >= 0 && flags & O_APPEND ? st->st_size : MAX(at, (off_t)0));
 }
 
-static int open_stream(struct stream *s, bool files)
+static int open_stream(struct stream *s, enum relay_what what)
 {
 	struct stat st;
 
@@ -139,7 +139,8 @@ static int open_stream(struct stream *s, bool files)
 	}
 	if (isatty(s->to))
 		s->kind = STREAM_PTY;
-	else if (S_ISFIFO(st.st_mode) || (files && S_ISREG(st.st_mode)))
+	else if (S_ISFIFO(st.st_mode) || (what >= RELAY_FILES && S_ISREG(st.st_mode)) ||
+		 (what == RELAY_ALL && !S_ISSOCK(st.st_mode)))
 		s->kind = STREAM_PIPE;
 	else if (S_ISSOCK(st.st_mode))
 		s->kind = STREAM_SOCKET;
@@ -160,7 +161,7 @@ bool relay_are_one(void)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_rdev == b.st_rdev;
 }
 
-int relay_new(bool files, struct relay **ret)
+int relay_new(enum relay_what what, struct relay **ret)
 {
 	_cleanup_relay_ struct relay *r = new0(struct relay, 1);
 	int result = 0;
@@ -184,7 +185,7 @@ int relay_new(bool files, struct relay **ret)
 	for (int i = 0; result == 0 && i < (r->is_one ? 1 : STREAMS); i++) {
 		struct stream *s = &r->streams[i];
 
-		result = open_stream(s, files);
+		result = open_stream(s, what);
 		if (result == 0 && s->kind == STREAM_PTY) {
 			fcntl(s->from, F_SETFD, FD_CLOEXEC);
 			fcntl(s->child, F_SETFD, FD_CLOEXEC);

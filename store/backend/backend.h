@@ -28,9 +28,10 @@ struct backend_put {
 	struct backend *backend; /* borrowed */
 };
 
-/* One key of a listing; borrowed until the callback returns. A result other than 0 ends the listing
- * early and is returned. The backend may be called from it. */
-typedef int (*backend_list_fn)(const char *key, uint64_t size, void *ctx);
+/* One key of a listing, and the tag of what is there where that costs nothing (else NULL); borrowed
+ * until the callback returns. A result other than 0 ends the listing early and is returned. The
+ * backend may be called from it. */
+typedef int (*backend_list_fn)(const char *key, uint64_t size, const struct etag *tag, void *ctx);
 
 struct backend_ops {
 	/*

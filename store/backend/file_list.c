@@ -145,7 +145,7 @@ static int tell(struct listing *l)
 
 	if (fstatat(l->f->root, l->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : file_error(errno);
-	return S_ISREG(st.st_mode) ? l->fn(l->path, (uint64_t)st.st_size, l->ctx) : 0;
+	return S_ISREG(st.st_mode) ? l->fn(l->path, (uint64_t)st.st_size, NULL, l->ctx) : 0;
 }
 
 /* Tells what is in the directory that the first @len bytes of the path name; as deep as a key has

@@ -170,6 +170,9 @@ bool head_rejoin(struct view *head, struct access *acc);
  * standing; or the backend's errors. */
 int head_sync(struct view *head, struct access *acc, struct commit_result *ret);
 
+/* All that was done in heads so far survives power loss. */
+int heads_sync(struct heads *h);
+
 /* Is it the head of that branch, by identity? */
 bool head_is_of(const struct view *head, const struct id128 *repo, const struct id128 *branch);
 

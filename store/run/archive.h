@@ -15,13 +15,18 @@
 
 /*
  * Stores the start of a run under a new id, which is put into it: of the moment in its "started",
- * or now. After an error it may be there all the same, as the start of a run that has no end.
+ * or now. @about_to (NULL: nobody) is told each id that is tried, and nothing is stored before it:
+ * -EEXIST from it asks for another one, other errors end it. -EINPROGRESS: it is not known whether
+ * the start is there, under the last id that was told; after other errors it is not.
  */
-int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret);
+typedef int (*archive_id_fn)(const struct run_id *id, void *ctx);
+int archive_begin(struct store *s, json_t *start, archive_id_fn about_to, void *ctx,
+		  const struct deadline *dl, struct run_id *ret);
 
-/* Stores a start that has its id already. 0 also if the same is there; -EEXIST: another one is. */
-int archive_start(struct store *s, const struct run_id *id, const json_t *start,
-		  const struct deadline *dl);
+/* Stores a start again, whose first try may have come to something: 0: it is there; -EEXIST: that
+ * of another run is, and this one never will be. */
+int archive_begin_again(struct store *s, const struct run_id *id, const json_t *start,
+			const struct deadline *dl);
 
 /* Stores its end. 0 also if the same is there; -EEXIST: another end is. */
 int archive_end(struct store *s, const struct run_id *id, const json_t *end,

@@ -11,7 +11,7 @@ enum {
 	DEPTH_MAX = 4096, /* directories in one another */
 };
 
-static struct run_file file_of(const struct inode *i)
+struct run_file run_file_of(const struct inode *i)
 {
 	struct run_file f = { .type = i->type };
 
@@ -72,7 +72,7 @@ int run_files_each(const struct run_reading *rd, const struct tree_root *top, co
 		r = is_more < 0 ? is_more : deadline_check(&rd->access->deadline);
 		if (r < 0 || e.has_link)
 			continue;
-		f = file_of(&e.inode);
+		f = run_file_of(&e.inode);
 		if (f.type != FT_DIR) {
 			r = fn(buf_span(&w.path), &f, ctx);
 			continue;
@@ -132,14 +132,14 @@ static int lookup(struct reader_source *src, const struct commit *c, const struc
 	if (r < 0)
 		return r;
 	if (!e.has_link) {
-		*ret = file_of(&e.inode);
+		*ret = run_file_of(&e.inode);
 	} else {
 		struct id128 link = e.link;
 		struct node *links;
 
 		r = links_lookup(&src->base, &c->links, &link, &links, &l);
 		if (r == 0) {
-			*ret = file_of(&l.inode);
+			*ret = run_file_of(&l.inode);
 			node_unref(links);
 		}
 		r = r == -ENOENT ? -EIO : r;
@@ -152,7 +152,7 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 		       struct run_file *ret)
 {
 	struct reader_source src = reader_source(rd->store->reader, rd->access);
-	struct run_file at = file_of(&c->root);
+	struct run_file at = run_file_of(&c->root);
 	int r = 0;
 
 	while (r == 0 && path.len > 0) {

@@ -32,7 +32,11 @@ struct runs_options {
 /* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or
  * -errno, logged. */
 int runs_open(const struct runs_options *o, struct runs **ret);
-/* Ends what is going on, as lost where nobody has told its end; waits for that. */
+/* Nothing is taken further any more: what is under way gives up, and is waited for. NULL is fine,
+ * and so is a second time. */
+void runs_stop(struct runs *r);
+/* Ends what is going on, as lost where nobody has told its end: the next mount takes it from there.
+ */
 void runs_free(struct runs *r);
 DEFINE_CLEANUP(struct runs *, runs_free)
 
@@ -64,6 +68,7 @@ void runs_stats(struct runs *r, struct runs_stats *ret);
 
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);
+DEFINE_CLEANUP(struct run *, run_unref)
 
 const struct run_id *run_id(const struct run *r);
 uid_t run_uid(const struct run *r);

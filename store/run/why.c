@@ -123,6 +123,32 @@ int run_maker(struct store *s, const struct run_place *place, const struct oid *
 	return r;
 }
 
+int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret)
+{
+	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
+	uint64_t names[PARTS_MAX + 2];
+	struct index_run_query q = { .tree = INDEX_RUN_WRITTEN,
+				     .names = names,
+				     .max = CANDIDATES_MAX };
+	int r;
+
+	q.name_count = run_place_names(place, names, PARTS_MAX + 2);
+	r = index_runs_having(s->index, &q, &ids);
+	for (size_t i = ids.count; r == 0 && i > 0; i--) {
+		struct run_id id = { 0 };
+		struct oid published;
+
+		memcpy(id.s, ids.ids[i - 1], INDEX_RUN_ID);
+		r = run_published(s, &id, place, &published);
+		if (r == 0) {
+			*ret = id;
+			return 1;
+		}
+		r = r == -ENOENT ? 0 : r;
+	}
+	return r;
+}
+
 /* A run that was met. */
 struct met {
 	struct hnode node;

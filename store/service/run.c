@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "run/memo.h"
+#include "service/runs.h"
 #include "service/verbs.h"
 
 enum {
@@ -76,6 +77,26 @@ static int repeat(struct request *q, struct run *run)
 	return r < 0 ? request_fail(r, "what run %s printed cannot be read", former.id.s) : 1;
 }
 
+/* A run that is to be rerun must be one that the caller may see. */
+static int check_former(struct request *q)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	struct run_row row;
+	struct run_id id;
+	int r;
+
+	if (!json_object_get(q->fields, "rerun"))
+		return 0;
+	r = request_run(q, "rerun", &id);
+	if (r == 0)
+		r = catalog_row(q->service->store, &id, &bytes, &row);
+	if (r == 0 && !runs_may_see(q, &row))
+		r = log_fail(-EACCES, "the run %s is another user's", id.s);
+	if (r == 0 && json_object_set_new(q->fields, "rerun", json_string(id.s)) < 0)
+		r = -ENOMEM;
+	return r < 0 ? request_fail(r, "the run to be rerun cannot be read") : 0;
+}
+
 /* run-begin: fields and answer as in RUNS.md. */
 int verb_run_begin(struct request *q)
 {
@@ -91,6 +112,9 @@ int verb_run_begin(struct request *q)
 	if (who->run)
 		return log_fail(-EBUSY, "the run %s was begun in this conversation, and goes on",
 				run_id(who->run)->s);
+	r = check_former(q);
+	if (r < 0)
+		return r;
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
 	if (r < 0)
 		return request_fail(r, "the run cannot be begun");

@@ -54,6 +54,21 @@ static int load_side(struct request *q, const char *field, struct side *s)
 	return r < 0 ? request_fail(r, "the run %s cannot be read", s->id.s) : 0;
 }
 
+/* Both, and tells the caller of them. */
+static int load_sides(struct request *q, struct side s[2])
+{
+	int r = runs_look(q);
+
+	if (r == 0)
+		r = load_side(q, "a", &s[0]);
+	if (r == 0)
+		r = load_side(q, "b", &s[1]);
+	if (r == 0)
+		r = request_give(q, json_pack("{s:o, s:o}", "a", run_row_json(&s[0].row), "b",
+					      run_row_json(&s[1].row)));
+	return r;
+}
+
 /*
  * run-diff		what differs between two runs
  *
@@ -67,20 +82,35 @@ int verb_run_diff(struct request *q)
 	struct run_comparison c = { .rd = { q->service->store, &q->access },
 				    .emit = give,
 				    .ctx = q };
-	int r = runs_look(q);
+	int r = load_sides(q, s);
 
-	if (r == 0)
-		r = load_side(q, "a", &s[0]);
-	if (r == 0)
-		r = load_side(q, "b", &s[1]);
-	if (r == 0)
-		r = request_give(q, json_pack("{s:o, s:o}", "a", run_row_json(&s[0].row), "b",
-					      run_row_json(&s[1].row)));
 	if (r == 0)
 		r = run_compare_records(&c, s[0].start, s[0].end, s[1].start, s[1].end);
 	if (r == 0)
 		r = run_compare_inputs(&c, &s[0].row, &s[1].row);
 	return r < 0 ? request_fail(r, "what the runs read cannot be compared") : 0;
+}
+
+/*
+ * run-made		what two runs have made, whether the same or not
+ *
+ *	a, b: runs, as in run-show
+ *
+ * Lines: {"a", "b": facts of both}, then comparisons (run/compare.h)
+ */
+int verb_run_made(struct request *q)
+{
+	_cleanup_(sides_release) struct side s[2] = { 0 };
+	struct run_comparison c = { .rd = { q->service->store, &q->access },
+				    .emit = give,
+				    .ctx = q };
+	int r = load_sides(q, s);
+
+	if (r == 0)
+		r = run_compare_outputs(&c, s[0].end, s[1].end);
+	if (r == 0)
+		r = run_compare_ends(&c, s[0].end, s[1].end);
+	return r < 0 ? request_fail(r, "what the runs have made cannot be compared") : 0;
 }
 
 /* What a question is about. */

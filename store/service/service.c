@@ -38,6 +38,8 @@ static const struct verb {
 	{ "runs", verb_runs },
 	{ "run-show", verb_run_show },
 	{ "run-diff", verb_run_diff },
+	{ "run-made", verb_run_made },
+	{ "run-plan", verb_run_plan },
 	{ "why", verb_why },
 	{ "uses", verb_uses },
 };

@@ -28,13 +28,14 @@ enum {
  * info			which store this is, and who answers
  *
  * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
- * keeps what is not in the store}.
+ * keeps what is not in the store, runs: how many go on; of a mount}.
  */
 int verb_info(struct request *q)
 {
 	const struct store *s = q->service->store;
 	_cleanup_answer_ struct answer a = answer_new();
 	char id[ID128_HEX], state[PATH_MAX], link[64];
+	struct runs_stats runs;
 	ssize_t n;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->state_fd);
@@ -48,6 +49,10 @@ int verb_info(struct request *q)
 	answer_number(&a, "pid", (uint64_t)getpid());
 	answer_text(&a, "machine", s->machine);
 	answer_text(&a, "state_dir", n > 0 ? state : NULL);
+	if (q->service->runs) {
+		runs_stats(q->service->runs, &runs);
+		answer_number(&a, "runs", runs.going_on);
+	}
 	return request_answer(q, &a);
 }
 
@@ -151,7 +156,7 @@ struct pack_sum {
 	} sample[SAMPLE_MAX];
 };
 
-static int count_pack(const char *key, uint64_t size, void *ctx)
+static int count_pack(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct pack_sum *s = ctx;
 	uint64_t at = s->packs++;

@@ -315,6 +315,16 @@ def test_a_file_in_the_mount_is_recorded_as_such(shell, mount, files):
     assert record(mount)["cwd"] == {"pfs": "R/main"}
 
 
+def test_with_its_output_in_a_file_there_what_it_made_is_seen_at_its_end(shell, mount, files):
+    with open(files / "out", "w") as f:
+        p = start(shell, files, "sh", "-c", "echo said; echo made > made", stdout=f)
+        p.communicate(timeout=SECONDS)
+        assert (files / "made").read_text() == "made\n"
+        f.write("more\n")
+    assert (files / "out").read_text() == "said\nmore\n"
+    assert shell.ok("status", cwd=files).count("  A  ") == 2
+
+
 def test_a_reader_that_goes_ends_the_command(shell, mount, files):
     done = subprocess.run(f"{PFS} run sh -c 'yes; echo $? >&2' | head -n 1", shell=True, cwd=files,
                           env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

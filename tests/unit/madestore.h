@@ -25,8 +25,9 @@ struct made_run {
 	const char *status; /* NULL: "ok"; "running": without an end */
 	const char *params, *metrics; /* JSON objects; NULL: none */
 	const char *printed; /* kept whole; NULL: nothing */
-	struct made_file read[MADE_FILES_MAX],
-		written[MADE_FILES_MAX]; /* up to the first without a path */
+	/* Up to the first without a path. What was read was looked up; besides, @looked was, where
+	 * no text means that it was not there. */
+	struct made_file read[MADE_FILES_MAX], looked[MADE_FILES_MAX], written[MADE_FILES_MAX];
 	bool is_unpublished; /* what is written goes to no branch */
 };
 

@@ -214,7 +214,8 @@ static void two_runs_are_compared_with_what_they_read(void **state)
 	assert_ok(ask(s, "{\"verb\": \"run-diff\", \"a\": \"features\", \"b\": \"%s\"}",
 		      s->model[0].s));
 	got = differences(s);
-	assert_string_equal(got, "param ngrams;param lr;metric acc;input data/main/corpus;input "
+	assert_string_equal(got, "param ngrams;param lr;metric acc;pinned data/main;"
+				 "pinned out/main;input data/main/corpus;input "
 				 "out/main/features;");
 	assert_ok(ask(s, "{\"verb\": \"run-diff\", \"a\": \"features\", \"b\": \"features\"}"));
 	none = differences(s);
