@@ -63,7 +63,9 @@ static void mark(struct vnode *v, enum seen_what what)
 
 void realm_saw_read(struct call *c, struct vnode *v, struct access *acc)
 {
-	if (view_owner(v->view) && v->place && view_shows_base(v, acc))
+	struct realm *k = view_owner(v->view);
+
+	if (k && v->place && view_shows_base(v, acc) && !run_has_changed(k->run, v, acc))
 		mark(v, SEEN_READ);
 }
 
@@ -83,14 +85,21 @@ void realm_saw_move(struct call *c, struct vnode *v)
 		mark(v, SEEN_TREE);
 }
 
-void realm_saw_top_list(struct realm *k, const char *repo)
+int realm_saw_top_list(struct realm *k, const char *repo, struct access *acc)
 {
-	struct seen *s = note(k);
+	struct seen *s;
+	int r;
 
+	if (!k || !k->run || atomic_load(&k->is_sealed))
+		return 0;
+	/* It may wait, which what is noted must not. */
+	r = run_saw_listing(k->run, repo, acc);
+	s = r == 0 ? note(k) : NULL;
 	if (!s)
-		return;
+		return r;
 	seen_mark(s, seen_top(s, repo), SEEN_LISTED);
 	noted(k);
+	return 0;
 }
 
 void realm_saw_top_name(struct realm *k, const char *repo, const char *name, bool is_there)

@@ -171,8 +171,10 @@ static int fill_repo_node(struct filling *f, uint64_t node, struct repo_ref *x)
 		realm_saw_more(x->realm);
 		return fill_commits(f);
 	}
-	realm_saw_top_list(x->realm, x->repo->name);
-	return fill_repo(f);
+	r = realm_saw_top_list(x->realm, x->repo->name, f->acc);
+	if (r == 0)
+		r = fill_repo(f);
+	return r < 0 ? r : realm_saw_top_list(x->realm, x->repo->name, f->acc);
 }
 
 static int fill_top(struct filling *f)
@@ -183,11 +185,12 @@ static int fill_top(struct filling *f)
 
 	if (!k)
 		return -ESTALE;
-	realm_saw_top_list(k, "");
-	r = refs_list_repos(f->c->fs->store->refs, &w, add_name, f);
+	r = realm_saw_top_list(k, "", f->acc);
+	if (r == 0)
+		r = refs_list_repos(f->c->fs->store->refs, &w, add_name, f);
 	if (r >= 0 && f->result == 0)
 		r = heads_list_left(f->c->fs->heads, NULL, &w, add_name, f);
-	return r;
+	return r < 0 ? r : realm_saw_top_list(k, "", f->acc);
 }
 
 static void fill_pfs_dir(struct filling *f)

@@ -135,7 +135,8 @@ int realms_init(struct root *r);
 void realms_free(struct root *r);
 
 /* The same above the views: the listing of /pfs (@repo "") or of a repo, a name in it. */
-void realm_saw_top_list(struct realm *k, const char *repo);
+/* Before and after, so that it is known if it changes meanwhile. 0, or errors of refs. */
+int realm_saw_top_list(struct realm *k, const char *repo, struct access *acc);
 void realm_saw_top_name(struct realm *k, const char *repo, const char *name, bool is_there);
 /* The name in a repo led to the commit with that id. */
 void realm_saw_commit_name(struct realm *k, const char *repo, const char *name, const char *id);

@@ -283,6 +283,9 @@ static int taking_init(struct taking *t, struct head *h, const struct head_chang
 						: side_of(now),
 		.bases = { side_of(&t->a.from) },
 		.base_count = !oid_is_null(&t->a.from.id),
+		.prefer = !oid_is_null(&now->id) && oid_equal(&now->id, &c->seen_at)
+				  ? MERGE_PREFER_OURS
+				  : MERGE_PREFER_NEITHER,
 		.leave_out = c->leave_out,
 		.leave_out_ctx = c->leave_out_ctx,
 	};
@@ -300,7 +303,7 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 
 	if (r == 0)
 		r = merge_conflicts(&t.options, NULL, NULL, ret_conflicts);
-	if (r == 0 && *ret_conflicts > 0)
+	if (r == 0 && *ret_conflicts > 0 && t.options.prefer == MERGE_PREFER_NEITHER)
 		r = -ESTALE;
 	if (r == 0)
 		r = merge(&t.a, &t.options, &base);

@@ -88,8 +88,9 @@ int heads_list_left(struct heads *h, const struct id128 *repo, const struct refs
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 
-/* The identity of its branch, as long as the head lives. */
+/* The identities of its branch and repo, as long as the head lives. */
 const struct id128 *head_branch(const struct view *head);
+const struct id128 *head_repo(const struct view *head);
 
 /*
  * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open

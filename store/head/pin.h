@@ -68,6 +68,9 @@ int heads_new_private(struct heads *h, const struct id128 *repo, const char *rep
 /* What one commit has changed over another, to be taken into a head; all is borrowed. */
 struct head_change {
 	struct oid base, result; /* @base null: nothing */
+	/* Of a head that still is at this pin, whoever made the change saw all that it changes:
+	 * there it wins, whatever else differs from its base. Null: none. */
+	struct oid seen_at;
 	bool (*leave_out)(struct span name, void *ctx); /* these are not taken; NULL: all are */
 	void *leave_out_ctx;
 	/* Told the pin that the head is about to move to, and that it has; no other pin is made of

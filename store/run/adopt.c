@@ -40,6 +40,15 @@ static int adopt_second(struct run_head *h, struct view *head)
 	return 0;
 }
 
+/* Nothing tells of the branch: what was written to it can be kept all the same. */
+static struct run_head *add_unknown(struct run *run, struct run_head *h, struct view *head)
+{
+	h->repo_id = *head_repo(head);
+	h->pinned = h->committed = head_committed(head);
+	h->is_late = true;
+	return run_head_add(run, h);
+}
+
 /* A private head of a former process, by its label "ID R/B". */
 static int adopt_head(struct view *head, struct span label, void *ctx)
 {
@@ -54,10 +63,9 @@ static int adopt_head(struct view *head, struct span label, void *ctx)
 	text[label.len] = '\0';
 	if (run_branch_parse(text + RUN_ID_LEN + 1, &h) < 0)
 		return 0;
-	there = run_head_find(run, h.repo, h.branch);
+	there = run_head_find(run, h.repo, h.branch) ?: add_unknown(run, &h, head);
 	if (!there)
-		return log_fail(-EBADMSG, "run %s: nothing tells what its %s/%s was made on",
-				run->id.s, h.repo, h.branch);
+		return -ENOMEM;
 	if (there->view)
 		return adopt_second(there, head);
 	there->view = view_ref(head);

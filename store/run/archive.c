@@ -84,6 +84,26 @@ static int64_t start_of(const json_t *start)
 							    : now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* A record that says which run's it is. */
+static int store_own(struct store *s, const struct run_id *id, const char *key,
+		     const json_t *record, const struct deadline *dl)
+{
+	const char *own = json_string_value(json_object_get(record, "id"));
+	_cleanup_buf_ struct buf bytes = { 0 };
+	int r;
+
+	if (!own || strcmp(own, id->s) != 0)
+		return log_fail(-EINVAL, "run %s: its record is another run's", id->s);
+	r = run_record_write(record, &bytes);
+	return r < 0 ? r : store_record(s, key, buf_span(&bytes), dl);
+}
+
+int archive_start(struct store *s, const struct run_id *id, const json_t *start,
+		  const struct deadline *dl)
+{
+	return store_own(s, id, run_start_key(id).s, start, dl);
+}
+
 int archive_begin(struct store *s, json_t *start, archive_id_fn about_to, void *ctx,
 		  const struct deadline *dl, struct run_id *ret)
 {
@@ -97,33 +117,17 @@ int archive_begin(struct store *s, json_t *start, archive_id_fn about_to, void *
 			return -ENOMEM;
 		r = about_to ? about_to(&id, ctx) : 0;
 		if (r == 0)
-			r = archive_begin_again(s, &id, start, dl);
+			r = archive_start(s, &id, start, dl);
 		if (r == 0)
 			*ret = id;
 	}
 	return r;
 }
 
-int archive_begin_again(struct store *s, const struct run_id *id, const json_t *start,
-			const struct deadline *dl)
-{
-	_cleanup_buf_ struct buf bytes = { 0 };
-	int r = run_record_write(start, &bytes);
-
-	return r < 0 ? r : store_record(s, run_start_key(id).s, buf_span(&bytes), dl);
-}
-
 int archive_end(struct store *s, const struct run_id *id, const json_t *end,
 		const struct deadline *dl)
 {
-	const char *own = json_string_value(json_object_get(end, "id"));
-	_cleanup_buf_ struct buf bytes = { 0 };
-	int r;
-
-	if (!own || strcmp(own, id->s) != 0)
-		return log_fail(-EINVAL, "run %s: its end is another run's", id->s);
-	r = run_record_write(end, &bytes);
-	return r < 0 ? r : store_record(s, run_end_key(id).s, buf_span(&bytes), dl);
+	return store_own(s, id, run_end_key(id).s, end, dl);
 }
 
 static int get_record(struct store *s, const struct run_id *id, const char *key,

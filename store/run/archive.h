@@ -23,10 +23,10 @@ typedef int (*archive_id_fn)(const struct run_id *id, void *ctx);
 int archive_begin(struct store *s, json_t *start, archive_id_fn about_to, void *ctx,
 		  const struct deadline *dl, struct run_id *ret);
 
-/* Stores a start again, whose first try may have come to something: 0: it is there; -EEXIST: that
+/* Stores a start that has its id already, perhaps again. 0 also if the same is there; -EEXIST: that
  * of another run is, and this one never will be. */
-int archive_begin_again(struct store *s, const struct run_id *id, const json_t *start,
-			const struct deadline *dl);
+int archive_start(struct store *s, const struct run_id *id, const json_t *start,
+		  const struct deadline *dl);
 
 /* Stores its end. 0 also if the same is there; -EEXIST: another end is. */
 int archive_end(struct store *s, const struct run_id *id, const json_t *end,

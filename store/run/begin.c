@@ -178,7 +178,8 @@ static int compose(struct run *run, const json_t *request, gid_t gid)
 	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
 		json_t *v = json_object_get(request, told[i]);
 
-		if (v && json_object_set(s, told[i], v) < 0)
+		/* The record and the request go in different threads. */
+		if (v && json_object_set_new(s, told[i], json_deep_copy(v)) < 0)
 			return -ENOMEM;
 	}
 	if (run->parent && json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)

@@ -11,6 +11,7 @@
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
  *	 "is_refused": true,			there are some: all are kept
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
+ *	 "is_taken_in": true,			the mount's heads have what was published
  *	 "is_stored": true,			the record is complete
  *	 "late": [{"repo", "branch"}]}		changed since the end, and has no output
  */
@@ -21,8 +22,6 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "index/runs.h"
-#include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
 #include "run/trees.h"
@@ -39,8 +38,7 @@ int run_note_save(struct run *run)
 	return r < 0 ? log_errno(r, "run %s: what it has come to cannot be noted", run->id.s) : 0;
 }
 
-/* What of the record is missing, and why. */
-static void note_error(struct run *run, const char *text)
+void run_note_error(struct run *run, const char *text)
 {
 	json_t *all = json_object_get(run->note, "error");
 
@@ -82,10 +80,11 @@ int run_note_end(struct run *run, const json_t *request)
 			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
 	if (!run->note)
 		return -ENOMEM;
-	if (request && json_object_set(run->note, "request", (json_t *)request) < 0)
+	/* The note and the request go in different threads. */
+	if (request && json_object_set_new(run->note, "request", json_deep_copy(request)) < 0)
 		return -ENOMEM;
 	if (seen_error(run->seen) < 0)
-		note_error(run, "what it has seen could not be logged to the end");
+		run_note_error(run, "what it has seen could not be logged to the end");
 	else if (is_repeatable(run, request) &&
 		 json_object_set_new(run->note, "memo",
 				     json_pack("{s:o}", "key", json_of_oid(&run->memo))) < 0)
@@ -227,7 +226,7 @@ static int tree(struct run *run, struct access *acc)
 			close(extra[i].fd);
 	if (r == -EBADMSG) {
 		/* It will not get better. */
-		note_error(run, "the log of what it has seen is damaged");
+		run_note_error(run, "the log of what it has seen is damaged");
 		json_object_set_new(run->note, "tree", json_null());
 	} else if (r < 0) {
 		return log_errno(r, "run %s: what it has seen cannot be stored yet", run->id.s);
@@ -235,86 +234,6 @@ static int tree(struct run *run, struct access *acc)
 		json_object_set_new(run->note, "tree", run_tree_json(&root));
 	}
 	return json_object_get(run->note, "tree") ? run_note_save(run) : -ENOMEM;
-}
-
-/* What is missing, by what was found here and by what the command has told. */
-static int put_errors(json_t *record, const json_t *noted, const json_t *told)
-{
-	json_t *all = json_array();
-	int r = 0;
-
-	if (json_is_array(noted))
-		r = json_array_extend(all, (json_t *)noted);
-	if (r == 0 && json_is_array(told))
-		r = json_array_extend(all, (json_t *)told);
-	if (r == 0 && json_array_size(all) > 0)
-		r = json_object_set(record, "error", all);
-	json_decref(all);
-	return r;
-}
-
-/* The end's record, of what is noted. */
-static json_t *record_of(struct run *run)
-{
-	static const char *const noted[] = { "status", "ended", "outputs", "tree", "memo" };
-	static const char *const told[] = {
-		"exit", "signal", "usage", "params", "metrics", "output"
-	};
-	const json_t *request = json_object_get(run->note, "request");
-	json_t *e = json_pack("{s:i, s:s}", "pfs-run", RUN_RECORD_VERSION, "id", run->id.s);
-	bool failed = !e;
-
-	for (size_t i = 0; i < ARRAY_SIZE(noted); i++) {
-		json_t *v = json_object_get(run->note, noted[i]);
-
-		if (v && !json_is_null(v))
-			failed |= json_object_set_new(e, noted[i], json_deep_copy(v)) < 0;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
-		json_t *v = json_object_get(request, told[i]);
-
-		if (v)
-			failed |= json_object_set(e, told[i], v) < 0;
-	}
-	failed |= put_errors(e, json_object_get(run->note, "error"),
-			     json_object_get(request, "error")) < 0;
-	if (failed) {
-		json_decref(e);
-		return NULL;
-	}
-	return e;
-}
-
-/* This machine finds it without a look at the store. */
-static void tell_memo(struct run *run)
-{
-	struct oid key;
-
-	if (run_has_status(run, "ok") &&
-	    field_oid(json_object_get(run->note, "memo"), "key", &key) == 0 && !oid_is_null(&key))
-		index_runs_put_key(run->runs->opts.store->index, &key, run->id.s);
-}
-
-static int store_record(struct run *run, struct access *acc)
-{
-	json_t *e;
-	int r;
-
-	if (json_object_get(run->note, "is_stored"))
-		return 0;
-	e = record_of(run);
-	r = e ? archive_end(run->runs->opts.store, &run->id, e, &acc->deadline) : -ENOMEM;
-	json_decref(e);
-	if (r == -EEXIST) {
-		log_warning("run %s: the store has an end of it already, another one", run->id.s);
-		r = 0;
-	}
-	if (r < 0)
-		return log_errno(r, "run %s: the end of its record cannot be stored yet",
-				 run->id.s);
-	tell_memo(run);
-	json_object_set_new(run->note, "is_stored", json_true());
-	return run_note_save(run);
 }
 
 int run_settle(struct run *run, struct access *acc)
@@ -325,19 +244,19 @@ int run_settle(struct run *run, struct access *acc)
 		r = tree(run, acc);
 	if (r == 0)
 		r = run_settle_outputs(run, acc);
-	return r < 0 ? r : store_record(run, acc);
+	return r < 0 ? r : run_store_end(run, acc);
 }
 
 json_t *run_answer(struct run *run)
 {
-	json_t *a = json_pack("{s:s, s:O}", "id", run->id.s, "status",
-			      json_object_get(run->note, "status"));
+	json_t *a =
+		json_pack("{s:s, s:s}", "id", run->id.s, "status", field_text(run->note, "status"));
 	json_t *v;
 
 	if (a && (v = json_object_get(run->note, "outputs")))
 		json_object_set_new(a, "outputs", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "memo")))
-		json_object_set(a, "memo", v);
+		json_object_set_new(a, "memo", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "error")))
 		json_object_set_new(a, "error", json_deep_copy(v));
 	return a;

@@ -13,7 +13,7 @@ enum {
 
 struct run_file run_file_of(const struct inode *i)
 {
-	struct run_file f = { .type = i->type };
+	struct run_file f = { .type = i->type, .ctime = i->ctime };
 
 	if (i->type == FT_DIR) {
 		f.id = i->dir.id;
@@ -165,4 +165,10 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 	if (r == 0)
 		*ret = at;
 	return r;
+}
+
+bool run_file_is(const struct run_file *was, const struct stat *now)
+{
+	return (uint64_t)now->st_size == was->size && now->st_ctim.tv_sec == was->ctime.sec &&
+	       (uint32_t)now->st_ctim.tv_nsec == was->ctime.nsec;
 }

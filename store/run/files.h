@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "format/commit.h"
 #include "index/runs.h"
 #include "object/access.h"
@@ -23,6 +25,7 @@ struct run_file {
 	uint8_t type; /* enum file_type */
 	struct oid id; /* of a content, or a directory's tree; null: empty */
 	uint64_t size;
+	struct inode_time ctime;
 	struct tree_root dir; /* of a directory */
 };
 
@@ -41,6 +44,9 @@ int run_files_each(const struct run_reading *rd, const struct tree_root *top, co
 /* What a path is in a commit, whoever asks: 0, -ENOENT. */
 int run_file_in_commit(const struct run_reading *rd, const struct commit *c, struct span path,
 		       struct run_file *ret);
+
+/* Is it, as somebody sees it, just as it was there? */
+bool run_file_is(const struct run_file *was, const struct stat *now);
 
 /* "REPO/REV/PATH" in its parts; false: it has not all of them. */
 struct run_place {

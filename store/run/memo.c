@@ -36,7 +36,6 @@ enum {
 /* A directory of the commits, now and then. */
 struct pair {
 	struct tree_root now, before;
-	bool has_before;
 };
 
 struct checking {
@@ -144,6 +143,9 @@ static int check_repo(struct checking *c, struct span name, const struct inode *
 		return r;
 	if (r == -ENOENT || run_tree_is_absent(ino))
 		return (r == -ENOENT) == run_tree_is_absent(ino) ? 0 : DIFFERS;
+	/* It had not been there at first. */
+	if (noted(xattrs, RUN_TREE_COMMIT, &was))
+		return DIFFERS;
 	c->repo_id = rec.id;
 	if (!noted(xattrs, RUN_TREE_LISTING, &was))
 		return 0;
@@ -181,7 +183,7 @@ static int check_dir(struct checking *c, unsigned level, const struct inode *ino
 
 	if (ino->type != FT_DIR || ino->mode != mode)
 		return DIFFERS;
-	if (dir->has_before && links_hold && oid_equal(&dir->now.id, &dir->before.id))
+	if (links_hold && oid_equal(&dir->now.id, &dir->before.id))
 		return RUN_TREE_SKIP;
 	if (noted(xattrs, RUN_TREE_TREE, &was) &&
 	    !(links_hold && span_equal(was, span_of(dir->now.id.b, OID_SIZE))))
@@ -209,21 +211,18 @@ static int check_dir(struct checking *c, unsigned level, const struct inode *ino
 static int check_branch(struct checking *c, const char *name, const struct oid *was,
 			const struct inode *ino, const struct buf *xattrs)
 {
-	struct pair top = { 0 };
+	struct pair top;
 	struct oid now;
 	int r = run_pinned(c->run, c->repo, name, c->m.access, &now);
 
-	if (r == -ENOENT)
-		return DIFFERS;
 	if (r == 0)
 		r = making_commit(&c->m, &c->repo_id, &now, &c->now);
+	if (r == 0)
+		r = making_commit(&c->m, &c->repo_id, was, &c->before);
 	if (r < 0)
-		return r;
-	/* Without the former commit all is looked at. */
-	top.has_before = making_commit(&c->m, &c->repo_id, was, &c->before) == 0;
-	top.now = c->now.root;
-	top.before = c->before.root;
-	c->links_are_same = top.has_before && oid_equal(&c->now.links.id, &c->before.links.id);
+		return r == -ENOENT ? DIFFERS : r;
+	top = (struct pair){ .now = c->now.root, .before = c->before.root };
+	c->links_are_same = oid_equal(&c->now.links.id, &c->before.links.id);
 	return check_dir(c, TOP_LEVEL, ino, xattrs, c->now.mode, &top);
 }
 
@@ -292,41 +291,39 @@ static bool is_same_file(const struct inode *a, const struct inode *b)
 	}
 }
 
-/* The directory that the name was then; false: it was none. */
-static bool dir_before(struct checking *c, const struct pair *parent, struct span name,
-		       struct tree_root *ret)
+/* Is it in the same way one of several names, or the only one? Who writes to one of them changes
+ * all, and who moves one leaves the others. */
+static bool is_same_link(const struct dirent_rec *a, const struct dirent_rec *b)
 {
-	_cleanup_(node_unrefp) struct node *leaf = NULL;
-	struct dirent_rec e;
-
-	if (!parent->has_before ||
-	    dir_lookup(&c->m.source.base, &parent->before, name, &leaf, &e) < 0 || e.has_link ||
-	    e.inode.type != FT_DIR)
-		return false;
-	*ret = e.inode.dir;
-	return true;
+	return a->has_link == b->has_link && (!a->has_link || id128_equal(&a->link, &b->link));
 }
 
 static int check_name(struct checking *c, unsigned level, struct span name, const struct inode *ino,
 		      const struct buf *xattrs)
 {
-	_cleanup_(node_unrefp) struct node *leaf = NULL, *record = NULL;
+	_cleanup_(node_unrefp) struct node *leaf = NULL, *record = NULL, *leaf_before = NULL;
 	const struct pair *parent = &c->dirs[level - 1];
-	struct pair dir = { 0 };
-	struct dirent_rec e;
+	struct node_source *source = &c->m.source.base;
+	struct dirent_rec e, before;
 	struct inode now;
-	int r = dir_lookup(&c->m.source.base, &parent->now, name, &leaf, &e);
+	struct pair dir;
+	int r = dir_lookup(source, &parent->now, name, &leaf, &e);
 
 	if (r == -ENOENT || (r == 0 && run_tree_is_absent(ino)))
 		return r == -ENOENT && run_tree_is_absent(ino) ? 0 : DIFFERS;
 	if (r == 0)
+		r = dir_lookup(source, &parent->before, name, &leaf_before, &before);
+	if (r == 0)
 		r = making_inode(&c->m, &c->now.links, &e, &record, &now);
 	if (r < 0)
-		return r;
+		return r == -ENOENT ? DIFFERS : r;
+	if (!is_same_link(&e, &before))
+		return DIFFERS;
 	if (now.type != FT_DIR)
 		return is_same_file(&now, ino) ? 0 : DIFFERS;
-	dir.now = now.dir;
-	dir.has_before = dir_before(c, parent, name, &dir.before);
+	if (before.inode.type != FT_DIR)
+		return DIFFERS;
+	dir = (struct pair){ .now = now.dir, .before = before.inode.dir };
 	return check_dir(c, level, ino, xattrs, now.mode, &dir);
 }
 
@@ -360,7 +357,8 @@ static int check(struct span path, const struct inode *ino, void *ctx)
 
 /* ---- what is published again ---- */
 
-/* An output as the note has it; @result NULL: nothing was changed. */
+/* An output as the note has it; @result NULL: nothing was changed. What is uncommitted now is not
+ * published with it, as of any run: its changes go on what this run's head has committed. */
 static int put_output(json_t *all, const struct run_head *h, const struct oid *pinned,
 		      const struct oid *result)
 {
@@ -370,6 +368,8 @@ static int put_output(json_t *all, const struct run_head *h, const struct oid *p
 
 	if (out && result)
 		json_object_set_new(out, "result", json_of_oid(result));
+	if (out && !oid_equal(pinned, &h->committed))
+		json_object_set_new(out, "committed", json_of_oid(&h->committed));
 	return json_array_append_new(all, out);
 }
 

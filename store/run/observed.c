@@ -91,6 +91,13 @@ static int enter(struct observing *o, struct span name, uint16_t mode, struct bu
 	return r < 0 ? r : part_enter(o->looked, name, &ino, what != 0);
 }
 
+/* It was there, and was not before: no such moment can be held against another. */
+static int add_absence(struct buf *xattrs)
+{
+	return xattr_append(xattrs, span_str(RUN_TREE_COMMIT),
+			    span_of((struct oid){ 0 }.b, OID_SIZE));
+}
+
 /* A directory of a commit, which becomes the one at @level. */
 static int enter_dir(struct observing *o, unsigned level, struct span name, uint16_t mode,
 		     const struct tree_root *dir, unsigned what)
@@ -109,7 +116,9 @@ static int enter_dir(struct observing *o, unsigned level, struct span name, uint
 		o->cap = cap;
 	}
 	o->dirs[level] = *dir;
-	if (what & SEEN_LISTED)
+	if (what & SEEN_ABSENT)
+		r = add_absence(&xattrs);
+	if (r == 0 && (what & SEEN_LISTED))
 		r = add_listing(&xattrs, listing_of_dir(&o->m->source.base, dir, &id), &id);
 	if (r == 0 && (what & SEEN_TREE))
 		r = xattr_append(&xattrs, span_str(RUN_TREE_TREE), span_of(dir->id.b, OID_SIZE));
@@ -152,7 +161,9 @@ static int at_repo(struct observing *o, struct span name, unsigned what)
 	if (what == SEEN_ABSENT || name.len > OBJECT_NAME_MAX)
 		return absent(o, REPO_LEVEL, name, what);
 	snprintf(o->repo, sizeof(o->repo), "%.*s", (int)name.len, (const char *)name.data);
-	if (what & SEEN_LISTED) {
+	if (what & SEEN_ABSENT)
+		r = add_absence(&xattrs);
+	if (r == 0 && (what & SEEN_LISTED)) {
 		r = repo_id(o, &repo);
 		if (r == 0)
 			r = listing_of_repo(o->m->store->refs, &repo, &w, &id);
@@ -221,7 +232,7 @@ static int put_commit_name(struct observing *o)
 
 	if (!*o->name)
 		return 0;
-	/* That it was there and was not is no commit either. */
+	/* As add_absence(). */
 	if (has_commit && o->name_was_absent)
 		buf_put(&o->commits, (struct oid){ 0 }.b, OID_SIZE);
 	if (buf_failed(&o->commits))

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "run/fields.h"
@@ -154,9 +155,12 @@ static int take_in(struct view *head, void *ctx)
 		.result = o->p.result,
 		.leave_out = throwaway_has,
 	};
+	struct run_head mine;
 	struct oid tip, at;
 	uint64_t conflicts;
 
+	if (run_head_now(o->run, o->p.repo_name, o->p.branch, &mine) == 0)
+		c.seen_at = mine.pinned;
 	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
 	    field_oid(o->json, "published", &tip) == 0) {
 		_cleanup_access_ struct access acc;
@@ -188,6 +192,19 @@ static int publish_within(struct output *o, struct access *acc)
 	return r == -ESTALE || r == -ENOENT ? refuse(o, conflicts, acc) : r;
 }
 
+/* Onto the branch, after those before it. */
+static int publish_in_turn(struct output *o, struct access *acc, struct oid *ret_tip,
+			   uint64_t *ret_conflicts)
+{
+	struct runs *rs = o->run->runs;
+	const struct id128 *branch = &o->p.identity;
+	unsigned turn = hash_bytes(branch, sizeof(*branch)) % BRANCH_LOCKS;
+
+	WITH_LOCK(&rs->branches[turn]);
+
+	return publish_result(&o->p, &acc->deadline, ret_tip, ret_conflicts);
+}
+
 static int publish_output(struct output *o, struct access *acc)
 {
 	struct oid doing, tip;
@@ -199,17 +216,32 @@ static int publish_output(struct output *o, struct access *acc)
 	o->p.doing = doing;
 	o->p.about_to = note_doing;
 	o->p.ctx = o;
-	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
+	r = publish_in_turn(o, acc, &tip, &conflicts);
 	if (r == -ESTALE || r == -ENOENT)
 		return refuse(o, conflicts, acc);
 	if (r < 0)
 		return r;
 	json_object_del(o->json, "doing");
 	json_object_set_new(o->json, "published", json_of_oid(&tip));
-	r = run_note_save(o->run);
-	if (r == 0)
-		heads_each(o->run->runs->opts.heads, take_in, o);
-	return r;
+	return run_note_save(o->run);
+}
+
+/* What was published is the mount's own as well; after a kill once more, which changes nothing. */
+static void take_in_all(struct run *run)
+{
+	json_t *out;
+	size_t i;
+
+	if (json_object_get(run->note, "is_taken_in"))
+		return;
+	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
+		struct output o;
+
+		if (json_object_get(out, "published") && !json_object_get(out, "into") &&
+		    output_read(run, out, &o) == 0)
+			heads_each(run->runs->opts.heads, take_in, &o);
+	}
+	json_object_set_new(run->note, "is_taken_in", json_true());
 }
 
 static bool wants_publication(const struct run *run)
@@ -268,11 +300,18 @@ static int all_outputs(struct run *run, struct access *acc)
 	return r;
 }
 
-int run_settle_outputs(struct run *run, struct access *acc)
+static int outputs_within(struct run *run, struct access *acc)
 {
-	if (!run->parent)
-		return all_outputs(run, acc);
 	WITH_LOCK(&run->parent->end_lock);
 
 	return all_outputs(run, acc);
+}
+
+int run_settle_outputs(struct run *run, struct access *acc)
+{
+	int r = run->parent ? outputs_within(run, acc) : all_outputs(run, acc);
+
+	if (r == 0)
+		take_in_all(run);
+	return r;
 }

@@ -3,8 +3,9 @@
  * What the files of run.h share.
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
- * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches.
+ * one under which anything is waited for, but for those of branches (rank 7), of which somebody has
+ * at most one; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6) what a
+ * run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 
 enum {
 	RUN_LABEL_MAX = 255, /* of a private head: "ID R/B" */
+	BRANCH_LOCKS = 64,
 };
 
 /* The table of RUNS.md, section 1; run_set_state() checks it. */
@@ -56,6 +58,8 @@ struct run {
 	/* Owned, each on its own; added to under lock. What one is stays, but for its view. */
 	struct run_head **heads;
 	size_t head_count; /* guarded by lock */
+	struct listed *listed; /* what it has seen listed (listed.c); owned; guarded by lock */
+	size_t listed_count; /* likewise */
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
 };
@@ -70,6 +74,9 @@ struct runs {
 	atomic_bool cancelled; /* set under lock: what is under way gives up */
 	bool is_started; /* the ender */
 	pthread_t ender;
+	/* By a branch's identity: this mount's runs are brought onto it one after the other, or
+	 * each would merge anew for every other that was faster. */
+	pthread_mutex_t branches[BRANCH_LOCKS];
 };
 
 /* Of the directory of a run whose start may not be stored, before its id. */
@@ -133,6 +140,9 @@ int run_adopt(struct runs *rs, const char *name, struct run **ret);
 /* Takes a run that is ending as far as it goes: 0 when its record is complete. (end.c) */
 int run_settle(struct run *run, struct access *acc);
 
+/* The run is over: is what it has seen listed what it is now? Else it is spoiled. (listed.c) */
+void run_check_listings(struct run *run, struct access *acc);
+
 /* Notes that the run ends, and how: {"status", ...} as its end record has it. */
 int run_note_end(struct run *run, const json_t *request);
 
@@ -146,6 +156,12 @@ bool run_has_status(const struct run *run, const char *status);
 
 /* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
 int run_settle_outputs(struct run *run, struct access *acc);
+
+/* Of what is noted: what of the record is missing, and why. */
+void run_note_error(struct run *run, const char *text);
+
+/* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
+int run_store_end(struct run *run, struct access *acc);
 
 /*
  * Of a run that was begun in another one's view (within.c).
@@ -165,7 +181,7 @@ int run_publish_within(struct run *run, json_t *out, struct access *acc, uint64_
 int run_recall_within(struct run *run);
 
 /* What it has seen is noted for the outer run, which goes on, as well. */
-void run_tell_seen(struct run *run);
+void run_tell_seen(struct run *run, struct access *acc);
 
 /* The run's branch for an output, or for what is noted as late: of several in one repo only the
  * first has the plain name. The caller's to free. */

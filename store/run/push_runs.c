@@ -219,7 +219,7 @@ static int put_record(struct pushing *k, const struct pushed_run *x, const json_
 	int r = set_hint(x, end);
 
 	if (r == 0)
-		r = archive_begin_again(k->p->to, &x->id, start, dl);
+		r = archive_start(k->p->to, &x->id, start, dl);
 	if (r == -EEXIST)
 		r = is_same_start(k, x, start, dl);
 	if (r < 0)

@@ -47,6 +47,7 @@ void run_unref(struct run *run)
 		free(run->heads[i]);
 	}
 	free(run->heads);
+	free(run->listed);
 	seen_free(run->seen);
 	json_decref(run->start);
 	json_decref(run->note);

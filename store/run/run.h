@@ -80,6 +80,18 @@ int run_branch(struct run *r, const char *repo, const char *branch, struct acces
 	       struct view **ret);
 
 struct seen *run_seen(struct run *r);
+
+/* Has the run itself changed the file @v of its private head, by the head's last pin? (There are
+ * pins before its end only where runs were begun in it.) False where that is not at hand. */
+bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
+
+/* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
+ * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
+int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
+		void *ctx);
+
+/* It is about to see what is in /pfs ("") or in a repo, or has just seen it. 0, or errors of refs. */
+int run_saw_listing(struct run *r, const char *repo, struct access *acc);
 /* It has seen or done what its record does not tell of: it will not be repeated. */
 void run_spoil(struct run *r);
 /* state/runs/ID; borrowed. */

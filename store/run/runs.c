@@ -70,7 +70,7 @@ static struct access patient(struct runs *rs)
 /* Under end_lock. -EEXIST: its start never came to the store, and another run has its id. */
 static int confirm(struct run *run, struct access *acc)
 {
-	int r = archive_begin_again(run->runs->opts.store, &run->id, run->start, &acc->deadline);
+	int r = archive_start(run->runs->opts.store, &run->id, run->start, &acc->deadline);
 
 	if (r == 0)
 		r = run_dir_stored(run);
@@ -103,7 +103,8 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 
 	if (run_state_of(run) != RUN_GOING_ON)
 		return -EALREADY;
-	run_tell_seen(run);
+	run_tell_seen(run, acc);
+	run_check_listings(run, acc);
 	r = run_note_end(run, request);
 	if (r < 0)
 		return r;
@@ -331,6 +332,8 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 		return -ENOMEM;
 	rs->opts = *o;
 	pthread_mutex_init(&rs->lock, NULL);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_init(&rs->branches[i], NULL);
 	cond_init(&rs->changed);
 	list_init(&rs->list);
 	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
@@ -385,6 +388,8 @@ void runs_free(struct runs *rs)
 		close(rs->dirfd);
 	pthread_cond_destroy(&rs->changed);
 	pthread_mutex_destroy(&rs->lock);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_destroy(&rs->branches[i]);
 	free(rs);
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "run/fields.h"
+#include "run/files.h"
 #include "run/parts.h"
 #include "run/publish.h"
 
@@ -144,45 +145,120 @@ int run_recall_within(struct run *run)
 	return any ? run_note_save(run) : 0;
 }
 
-/* Places of the outer run's log, by depth. */
+/* Places of the outer run's log, by depth, and where the walk is. */
 struct telling {
-	struct seen *to;
-	seen_place *places; /* owned */
+	struct run *run;
+	struct access *acc;
+	seen_place *places; /* owned, as ends */
+	size_t *ends; /* of path */
 	size_t room;
+	struct buf path; /* in the branch */
+	struct loaded mine, outers; /* the branch's commits, where they are not the same; owned */
 };
+
+static void telling_release(struct telling *t)
+{
+	free(t->places);
+	free(t->ends);
+	buf_release(&t->path);
+	loaded_release(&t->mine);
+	loaded_release(&t->outers);
+}
+
+static int grow(struct telling *t, size_t depth)
+{
+	size_t room = MAX(2 * t->room, depth + DEPTH_FIRST);
+	seen_place *p = reallocarray(t->places, room, sizeof(*p));
+	size_t *e;
+
+	if (!p)
+		return -ENOMEM;
+	t->places = p;
+	e = reallocarray(t->ends, room, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	t->ends = e;
+	t->room = room;
+	return 0;
+}
+
+static void load_of(struct telling *t, const struct run_head *h, struct loaded *ret)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = t->acc->deadline };
+
+	refs_load_commit(t->run->runs->opts.store->refs, &h->repo_id, &h->pinned, &w, ret);
+}
+
+/* The commits of a branch that the outer run has changed before this one was begun. */
+static void enter_branch(struct telling *t, const char *top)
+{
+	struct run_head name, mine, outers;
+
+	loaded_release(&t->mine);
+	loaded_release(&t->outers);
+	t->mine = t->outers = (struct loaded){ 0 };
+	if (run_branch_parse(top, &name) < 0 ||
+	    run_head_now(t->run, name.repo, name.branch, &mine) < 0 ||
+	    run_head_now(t->run->parent, name.repo, name.branch, &outers) < 0 ||
+	    oid_equal(&mine.pinned, &outers.pinned))
+		return;
+	load_of(t, &mine, &t->mine);
+	load_of(t, &outers, &t->outers);
+}
+
+/* Is the file that this run has read one that the outer run has made or changed? */
+static bool is_outers_own(const struct telling *t)
+{
+	const struct run_reading rd = { t->run->runs->opts.store, t->acc };
+	struct run_file mine, outers;
+
+	return t->mine.object.len > 0 && t->outers.object.len > 0 &&
+	       run_file_in_commit(&rd, &t->mine.commit, buf_span(&t->path), &mine) == 0 &&
+	       run_file_in_commit(&rd, &t->outers.commit, buf_span(&t->path), &outers) == 0 &&
+	       !oid_equal(&mine.id, &outers.id);
+}
+
+static int tell_below(struct telling *t, unsigned depth, struct span name, unsigned what)
+{
+	t->path.len = depth > 1 ? t->ends[depth - 1] : 0;
+	if (depth > 1)
+		buf_put_u8(&t->path, '/');
+	buf_put(&t->path, name.data, name.len);
+	if (buf_failed(&t->path))
+		return -ENOMEM;
+	t->ends[depth] = t->path.len;
+	if (what & SEEN_READ && is_outers_own(t))
+		what = (what & ~(unsigned)SEEN_READ) | SEEN_PRESENT;
+	t->places[depth] =
+		seen_name(t->run->parent->seen, t->places[depth - 1], name, (enum seen_what)what);
+	return 0;
+}
 
 static int tell(unsigned depth, struct span name, unsigned what, void *ctx)
 {
 	struct telling *t = ctx;
+	struct seen *to = t->run->parent->seen;
 	char top[2 * (OBJECT_NAME_MAX + OID_HEX)];
 
-	if (depth >= t->room) {
-		size_t room = MAX(2 * t->room, (size_t)depth + DEPTH_FIRST);
-		seen_place *p = reallocarray(t->places, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		t->places = p;
-		t->room = room;
-	}
-	if (depth > 0) {
-		t->places[depth] =
-			seen_name(t->to, t->places[depth - 1], name, (enum seen_what)what);
-		return 0;
-	}
+	if (depth >= t->room && grow(t, depth) < 0)
+		return -ENOMEM;
+	if (depth > 0)
+		return tell_below(t, depth, name, what);
+	t->places[0] = 0;
 	/* A longer one is no name of ours, and nothing is below it. */
 	if (name.len >= sizeof(top))
 		return 0;
 	memcpy(top, name.data, name.len);
 	top[name.len] = '\0';
-	t->places[0] = seen_top(t->to, top);
-	seen_mark(t->to, t->places[0], (enum seen_what)what);
+	enter_branch(t, top);
+	t->places[0] = seen_top(to, top);
+	seen_mark(to, t->places[0], (enum seen_what)what);
 	return 0;
 }
 
-void run_tell_seen(struct run *run)
+void run_tell_seen(struct run *run, struct access *acc)
 {
-	struct telling t;
+	_cleanup_(telling_release) struct telling t = { .run = run, .acc = acc };
 	int r;
 
 	if (!run->parent)
@@ -191,12 +267,53 @@ void run_tell_seen(struct run *run)
 
 	if (run_state_of(run->parent) != RUN_GOING_ON)
 		return;
-	t = (struct telling){ .to = run->parent->seen };
+	access_may_fetch(acc);
 	r = seen_walk(run->seen, tell, &t);
-	free(t.places);
 	if (r < 0)
 		log_errno(r,
 			  "run %s: what it has seen cannot be noted for the run %s, which it "
 			  "is in",
 			  run->id.s, run->parent->id.s);
+}
+
+/* What the run was begun on. */
+static int load_pinned(struct run *run, struct view *v, const struct run_place *p,
+		       struct access *acc, struct loaded *ret)
+{
+	struct refs_wait w = { .may_wait = acc->may_wait, .deadline = acc->deadline };
+	struct oid pinned = head_committed(v), now = view_commit(v);
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	char repo[OBJECT_NAME_MAX + 1];
+	int r;
+
+	if (oid_equal(&pinned, &now) || p->repo.len > OBJECT_NAME_MAX)
+		return -ENOENT;
+	if (oid_is_null(&pinned))
+		return 0;
+	memcpy(repo, p->repo.data, p->repo.len);
+	repo[p->repo.len] = '\0';
+	r = refs_repo(run->runs->opts.store->refs, repo, &w, &rec);
+	return r < 0 ? r : refs_load_commit(run->runs->opts.store->refs, &rec.id, &pinned, &w, ret);
+}
+
+bool run_has_changed(struct run *run, struct vnode *v, struct access *acc)
+{
+	const struct run_reading rd = { run->runs->opts.store, acc };
+	_cleanup_loaded_ struct loaded top = { 0 };
+	_cleanup_free_ char *path = NULL;
+	struct run_file was;
+	struct run_place p;
+	struct stat now;
+	int r;
+
+	if (!view_is_head(v->view))
+		return false;
+	path = view_path(v);
+	if (!path || !run_place_read(span_str(path), &p) ||
+	    load_pinned(run, v->view, &p, acc, &top) < 0)
+		return false;
+	r = top.object.len > 0 ? run_file_in_commit(&rd, &top.commit, p.path, &was) : -ENOENT;
+	if (r == 0)
+		r = view_getattr(v, acc, &now);
+	return r < 0 ? r == -ENOENT : !run_file_is(&was, &now);
 }

@@ -7,13 +7,11 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/name.h"
 #include "run/memo.h"
+#include "service/permit.h"
 #include "service/runs.h"
 #include "service/verbs.h"
-
-enum {
-	CONFIGS_MAX = 1000,
-};
 
 /* For what does not end when its caller goes. */
 static void access_init_patient(struct access *acc, const struct request *q)
@@ -97,6 +95,30 @@ static int check_former(struct request *q)
 	return r < 0 ? request_fail(r, "the run to be rerun cannot be read") : 0;
 }
 
+/* Who may not enter a repo learns nothing of what is in it. */
+static int check_outputs(struct request *q)
+{
+	json_t *out = json_object_get(q->fields, "out"), *item;
+	struct refs_wait w = request_wait(q);
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (out, i, item) {
+		const char *text = json_string_value(item) ?: "";
+		_cleanup_free_ char *repo = strndup(text, strcspn(text, "/"));
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+
+		if (!repo)
+			return -ENOMEM;
+		if (object_name_is_valid(repo) &&
+		    refs_repo(q->service->store->refs, repo, &w, &rec) == 0)
+			r = permit_repo(q, repo, &rec, X_OK);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* run-begin: fields and answer as in RUNS.md. */
 int verb_run_begin(struct request *q)
 {
@@ -113,6 +135,8 @@ int verb_run_begin(struct request *q)
 		return log_fail(-EBUSY, "the run %s was begun in this conversation, and goes on",
 				run_id(who->run)->s);
 	r = check_former(q);
+	if (r == 0)
+		r = check_outputs(q);
 	if (r < 0)
 		return r;
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
@@ -146,72 +170,23 @@ static int run_of(struct request *q)
 	return 0;
 }
 
-struct configs {
-	struct request *q;
-	struct buf path;
-	size_t *ends; /* owned; of path, by depth */
-	size_t room, count;
-};
-
-static bool may_hold_parameters(struct span name)
-{
-	static const char *const ends[] = { ".json", ".yaml", ".yml", ".toml", ".ini" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-		size_t n = strlen(ends[i]);
-
-		if (name.len > n && memcmp(name.data + name.len - n, ends[i], n) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int answer_config(struct configs *c)
+static int answer_config(struct span path, void *ctx)
 {
 	_cleanup_answer_ struct answer a = answer_new();
 
-	c->count++;
-	answer_bytes(&a, "path", buf_span(&c->path));
-	return request_answer(c->q, &a);
-}
-
-static int see(unsigned depth, struct span name, unsigned what, void *ctx)
-{
-	struct configs *c = ctx;
-
-	if (depth + 1 >= c->room) {
-		size_t room = MAX(2 * c->room, (size_t)depth + 32);
-		size_t *p = reallocarray(c->ends, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		c->ends = p;
-		c->room = room;
-	}
-	c->path.len = depth > 0 ? c->ends[depth - 1] : 0;
-	if (depth > 0)
-		buf_put_u8(&c->path, '/');
-	buf_put(&c->path, name.data, name.len);
-	if (buf_failed(&c->path))
-		return -ENOMEM;
-	c->ends[depth] = c->path.len;
-	if (depth == 0 || !(what & SEEN_READ) || !may_hold_parameters(name))
-		return 0;
-	return c->count < CONFIGS_MAX ? answer_config(c) : 0;
+	answer_bytes(&a, "path", path);
+	return request_answer(ctx, &a);
 }
 
 /* run-configs: as in RUNS.md. */
 int verb_run_configs(struct request *q)
 {
-	struct configs c = { .q = q };
 	int r = run_of(q);
 
 	if (r < 0)
 		return r;
 	q->service->run_ending(q->who, q->service->ctx);
-	r = seen_walk(run_seen(q->who->run), see, &c);
-	buf_release(&c.path);
-	free(c.ends);
+	r = run_configs(q->who->run, &q->access, answer_config, q);
 	return r < 0 ? request_fail(r, "what the run has read cannot be told") : 0;
 }
 

@@ -11,6 +11,7 @@
 #include "run/expr.h"
 #include "run/learner.h"
 #include "service/address.h"
+#include "service/permit.h"
 #include "service/verbs.h"
 
 enum {
@@ -73,6 +74,29 @@ int request_run(struct request *q, const char *field, struct run_id *ret)
 bool runs_may_see(const struct request *q, const struct run_row *row)
 {
 	return q->who->is_owner || (row->uid != UINT32_MAX && row->uid == q->who->uid);
+}
+
+static bool may_enter(struct request *q, const json_t *pinned)
+{
+	const char *repo = json_string_value(json_object_get(pinned, "repo"));
+	const char *id = json_string_value(json_object_get(pinned, "repo_id"));
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = request_wait(q);
+	char now[ID128_HEX];
+
+	if (!repo || !id || refs_repo(q->service->store->refs, repo, &w, &rec) < 0)
+		return false;
+	return strcmp(id128_hex(&rec.id, now), id) == 0 &&
+	       permit_mode(q->who, rec.root_mode, rec.root_uid, rec.root_gid, X_OK);
+}
+
+void runs_leave_out_hidden(struct request *q, json_t *start)
+{
+	json_t *pinned = json_object_get(start, "pinned");
+
+	for (size_t i = json_array_size(pinned); !q->who->is_owner && i-- > 0;)
+		if (!may_enter(q, json_array_get(pinned, i)))
+			json_array_remove(pinned, i);
 }
 
 /* A run that is kept to be told in another order. */
@@ -397,8 +421,10 @@ static int load(struct request *q, const struct run_id *id, struct answer *a, js
 	*ret_start = *ret_end = NULL;
 	complaint_clear();
 	r = archive_get(q->service->store, id, &dl, ret_start, ret_end);
-	if (r == 0)
+	if (r == 0) {
+		runs_leave_out_hidden(q, *ret_start);
 		return 0;
+	}
 	answer_text(a, "problem", complaint()[0] ? complaint() : errno_text(r));
 	complaint_clear();
 	return 0;

@@ -51,7 +51,10 @@ static int load_side(struct request *q, const char *field, struct side *s)
 	if (!runs_may_see(q, &s->row))
 		return log_fail(-EACCES, "the run %s is another user's", s->id.s);
 	r = archive_get(q->service->store, &s->id, &dl, &s->start, &s->end);
-	return r < 0 ? request_fail(r, "the run %s cannot be read", s->id.s) : 0;
+	if (r < 0)
+		return request_fail(r, "the run %s cannot be read", s->id.s);
+	runs_leave_out_hidden(q, s->start);
+	return 0;
 }
 
 /* Both, and tells the caller of them. */

@@ -4,7 +4,10 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -38,6 +41,12 @@ class Memo:
         """Removes a file, in the branch as well."""
         os.unlink(self.files / name)
         self.shell.ok("commit", self.files)
+
+    def start(self, script):
+        """The same without waiting for it."""
+        return subprocess.Popen([PFS, "run", "--memo", "sh", "-c",
+                                 f"echo >> {self.marks}; {script}"], cwd=self.files,
+                                env=self.shell.environment, stdin=subprocess.DEVNULL)
 
     def last(self):
         found = {}
@@ -115,6 +124,32 @@ def test_a_file_that_came_back_holds_again(memo):
     assert memo.run("cat f")
     (memo.files / "f").write_text("first\n")
     assert not memo.run("cat f") and memo.out == "first\n"
+
+
+@pytest.mark.parametrize("look, make", [
+    ("ls ../other/f 2> /dev/null", lambda m: os.mkdir(m.mount / "R/other")),
+    ("ls ../../S/main 2> /dev/null", lambda m: os.mkdir(m.mount / "S")),
+    ("ls -d ../*", lambda m: os.mkdir(m.mount / "R/other")),
+    ("ls -d ../../*", lambda m: os.mkdir(m.mount / "S")),
+])
+def test_what_came_while_it_was_run_was_not_there_at_first(memo, shell, tmp_path, look, make):
+    shell.ok("commit", memo.files)
+    asked, made = tmp_path / "asked", tmp_path / "made"
+    script = (f"{look} > /dev/null && echo found $({look}); : > {asked}; "
+              f"while [ ! -e {made} ]; do sleep 0.01; done; {look} | cat")
+
+    def come():
+        while not asked.exists():
+            time.sleep(0.01)
+        make(memo)
+        made.touch()
+
+    coming = threading.Thread(target=come)
+    coming.start()
+    assert memo.run(script), memo.err
+    first = memo.out
+    coming.join()
+    assert memo.run(script) and memo.out != first
 
 
 def test_a_name_that_leads_to_another_commit_is_another(memo, shell):
@@ -219,3 +254,107 @@ def test_a_repetition_of_a_repetition_names_the_run_that_ran(memo):
     first = memo.last()["id"]
     assert not memo.run("cat f") and not memo.run("cat f")
     assert memo.last()["memo"]["of"] == first
+
+
+# ---- what it leaves ----
+
+def restore(memo):
+    """What the fixture has made is there again, and committed, and nothing else."""
+    for name in os.listdir(memo.files):
+        path = memo.files / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (memo.files / "f").write_text("first\n")
+    os.mkdir(memo.files / "d")
+    (memo.files / "d/in").write_text("in\n")
+
+
+def there_is(memo):
+    """What there is: modes, and what is in files."""
+    return {str(p.relative_to(memo.files)): (p.stat().st_mode, p.is_file() and p.read_bytes())
+            for p in memo.files.rglob("*")}
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+@pytest.mark.parametrize("script", [
+    "rm f d/in", "rm -r d", "mkdir -p n/m", "chmod 600 f; chmod 700 d", "ln f g",
+    "rm -r d; echo now a file > d", "rm f; mkdir f", "ln -s ../f d/s",
+    "mkdir n; echo kept > n/a; echo away > n/a~; echo away > d/b~",
+])
+def test_what_it_did_is_done_again(memo, shell, script, is_committed):
+    assert memo.run(script)
+    made = there_is(memo)
+    restore(memo)
+    if is_committed:
+        shell.ok("commit", memo.files)
+    assert not memo.run(script) and memo.code == 0, memo.err
+    assert there_is(memo) == made
+
+
+def test_a_directory_is_moved_again(memo):
+    assert memo.run("mv d e")
+    os.rename(memo.files / "e", memo.files / "d")
+    assert not memo.run("mv d e")
+    assert (memo.files / "e/in").read_text() == "in\n" and not (memo.files / "d").exists()
+
+
+def test_who_writes_nothing_moves_nothing(memo):
+    before = os.getxattr(memo.files, "user.pfs.commit")
+    assert memo.run("cat f") and not memo.run("cat f")
+    assert memo.last()["outputs"] == []
+    assert os.getxattr(memo.files, "user.pfs.commit") == before
+
+
+def test_it_writes_where_out_says(memo, shell):
+    shell.ok("commit", memo.files)
+    os.mkdir(memo.mount / "R/other")
+    for n in range(2):
+        assert memo.run("cat f > ../other/g", "--out", "R/other") == (n == 0) and memo.code == 0
+        assert (memo.mount / "R/other/g").read_text() == "first\n"
+        os.unlink(memo.mount / "R/other/g")
+        shell.ok("commit", memo.mount / "R/other")
+    assert [o["branch"] for o in memo.last()["outputs"]] == ["other"]
+
+
+def test_what_it_told_of_itself_is_told_again(memo):
+    script = (f"echo lr=0.5 >> $PFS_RUN/params; {PFS} param deep=true; "
+              f"echo acc=0.75 >> $PFS_RUN/metrics; {PFS} metric loss=1 --step 2; cat f")
+    assert memo.run(script)
+    first = memo.last()
+    assert {p["key"] for p in first["params"]} >= {"lr", "deep"}
+    assert not memo.run(script)
+    again = memo.last()
+    assert again["id"] != first["id"]
+    assert again["params"] == first["params"] and again["metrics"] == first["metrics"]
+
+
+def test_equal_ones_at_once_do_no_harm(memo, shell):
+    script = "mkdir n; cat f > n/out; sleep 0.2"
+    for was_run in (True, False):
+        both = [memo.start(script) for _ in range(2)]
+        assert [p.wait(SECONDS) for p in both] == [0, 0]
+        assert (memo.files / "n/out").read_text() == "first\n"
+        if was_run:
+            marks = memo.marks.read_text()
+            restore(memo)
+            shell.ok("commit", memo.files)
+    assert memo.marks.read_text() == marks
+
+
+def test_a_conflict_keeps_what_it_made(memo, shell, mount, tmp_path):
+    """The head stays behind its branch, for a file that is open in it."""
+    assert memo.run("echo mine > g")
+    memo.commit_without("g")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shell.ok("mount", "-o", f"state={tmp_path}/other-state", mount.store, elsewhere)
+    try:
+        with open(memo.files / "f", "a"):
+            (elsewhere / "R/main/g").write_text("theirs\n")
+            shell.ok("commit", elsewhere / "R/main")
+            assert not memo.run("echo mine > g")
+    finally:
+        shell.ok("umount", elsewhere)
+    assert memo.code == 3 and "run-" in memo.err
+    end = memo.last()
+    assert end["status"] == "unpublished" and end["memo"]["of"] != end["id"]
+    assert (mount / "R" / end["outputs"][0]["kept"] / "g").read_text() == "mine\n"

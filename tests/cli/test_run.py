@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -117,6 +118,22 @@ def test_only_named_outputs_may_be_written(shell, mount, files):
     assert record(mount)["out"] == ["S/main"]
 
 
+@pytest.mark.parametrize("words", ["commit", "restore R/main/f", "merge side", "branch create R/new",
+                                   "branch remove R/side", "branch rename R/side other",
+                                   "repo create S", "repo remove R", "repo set R autocommit=off"])
+def test_in_a_run_nothing_else_is_changed(shell, mount, files, words):
+    shell.ok("commit", files)
+    os.mkdir(mount / "R/side")
+    (files / "f").write_text("second\n")
+    before = shell.ok("log", "R/main", cwd=files)
+    done = run(shell, files, "sh", "-c", f"echo of the run > f; {PFS} {words}")
+    assert done.code == 1 and "inside a run" in done.err
+    assert (files / "f").read_text() == "second\n"
+    assert shell.ok("log", "R/main", cwd=files) == before
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "run-" + record(mount)["id"],
+                                               "side"]
+
+
 def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
     assert run(shell, files, "sh", "-c", f"{PFS} run cat f").out == "first\n"
     outer, inner = sorted(records(mount), key=lambda r: "parent" in r)
@@ -147,6 +164,20 @@ def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
         assert (first["how"], first["run"]) == ("place", by["id"])
     lines = shell.ok("runs", cwd=files).splitlines()
     assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
+
+
+def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, files):
+    (files / "g").write_text("old\n")
+    os.mkdir(mount / "R/commits/v")
+    done = run(shell, files, "-n", "outer", "sh", "-c",
+               f"{PFS} run sh -c 'echo new > g'; cat f g; {PFS} run cat g")
+    assert done.out == "first\nnew\nnew\n"
+
+    def readers(path):
+        return {line["run"]["name"] for line in shell.json("uses", "--json", mount / "R/v" / path)
+                if "name" in line.get("run", {})}
+
+    assert readers("f") == {"outer"} and readers("g") == set()
 
 
 def test_many_runs_in_a_run_at_once(shell, mount, files):
@@ -360,6 +391,17 @@ def test_it_ends_when_the_command_does_and_the_rest_is_passed_on(shell, mount, f
     assert p.stdout.read().split() == [b"late", *(b"%d" % i for i in range(1, 50001))]
 
 
+def test_it_ends_though_somebody_writes_on_faster_than_is_read(shell, mount, files):
+    p = start(shell, files, "sh", "-c", "yes & head -c 300000 /dev/zero; echo made > made")
+    ended = threading.Thread(target=p.wait)
+    ended.start()
+    while ended.is_alive():
+        assert os.read(p.stdout.fileno(), 4096)
+        ended.join(0.01)
+    assert (files / "made").read_text() == "made\n"
+    p.stdout.close()
+
+
 def test_with_log_all_of_it_is_in_the_runs_directory(shell, mount, files):
     done = run(shell, files, "--log", "sh", "-c",
                "seq 50000; echo e >&2; sleep 0.2; wc -c < $PFS_RUN/stdout; cat $PFS_RUN/stderr")
@@ -521,6 +563,30 @@ def test_what_it_depends_on_is_recorded(shell, mount, files):
     assert r["env"]["PYTHONHASHSEED"] == "3" and "PATH" in r["env"]
     assert "secret" not in json.dumps(r)
     assert r["argv"] == ["sh", "-c", "true"] and r["user"]
+
+
+def from_files(mount):
+    return {p["key"]: p["value"] for p in record(mount)["params"] if p["from"] == "config"}
+
+
+def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    (files / "state.json").write_text('{"round": 1}')
+    run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
+                                     echo '{"round": 2}' > state.json; cat state.json""")
+    assert from_files(mount) == {"depth": 3}
+
+
+def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
+    (files / "c.json").write_text('{"depth": 3}')
+    run(shell, files, "sh", "-c", """mkdir out; echo '{"acc": 1}' > out/r.json; cp c.json out""")
+    look = "cat c.json out/r.json out/c.json"
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3}
+    assert {p["path"] for p in record(mount)["params"] if p["from"] == "config"} == {"R/main/c.json"}
+    (files / "out/r.json").write_text('{"acc": 2}')
+    run(shell, files, "sh", "-c", look)
+    assert from_files(mount) == {"depth": 3, "acc": 2}
 
 
 def test_the_configuration_lists_what_of_the_environment_is_kept(shell, mount, files):

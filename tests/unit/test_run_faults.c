@@ -8,6 +8,15 @@
 #include "backend/fault.h"
 #include "killstand.h"
 
+/* Something is uncommitted in the mount's own head. */
+static struct runstand make(void)
+{
+	struct runstand s = killstand_make();
+
+	make_text(&s.h, s.h.root, "notes", "mine");
+	return s;
+}
+
 static void assert_kept(struct runstand *s, const json_t *end, const char *branch, const char *name)
 {
 	const char *kept = said_of(end, branch, "kept");
@@ -44,6 +53,10 @@ static const char *judge(struct runstand *s, const char *id_text, const char *na
 			assert_int_equal(commits_of(s, branches[i], id_text), 0);
 		}
 	}
+	/* The mount's own head has it as well, and what it had. */
+	if (is_ok)
+		assert_text(&s->h, name, "made");
+	assert_text(&s->h, "notes", "mine");
 	json_decref(start);
 	json_decref(end);
 	return is_ok ? "ok" : "lost";
@@ -96,7 +109,7 @@ static void is_ended(struct runstand *s, const char *said, long step)
 
 static void killed_at_any_step_it_is_taken_to_its_end(void **state)
 {
-	struct runstand s = killstand_make();
+	struct runstand s = make();
 
 	kill_at_each_step(&s, end_at, is_ended);
 	runstand_remove(&s);
@@ -123,7 +136,7 @@ static struct backend *with_faults(struct backend *inner)
  * does not make so many. */
 static void fail_each(enum fault_op op, enum fault_kind kind)
 {
-	struct runstand s = killstand_make();
+	struct runstand s = make();
 	bool all = false;
 
 	close_stand(&s);

@@ -350,11 +350,13 @@ static void a_run_of_a_killed_mount_is_lost_and_its_output_kept(void **state)
 	runstand_remove(&s);
 }
 
-static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+/* A run writes to a branch that it has not pinned at its start; is that kept after a kill, with
+ * and without the note of it? */
+static void keep_late(bool is_noted)
 {
 	struct runstand s = runstand_make();
 	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	_cleanup_free_ char *kept = NULL, *dir = NULL;
+	_cleanup_free_ char *kept = NULL, *dir = NULL, *note = NULL;
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	json_t *start, *end;
 	struct run_id id;
@@ -370,7 +372,10 @@ static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **s
 	runstand_write(&s, run, "late", "f", "half");
 	kept = kept_branch(run);
 	dir = strf("%s/runs/%s", s.h.state, id.s);
+	note = strf("%s/late", dir);
 	run_unref(run);
+	if (!is_noted)
+		assert_ok(unlink(note));
 	runstand_remount(&s);
 	while (access(dir, F_OK) == 0)
 		usleep(1000);
@@ -383,18 +388,39 @@ static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **s
 	runstand_remove(&s);
 }
 
-static void throw_away_files_are_not_published(void **state)
+static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+{
+	keep_late(true);
+}
+
+static void so_it_is_when_nothing_tells_of_the_branch(void **state)
+{
+	keep_late(false);
+}
+
+static void throw_away_files_are_not_published_wherever_they_are(void **state)
 {
 	struct runstand s = runstand_make();
 	struct vnode *root, *dir;
 	struct run *run;
+	struct stat st;
 
 	make_text(&s.h, s.h.root, "f", "0");
+	dir = stand_create(&s.h, s.h.root, "old", S_IFDIR | 0755);
+	vnode_unref(s.h.vnodes, dir);
 	stand_commit(&s.h, NULL);
 	run = runstand_begin(&s, "");
 	root = runstand_root(&s, run, "main");
 	dir = stand_create(&s.h, root, "__pycache__", S_IFDIR | 0755);
 	make_text(&s.h, dir, "m.pyc", "bytes");
+	vnode_unref(s.h.vnodes, dir);
+	dir = stand_create(&s.h, root, "new", S_IFDIR | 0755);
+	make_text(&s.h, dir, "out", "made");
+	make_text(&s.h, dir, "out~", "backup");
+	vnode_unref(s.h.vnodes, dir);
+	assert_ok(view_lookup(root, span_str("old"), &s.h.acc, &dir, &st));
+	make_text(&s.h, dir, "out", "made");
+	make_text(&s.h, dir, "out~", "backup");
 	vnode_unref(s.h.vnodes, dir);
 	vnode_unref(s.h.vnodes, root);
 	runstand_write(&s, run, "main", "notes~", "backup");
@@ -403,6 +429,10 @@ static void throw_away_files_are_not_published(void **state)
 	assert_on_branch(&s, "main", "out", "made");
 	assert_on_branch(&s, "main", "__pycache__/m.pyc", NULL);
 	assert_on_branch(&s, "main", "notes~", NULL);
+	assert_on_branch(&s, "main", "new/out", "made");
+	assert_on_branch(&s, "main", "new/out~", NULL);
+	assert_on_branch(&s, "main", "old/out", "made");
+	assert_on_branch(&s, "main", "old/out~", NULL);
 	runstand_remove(&s);
 }
 
@@ -492,8 +522,9 @@ int main(void)
 		cmocka_unit_test(only_what_it_was_told_to_may_be_written),
 		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
 		cmocka_unit_test(what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well),
-		cmocka_unit_test(throw_away_files_are_not_published),
+		cmocka_unit_test(so_it_is_when_nothing_tells_of_the_branch),
 		cmocka_unit_test(nor_are_those_in_directories),
+		cmocka_unit_test(throw_away_files_are_not_published_wherever_they_are),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
 	};
 

@@ -413,6 +413,29 @@ static int commits_of_name(struct stand *s, const struct tree_root *t, const cha
 	return r;
 }
 
+static void what_was_not_there_at_first_is_marked(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s), none = { 0 };
+	struct run_branch b = branch(s, &p, NULL);
+	seen_place all = seen_top(s->seen, ""), r = seen_top(s->seen, "r");
+	static const char *const names[] = { "r", "r/main" };
+	struct tree_root t;
+
+	seen_name(s->seen, all, span_str("r"), SEEN_ABSENT);
+	seen_name(s->seen, all, span_str("r"), SEEN_PRESENT);
+	seen_name(s->seen, r, span_str("main"), SEEN_ABSENT);
+	seen_name(s->seen, r, span_str("main"), SEEN_PRESENT);
+	t = store_tree(s, &b);
+	assert_string_equal(part_of(s, &t, "looked"), " dir\nr dir\nr/main dir\n");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_buf_ struct buf ids = { 0 };
+
+		assert_ok(commits_of_name(s, &t, names[i], &ids));
+		assert_true(span_equal(buf_span(&ids), span_of(none.b, OID_SIZE)));
+	}
+}
+
 static void a_name_is_kept_with_the_commit_that_it_led_to(void **state)
 {
 	struct stand *s = *state;
@@ -863,6 +886,7 @@ int main(void)
 		test(a_hard_link_is_what_it_leads_to),
 		test(a_commit_is_seen_by_its_id),
 		test(names_of_repos_and_branches_can_be_absent),
+		test(what_was_not_there_at_first_is_marked),
 		test(a_name_is_kept_with_the_commit_that_it_led_to),
 		test(of_an_unborn_branch_all_is_absent),
 		test(what_differs_is_written_as_the_result_has_it),
