@@ -62,6 +62,7 @@ struct run {
 	size_t listed_count; /* likewise */
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
+	bool is_noted; /* its directory has a note; likewise */
 };
 
 struct runs {
@@ -143,7 +144,8 @@ int run_settle(struct run *run, struct access *acc);
 /* The run is over: is what it has seen listed what it is now? Else it is spoiled. (listed.c) */
 void run_check_listings(struct run *run, struct access *acc);
 
-/* Notes that the run ends, and how: {"status", ...} as its end record has it. */
+/* Notes that the run ends, and how: {"status", ...} as its end record has it. 0 also where that
+ * cannot be kept now (logged): run_settle() does so first. */
 int run_note_end(struct run *run, const json_t *request);
 
 /* Notes that the run has ended as a former one that holds. (repeat.c) */

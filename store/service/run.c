@@ -170,11 +170,12 @@ static int run_of(struct request *q)
 	return 0;
 }
 
-static int answer_config(struct span path, void *ctx)
+static int answer_config(struct span path, const struct oid *commit, void *ctx)
 {
 	_cleanup_answer_ struct answer a = answer_new();
 
 	answer_bytes(&a, "path", path);
+	answer_oid(&a, "commit", commit);
 	return request_answer(ctx, &a);
 }
 

@@ -3,7 +3,6 @@
 
 import json
 import os
-import pathlib
 import pty
 import select
 import signal
@@ -13,16 +12,10 @@ import time
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount
+from conftest import PFS, SECONDS, can_mount, open_to_others
+from recorded import record, records, wait_for
 
 pytestmark = can_mount
-
-
-@pytest.fixture
-def files(repo):
-    """The head of R/main, with a file in it."""
-    (repo / "f").write_text("first\n")
-    return repo
 
 
 def start(shell, files, *words, **more):
@@ -34,25 +27,6 @@ def start(shell, files, *words, **more):
 
 def run(shell, files, *words, **more):
     return shell.run("run", *words, cwd=more.pop("cwd", files), **more)
-
-
-def records(mount):
-    """All runs' records, the oldest first: what start and end say together."""
-    found = {}
-    for path in sorted(pathlib.Path(mount.store).glob("runs/*/*"), reverse=True):
-        found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
-    return sorted(found.values(), key=lambda r: r["started"])
-
-
-def record(mount):
-    return records(mount)[-1]
-
-
-def wait_for(condition):
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 # ---- what the command sees and makes ----
@@ -192,9 +166,7 @@ def test_many_runs_in_a_run_at_once(shell, mount, files):
 def test_a_user_without_privileges_has_a_view_as_well(shell, mount, files):
     mount.stop()
     mount.start("allow_other")
-    for top in (shell.home, *shell.home.parents):
-        if str(top).startswith("/tmp/"):
-            os.chmod(top, 0o755)
+    open_to_others(shell)
     home = shell.home / "user"
     home.mkdir()
     os.chown(home, 1234, 1234)
@@ -574,7 +546,7 @@ def test_what_a_run_writes_itself_is_no_parameter_of_it(shell, mount, files):
     (files / "state.json").write_text('{"round": 1}')
     run(shell, files, "sh", "-c", """cat c.json state.json; echo '{"acc": 1}' > r.json; cat r.json;
                                      echo '{"round": 2}' > state.json; cat state.json""")
-    assert from_files(mount) == {"depth": 3}
+    assert from_files(mount) == {"depth": 3, "round": 1}  # as it was read
 
 
 def test_what_another_run_wrote_is_no_parameter_until_it_is_edited(shell, mount, files):
