@@ -28,7 +28,7 @@ enum {
 	PAUSE_MAX_MS = 10 * 60 * 1000,
 };
 
-/* What was seen of a head; heads stay as long as the mount. All times are now_ns(). */
+/* What was seen of a head; heads stay as long as the mount. All times are clock_ns(). */
 struct watched {
 	struct hnode node;
 	const struct view *head;
@@ -50,6 +50,11 @@ struct autocommitter {
 	struct htab heads; /* of struct watched; owned */
 };
 
+static int64_t clock_ns(const struct autocommitter *a)
+{
+	return now_ns() * a->fs->opts->autocommit_speed;
+}
+
 static struct watched *watch(struct autocommitter *a, const struct view *head)
 {
 	uint64_t hash = hash_u64((uintptr_t)head);
@@ -64,7 +69,7 @@ static struct watched *watch(struct autocommitter *a, const struct view *head)
 	if (!w)
 		return NULL;
 	w->head = head;
-	w->touched_at = now_ns();
+	w->touched_at = clock_ns(a);
 	if (htab_insert(&a->heads, &w->node, hash) < 0) {
 		free(w);
 		return NULL;
@@ -72,20 +77,21 @@ static struct watched *watch(struct autocommitter *a, const struct view *head)
 	return w;
 }
 
-static void see(struct watched *w, const struct head_activity *now)
+static void see(const struct autocommitter *a, struct watched *w, const struct head_activity *now)
 {
 	if (now->touched != w->touched || now->writers > 0)
-		w->touched_at = now_ns();
+		w->touched_at = clock_ns(a);
 	w->touched = now->touched;
 	if (!now->is_dirty)
 		w->dirty_at = 0;
 	else if (!w->dirty_at)
-		w->dirty_at = now_ns();
+		w->dirty_at = clock_ns(a);
 }
 
-static bool is_time(const struct watched *w, const struct autocommit *policy)
+static bool is_time(const struct autocommitter *a, const struct watched *w,
+		    const struct autocommit *policy)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns(a);
 
 	if (!w->dirty_at || now < w->not_before)
 		return false;
@@ -174,7 +180,7 @@ static void try_commit(struct autocommitter *a, struct watched *w, const struct 
 		log_warning("%s/%s cannot be committed by itself, and is tried again: %s",
 			    now->repo, now->branch, complaint()[0] ? complaint() : errno_text(r));
 	w->pause_ms = w->pause_ms ? MIN(2 * w->pause_ms, (int64_t)PAUSE_MAX_MS) : PAUSE_MS;
-	w->not_before = now_ns() + w->pause_ms * NS_PER_MS;
+	w->not_before = clock_ns(a) + w->pause_ms * NS_PER_MS;
 }
 
 static int look(struct view *head, void *ctx)
@@ -187,8 +193,8 @@ static int look(struct view *head, void *ctx)
 	if (!w)
 		return 0;
 	head_activity(head, &now);
-	see(w, &now);
-	if (now.is_dirty && policy_of(a, w, &now, &policy) == 0 && is_time(w, &policy))
+	see(a, w, &now);
+	if (now.is_dirty && policy_of(a, w, &now, &policy) == 0 && is_time(a, w, &policy))
 		try_commit(a, w, &now);
 	return a->is_ending;
 }
@@ -209,7 +215,7 @@ static void *work(void *arg)
 {
 	struct autocommitter *a = arg;
 
-	while (pause_for(a, LOOK_MS))
+	while (pause_for(a, LOOK_MS / a->fs->opts->autocommit_speed))
 		heads_each(a->fs->heads, look, a);
 	return NULL;
 }

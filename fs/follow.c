@@ -41,8 +41,8 @@ void follow_again(struct fs *fs)
 {
 	_cleanup_free_ struct root_head *heads = NULL;
 	size_t n = root_heads(fs->root, &heads);
-	/* What is known is enough. */
-	const struct refs_wait w = { 0 };
+	/* The watch sees to it that it is not old. */
+	const struct refs_wait w = { .known = true };
 
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_ref_ struct ref tip = { 0 };

@@ -20,6 +20,7 @@ struct channel;
 struct controls;
 struct files;
 struct keeper;
+struct learner;
 struct lane;
 struct mapped;
 struct notify;
@@ -40,6 +41,7 @@ struct fs {
 	struct controls *controls;
 	struct runs *runs; /* NULL: nothing is written here */
 	struct keeper *keeper;
+	struct learner *learner;
 	struct rejoin *rejoin; /* NULL: nothing is written here */
 	struct autocommitter *autocommitter; /* likewise */
 	struct mapped *mapped;

@@ -3,7 +3,8 @@
  * A mount from its beginning to its end.
  *
  * At the end, what may wait for requests is ended before what answers them, and what is asked by
- * requests after that: lane and conversations are stopped, the workers end, then all is freed.
+ * requests after that: runs that are being ended, conversations and the lane are stopped, the
+ * workers end, then all is freed. A run that goes on until then is noted as lost.
  */
 #include "mount.h"
 
@@ -36,6 +37,7 @@
 #include "realm.h"
 #include "rejoin.h"
 #include "root.h"
+#include "run/learner.h"
 
 enum {
 	THREADS_MIN = 2,
@@ -205,13 +207,16 @@ static int open_parts(struct mount *m)
 /* What runs tell the kernel goes through the channel. */
 static int open_runs(struct fs *fs)
 {
-	const struct runs_options o = {
+	struct runs_options o = {
 		.store = fs->store,
 		.heads = fs->heads,
 		.vnodes = fs->vnodes,
 	};
-	int r = fs->store->read_only ? 0 : runs_open(&o, &fs->runs);
+	int r = learner_new(fs->store, &fs->learner);
 
+	o.learner = fs->service.learner = fs->learner;
+	if (r == 0 && !fs->store->read_only)
+		r = runs_open(&o, &fs->runs);
 	fs->service.runs = fs->runs;
 	return r;
 }
@@ -343,6 +348,7 @@ static void end(struct mount *m, bool is_detached)
 	keeper_free(fs->keeper);
 	autocommitter_free(fs->autocommitter);
 	rejoin_free(fs->rejoin);
+	runs_stop(fs->runs);
 	controls_stop(fs->controls);
 	lane_stop(fs->lane);
 	realms_stop(fs->root);
@@ -353,7 +359,8 @@ static void end(struct mount *m, bool is_detached)
 	controls_free(fs->controls);
 	root_free(fs->root);
 	runs_free(fs->runs);
-	files_free(fs->files); /* which freezes of runs that end ask until then */
+	learner_free(fs->learner);
+	files_free(fs->files);
 	lane_free(fs->lane);
 	channel_free(fs->channel);
 	notify_free(fs->notify);

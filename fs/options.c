@@ -86,6 +86,7 @@ void mount_options_init(struct mount_options *o)
 		.memory_bytes = 256 * MiB,
 		.max_nodes = 1000 * 1000,
 		.refresh_ms = 2000,
+		.autocommit_speed = 1,
 		.placement = true,
 		.allow_other = geteuid() == 0,
 	};

@@ -14,6 +14,7 @@ struct mount_options {
 	uint64_t disk_bytes; /* staged data and cache; 0: half of what is free */
 	uint64_t max_nodes; /* files the kernel may know at a time */
 	unsigned refresh_ms;
+	unsigned autocommit_speed; /* how fast its clock goes; other than 1 in tests alone */
 	unsigned threads; /* that take requests; 0: by the number of processors */
 	bool read_only;
 	bool single_writer;

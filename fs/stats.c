@@ -16,6 +16,8 @@
 #include "mapped.h"
 #include "object/cache.h"
 #include "object/reader.h"
+#include "run/catalog.h"
+#include "run/run.h"
 
 static const char *const op_names[FS_OP_COUNT] = {
 #define X(id, name) [FS_OP_##id] = #name,
@@ -96,6 +98,25 @@ static void add_heads(struct fs *fs, struct numbers *all)
 	add(all, NUMBER_COUNTER, "syncs", h.syncs, "Sync points.");
 }
 
+static void add_runs(struct fs *fs, struct numbers *all)
+{
+	struct catalog_stats s;
+	struct runs_stats here = { 0 };
+
+	catalog_stats(fs->store, &s);
+	if (fs->runs)
+		runs_stats(fs->runs, &here);
+	add(all, NUMBER_GAUGE, "runs_going_on", here.going_on, "Runs whose command goes on.");
+	add(all, NUMBER_GAUGE, "runs_ending", here.ending,
+	    "Runs whose command has ended, and whose record has not.");
+	add(all, NUMBER_GAUGE, "runs_ended", here.ended,
+	    "Runs that have ended, and whose views are still in use.");
+	add(all, NUMBER_GAUGE, "runs_known", s.runs, "Runs of all machines that are known here.");
+	add(all, NUMBER_GAUGE, "runs_without_end", s.open, "Of those, the ones without an end.");
+	add(all, NUMBER_GAUGE, "runs_looked_seconds", (uint64_t)s.looked,
+	    "When it was last looked for new runs, in seconds since 1970.");
+}
+
 static void add_store(struct fs *fs, struct numbers *all)
 {
 	struct resident mem = resident_now();
@@ -144,6 +165,7 @@ static void collect(struct fs *fs, struct numbers *ret)
 	ret->count = 0;
 	add_requests(fs, ret);
 	add_heads(fs, ret);
+	add_runs(fs, ret);
 	add_store(fs, ret);
 }
 

@@ -13,7 +13,9 @@
 #include "object/refs.h"
 #include "present.h"
 #include "progress.h"
+#include "run/push_runs.h"
 #include "transfer/push.h"
+#include "transfer/report.h"
 
 enum {
 	ID_SHOWN = 12,
@@ -39,6 +41,7 @@ struct push_args {
 	json_t *branches, *names; /* its outcomes */
 	unsigned diverged, clashes;
 	uint64_t changes;
+	struct run_push_result runs; /* of all repos so far */
 };
 
 static int add_item(struct push_args *a, const char *repo, const char *branch)
@@ -184,15 +187,46 @@ static void take_outcome(const struct push_outcome *o, void *ctx)
 }
 
 static void add_result(struct push_args *a, const struct item *x, const struct push_result *res,
-		       json_t *repos)
+		       uint64_t runs, json_t *repos)
 {
 	json_array_append_new(repos,
-			      json_pack("{ss ss sI sI sI sI sI sO sO}", "repo", x->repo, "as",
+			      json_pack("{ss ss sI sI sI sI sI sO sO sI}", "repo", x->repo, "as",
 					res->repo, "commits", (json_int_t)res->commits, "objects",
 					(json_int_t)res->objects, "bytes", (json_int_t)res->bytes,
 					"stored_bytes", (json_int_t)res->stored_bytes, "packs",
 					(json_int_t)res->packs, "branches", a->branches, "names",
-					a->names));
+					a->names, "runs", (json_int_t)runs));
+}
+
+static int push_its_runs(const struct push_along *x, void *ctx)
+{
+	struct push_args *a = ctx;
+	const struct run_push p = {
+		.from = a->from,
+		.to = a->to,
+		.repo = x->repo,
+		.branch = x->req->branch,
+		.is_dry = a->dry,
+		.report = x->report,
+		.stored = x->result,
+	};
+
+	return run_push(&p, &a->runs);
+}
+
+/* With all repos also what belongs to none: runs that changed nothing. */
+static int push_other_runs(struct push_args *a, struct push_result *total)
+{
+	struct report report = { .o = &a->options };
+	const struct run_push p = {
+		.from = a->from,
+		.to = a->to,
+		.is_dry = a->dry,
+		.report = &report,
+		.stored = total,
+	};
+
+	return run_push(&p, &a->runs);
 }
 
 static int push_item(struct push_args *a, const struct item *x, struct push_result *total,
@@ -207,8 +241,11 @@ static int push_item(struct push_args *a, const struct item *x, struct push_resu
 		.as = a->as,
 		.is_dry = a->dry,
 		.outcome = take_outcome,
+		/* With all, those of no repo are counted with them. */
+		.along = a->all && a->dry ? NULL : push_its_runs,
 		.ctx = a,
 	};
+	uint64_t runs = a->runs.runs;
 	int r;
 
 	a->repo = x->repo;
@@ -220,7 +257,7 @@ static int push_item(struct push_args *a, const struct item *x, struct push_resu
 		total->objects += res.objects;
 		total->bytes += res.bytes;
 		total->stored_bytes += res.stored_bytes;
-		add_result(a, x, &res, repos);
+		add_result(a, x, &res, a->runs.runs - runs, repos);
 	}
 	json_decref(a->branches);
 	json_decref(a->names);
@@ -232,13 +269,15 @@ static void print_total(const struct push_args *a, const struct push_result *t)
 	char raw[24], stored[24];
 
 	if (a->dry) {
-		printf("%" PRIu64 " commit%s would be moved\n", t->commits,
-		       t->commits == 1 ? "" : "s");
+		printf("%" PRIu64 " commit%s would be moved, and %" PRIu64 " run%s\n", t->commits,
+		       t->commits == 1 ? "" : "s", a->runs.runs, a->runs.runs == 1 ? "" : "s");
 		return;
 	}
-	if (t->commits == 0 && a->changes == 0)
+	if (a->runs.runs > 0)
+		printf("%" PRIu64 " run%s\n", a->runs.runs, a->runs.runs == 1 ? "" : "s");
+	if (t->commits == 0 && a->changes == 0 && a->runs.runs == 0)
 		puts("Nothing is missing there.");
-	else
+	else if (t->commits > 0 || a->changes > 0)
 		printf("%" PRIu64 " commit%s, %" PRIu64 " objects of %s, stored as %s\n",
 		       t->commits, t->commits == 1 ? "" : "s", t->objects,
 		       format_size(t->bytes, raw, sizeof(raw)),
@@ -253,12 +292,15 @@ static int push_all(struct push_args *a)
 
 	progress_begin(&a->progress, a->is_pull ? "pulled" : "pushed", a->quiet, &a->options);
 	a->progress.unit = "objects";
-	if (a->count == 0)
+	a->all |= a->count == 0;
+	if (a->all)
 		r = add_all(a);
 	if (a->as && a->count != 1)
 		r = log_fail(-EINVAL, "--as is for one repo at a time");
 	for (size_t i = 0; r == 0 && i < a->count; i++)
 		r = push_item(a, &a->items[i], &total, repos);
+	if (r == 0 && a->all)
+		r = push_other_runs(a, &total);
 	progress_end(&a->progress);
 	all = json_pack("{ss ss sb so}", "from", a->from->backend->url, "to", a->to->backend->url,
 			"is_dry_run", a->dry, "repos", repos);
@@ -379,7 +421,8 @@ const struct command cmd_push = {
 		"ids they have. A branch only moves forward; where both sides have commits of their own\n"
 		"it is left, and said to have diverged. With REPO/BRANCH that branch and the names of\n"
 		"its commits go. Without either it is what the current directory is in, and outside of\n"
-		"any repo all of them.\n"
+		"any repo all of them. Runs that made what goes are taken along, with --all those as\n"
+		"well that changed nothing.\n"
 		"\n" OPTIONS_HELP "\n"
 		"Examples:\n"
 		"  pfs push --all backup\n"

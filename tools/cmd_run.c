@@ -4,49 +4,20 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/fdio.h"
-#include "base/text.h"
-#include "client.h"
 #include "commands.h"
-#include "present.h"
 #include "run/json_bytes.h"
 #include "run_child.h"
-#include "run_memo.h"
+#include "run_once.h"
 #include "run_params.h"
-#include "run_relay.h"
-#include "run_report.h"
-#include "run_request.h"
-#include "run_wait.h"
+#include "run_update.h"
 
-/* A run that has begun. */
-struct running {
-	struct target mount;
-	struct client *client;
-	char *id, *dir, *root; /* owned; the latter as paths of this machine */
-	struct relay *relay;
-	struct signals signals;
-	struct ended ended;
-	struct memo_input input;
-	bool has_view; /* the command sees nothing but it of the mount */
-	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
+enum {
+	OPT_UPDATE = 1000,
+	OPT_DRY_RUN,
+	OPT_FORCE,
 };
-
-/* One that the caller has closed is closed for the command as well, and never is one of ours. */
-static int fill_standard_files(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return -errno;
-	close(fd);
-	return 0;
-}
 
 /* "R/B", as said or as a path in the mount. */
 static void add_out(const struct command *self, json_t *out, const char *arg)
@@ -77,200 +48,13 @@ static void add_param(const struct command *self, json_t *params, const char *ar
 		exit(cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`", arg));
 }
 
-/* What a former run printed. */
-static int print_again(const json_t *line)
+/* Then there is no command whose options are its own. */
+static bool starts_with_update(char *const *argv)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
-	json_t *out = json_object_get(line, "stdout"), *err = json_object_get(line, "stderr");
-	int r = json_to_bytes(out ?: err, &bytes);
-
-	return r < 0 ? r : write_all(out ? STDOUT_FILENO : STDERR_FILENO, bytes.data, bytes.len);
-}
-
-static int take_begun(json_t *line, void *ctx)
-{
-	struct running *x = ctx;
-
-	if (x->id)
-		return print_again(line);
-	x->id = strdup(field_text(line, "id"));
-	x->dir = strf("%s/%s", x->mount.mount, field_text(line, "dir"));
-	x->root = strf("%s/%s", x->mount.mount, field_text(line, "root"));
-	if (json_object_get(line, "memo"))
-		x->repeated = json_incref(line);
-	return x->id && x->dir && x->root ? 0 : -ENOMEM;
-}
-
-static int begin(struct running *x, struct run_options *o, bool memo, const char *dir)
-{
-	json_t *q;
-	int r = target_find_mount(dir, &x->mount);
-
-	if (r < 0)
-		return r;
-	if (memo)
-		o->memo = memo_around(&x->mount, o->argv, &x->input);
-	q = run_request(o, &x->mount);
-	r = q ? client_open(&x->mount, CLIENT_CHANGES, &x->client) : -EINVAL;
-	if (r < 0) {
-		json_decref(q);
-		return r;
-	}
-	client_converse(x->client);
-	r = client_ask(x->client, q, take_begun, x);
-	return r == 0 && !x->id ? -EBADMSG : r;
-}
-
-/* It is recorded as what it was: a command that has ended with @code. */
-static int has_not_run(struct running *x, int code)
-{
-	x->ended = (struct ended){ .status = code << 8 };
-	return code;
-}
-
-/* The command from its start to its end: 0, or an exit code that is not its own, said. */
-static int run_command(struct running *x, const struct run_options *o)
-{
-	struct child_options c = {
-		.mount = x->mount.mount,
-		.view = x->root,
-		.argv = o->argv,
-		.mask = &x->signals.mask,
-		.on_child = &x->signals.on_child,
-	};
-	pid_t pid;
-	int r = relay_new(o->memo, &x->relay);
-
-	if (r == 0 && (o->log || o->memo))
-		r = relay_log_to(x->relay, x->dir);
-	if (r == 0 && (setenv("PFS_RUN", x->dir, 1) < 0 || setenv("PFS_RUN_ID", x->id, 1) < 0))
-		r = -errno;
-	if (r == 0)
-		r = signals_take(&x->signals);
-	if (r < 0) {
-		cli_error("the run cannot be prepared: %s", strerror(-r));
-		return has_not_run(x, EXIT_PFS_FAILED);
-	}
-	c.relay = x->relay;
-	if (o->memo)
-		memo_adopt();
-	r = run_child(&c, &pid, &x->has_view);
-	if (r != 0)
-		return has_not_run(x, r);
-	r = relay_start(x->relay);
-	if (r == 0)
-		r = wait_for_command(pid, &x->signals, x->relay, &x->ended);
-	if (r < 0) {
-		cli_error("its end cannot be waited for: %s", strerror(-r));
-		relay_stop(x->relay);
-		return has_not_run(x, EXIT_PFS_FAILED);
-	}
-	/* Who was asked to end does not wait for who does not read. */
-	if (x->ended.signal == 0)
-		relay_stop(x->relay);
-	return 0;
-}
-
-/* An output that is not on its branch. */
-static void tell_kept(const struct running *x, const json_t *output, bool is_unpublished)
-{
-	const char *repo = field_text(output, "repo"), *branch = field_text(output, "branch"),
-		   *kept = field_text(output, "kept");
-
-	if (!*kept)
-		return;
-	if (is_unpublished && field_number(output, "conflicts") > 0)
-		cli_note("pfs: %s/%s has changed meanwhile where the run has changed it", repo,
-			 branch);
-	cli_note("pfs: what run %s has written is not on %s/%s, but kept as %s/%s", x->id, repo,
-		 branch, repo, kept);
-}
-
-/* Tells of what did not go as wished, and where it is: 0 or EXIT_DIVERGED. */
-static int tell(const struct running *x, const json_t *answer)
-{
-	bool is_unpublished = strcmp(field_text(answer, "status"), "unpublished") == 0;
-	const json_t *outputs = json_object_get(answer, "outputs"),
-		     *errors = json_object_get(answer, "error");
-
-	for (size_t i = 0; i < json_array_size(outputs); i++)
-		tell_kept(x, json_array_get(outputs, i), is_unpublished);
-	for (size_t i = 0; i < json_array_size(errors); i++) {
-		const json_t *error = json_array_get(errors, i);
-
-		if (json_is_string(error))
-			cli_note("pfs: run %s: %s", x->id, json_string_value(error));
-	}
-	return is_unpublished ? EXIT_DIVERGED : EXIT_DONE;
-}
-
-/* Tells the mount of the end: 0, EXIT_DIVERGED, or EXIT_PFS_FAILED. */
-static int finish(struct running *x, const struct run_options *o)
-{
-	struct run_place place = { .id = x->id, .dir = x->dir, .root = x->root };
-	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
-	       *answer = NULL;
-	int r;
-
-	if (o->memo && x->has_view && x->relay && x->ended.signal == 0 && relay_has_all(x->relay) &&
-	    memo_is_whole(&x->input))
-		json_object_set_new(q, "memo", json_true());
-	r = client_ask_one(x->client, q, &answer);
-	if (r < 0) {
-		cli_error("the end of run %s is not recorded yet", x->id);
-		return EXIT_PFS_FAILED;
-	}
-	r = tell(x, answer);
-	json_decref(answer);
-	return r;
-}
-
-static void running_release(struct running *x)
-{
-	client_free(x->client);
-	json_decref(x->repeated);
-	target_release(&x->mount);
-	free(x->id);
-	free(x->dir);
-	free(x->root);
-	closep(&x->signals.fd);
-}
-
-/* Exits as the command did; @code is what counts where it ended well. */
-static int end_as(const struct ended *e, int code)
-{
-	if (WIFSIGNALED(e->status))
-		end_by_signal(WTERMSIG(e->status));
-	return WEXITSTATUS(e->status) ?: code;
-}
-
-static int run_all(struct run_options *o, bool memo, const char *dir)
-{
-	struct running x = { .signals.fd = -1 };
-	int code, r = begin(&x, o, memo, dir);
-
-	if (r < 0 || x.repeated) {
-		code = r < 0 ? EXIT_PFS_FAILED : tell(&x, x.repeated);
-		running_release(&x);
-		return code;
-	}
-	code = run_command(&x, o);
-	r = finish(&x, o);
-	running_release(&x);
-	/* Somebody asked for the end: the relay may still be running. */
-	if (x.ended.signal != 0)
-		return code ?: end_as(&x.ended, r);
-	if (code == 0)
-		relay_leave(x.relay);
-	relay_free(x.relay);
-	return code ?: end_as(&x.ended, r);
-}
-
-static void options_release(struct run_options *o)
-{
-	json_decref(o->memo);
-	json_decref(o->out);
-	json_decref(o->params);
+	for (char *const *a = argv + 1; *a && **a == '-' && strcmp(*a, "--") != 0; a++)
+		if (strcmp(*a, "--update") == 0)
+			return true;
+	return false;
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -284,46 +68,67 @@ static int run(const struct command *self, int argc, char **argv)
 		{ "memo", no_argument, NULL, OPT_MEMO },
 		{ "keep-going", no_argument, NULL, OPT_KEEP_GOING },
 		{ "mount", required_argument, NULL, OPT_MOUNT },
+		{ "update", no_argument, NULL, OPT_UPDATE },
+		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+		{ "force", no_argument, NULL, OPT_FORCE },
+		LONG_JSON,
 		LONG_HELP,
 		LONG_END,
 	};
-	_cleanup_(options_release) struct run_options o = { .params = json_array(),
-							    .out = json_array() };
-	const char *dir = NULL;
-	bool memo = false;
+	struct once once = { .options = { .params = json_array(), .out = json_array() } };
+	struct run_options *o = &once.options;
+	struct update_options update = { 0 };
+	const char *letters = starts_with_update(argv) ? "hn:" : "+hn:";
+	bool is_update = false, has_other = false;
 	int r;
 
-	if (fill_standard_files() < 0)
+	if (run_fill_standard_files() < 0)
 		return EXIT_PFS_FAILED;
-	while ((r = cli_option(self, argc, argv, "+hn:", longs)) >= 0) {
+	while ((r = cli_option(self, argc, argv, letters, longs)) >= 0) {
 		if (r == 'n')
-			o.name = optarg;
+			o->name = optarg;
 		else if (r == OPT_OUT)
-			add_out(self, o.out, optarg);
+			add_out(self, o->out, optarg);
 		else if (r == OPT_PARAM)
-			add_param(self, o.params, optarg);
+			add_param(self, o->params, optarg);
 		else if (r == OPT_GROUP)
-			o.group = optarg;
+			o->group = optarg;
 		else if (r == OPT_MOUNT)
-			dir = optarg;
-		o.log |= r == OPT_LOG;
-		memo |= r == OPT_MEMO;
-		o.keep_going |= r == OPT_KEEP_GOING;
+			update.mount = once.mount = optarg;
+		is_update |= r == OPT_UPDATE;
+		update.dry_run |= r == OPT_DRY_RUN;
+		update.force |= r == OPT_FORCE;
+		update.json |= r == OPT_JSON;
+		has_other |= r == 'n' || (r >= OPT_OUT && r <= OPT_KEEP_GOING);
+		o->log |= r == OPT_LOG;
+		once.memo |= r == OPT_MEMO;
+		o->keep_going |= r == OPT_KEEP_GOING;
 	}
+	if (is_update && has_other)
+		return cli_usage(self,
+				 "an update runs what was run, as it was run: --update goes with "
+				 "--dry-run, --force, --json and --mount alone");
+	if (is_update)
+		return run_update(&update, argv + optind);
+	if (update.dry_run || update.force || update.json)
+		return cli_usage(self, "--dry-run, --force and --json go with --update");
 	if (optind >= argc)
 		return cli_usage(self, "which command?");
-	o.argv = argv + optind;
-	if (json_array_size(o.out) == 0) {
-		json_decref(o.out);
-		o.out = NULL;
+	o->argv = argv + optind;
+	if (json_array_size(o->out) == 0) {
+		json_decref(o->out);
+		o->out = NULL;
 	}
-	return run_all(&o, memo, dir);
+	r = run_once(&once);
+	run_options_release(o);
+	return r;
 }
 
 const struct command cmd_run = {
 	.name = "run",
 	.summary = "run a command, and record what it reads and makes",
 	.help = "Usage: pfs run [-n NAME] [--out REPO/BRANCH]... [--param KEY=VALUE]... [--memo] [--] COMMAND...\n"
+		"       pfs run --update [--dry-run] [--force] [--json] [PATH...]\n"
 		"\n"
 		"Runs COMMAND in a view of the mount: it reads every branch as it was at the start, and\n"
 		"what it writes comes onto the branches together when it has ended well. Recorded is\n"
@@ -344,11 +149,22 @@ const struct command cmd_run = {
 		"  --mount DIR         the mount, where the current directory is in none and there are\n"
 		"                      several\n"
 		"\n"
+		"--update runs again, in order and as it was run, what has made files out of something\n"
+		"that is another now: PATHs, or all of the repo of the current directory, or all repos.\n"
+		"Where what it reads has come out the same, it is not run. What would be written over\n"
+		"something that was changed since is named, and not run.\n"
+		"\n"
+		"  --dry-run           only tell what would be run, and why\n"
+		"  --force             run also what writes over something that was changed since\n"
+		"  --json              one JSON value; the commands' stdout is recorded alone\n"
+		"\n"
 		"Exits as COMMAND does; with 3 when it ended well and what it wrote could not be\n"
 		"published, since others have changed the same; 125 when pfs failed, 126 when COMMAND\n"
-		"cannot be run, 127 when there is none.\n"
+		"cannot be run, 127 when there is none. An update exits with 1 when something is not up to\n"
+		"date after it.\n"
 		"\n"
-		"Example:\n"
-		"  pfs run -n baseline --param seed=7 python train.py --lr 0.1\n",
+		"Examples:\n"
+		"  pfs run -n baseline --param seed=7 python train.py --lr 0.1\n"
+		"  pfs run --update --dry-run /pfs/report/main/table.csv\n",
 	.run = run,
 };

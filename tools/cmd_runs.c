@@ -55,6 +55,10 @@ static char *cell(const json_t *row, const char *column, bool is_for_people)
 	if (strcmp(column, "params") == 0 || strcmp(column, "metrics") == 0)
 		return run_pairs_text(json_object_get(row, column));
 	v = cell_of(row, column);
+	/* What was begun in a run stands below it. */
+	if (is_for_people && strcmp(column, "id") == 0)
+		return strf("%*s%s", 2 * (int)field_number(row, "depth"), "",
+			    field_text(row, "id"));
 	if (is_for_people && (strcmp(column, "started") == 0 || strcmp(column, "ended") == 0))
 		return strdup(json_is_string(v) ? local_time(json_string_value(v), when) : "-");
 	if (is_for_people && strcmp(column, "seconds") == 0 && json_is_number(v))
@@ -312,6 +316,8 @@ static int run(const struct command *self, int argc, char **argv)
 		json_object_set_new(q, "limit", json_integer((json_int_t)limit));
 	if (n == 1 && t.path.len > 0)
 		request_path(q, "path", &t);
+	if (!sort && !table.json && !table.csv)
+		json_object_set_new(q, "nested", json_true());
 	set_zone(q);
 	return list(self, c, q, &table, columns);
 }
@@ -323,9 +329,10 @@ const struct command cmd_runs = {
 		"       pfs runs [--json] show RUN\n"
 		"       pfs runs [--json] diff A B\n"
 		"\n"
-		"Lists what `pfs run` has run on any machine, the last one last; with PATH, what wrote to\n"
-		"it. `show` tells all of one, `diff` how two differ: parameters, commits, environment, and\n"
-		"what they read. RUN is an id, the beginning of one, or a name (its last run).\n"
+		"Lists what `pfs run` has run on any machine, by when it started, the last one last, and\n"
+		"what was run in a run below that one; with PATH, what wrote to it. `show` tells all of\n"
+		"one, `diff` how two differ: parameters, commits, environment, and what they read. RUN is\n"
+		"an id, the beginning of one, or a name (its last run).\n"
 		"\n"
 		"EXPR compares keys with = != < <= > >= and ~ (has that text in it; with * and ? is like\n"
 		"it), joined by and, or, not and parentheses. Keys: id name status started ended seconds\n"

@@ -99,6 +99,21 @@ static void print_heads(const json_t *h)
 	print_bytes("room for staging", field_number(h, "staged_limit"));
 }
 
+static void print_runs(const json_t *x)
+{
+	char when[LOCAL_TIME];
+
+	puts("Runs");
+	print_count("known", field_number(x, "known"));
+	print_count("without an end", field_number(x, "without_end"));
+	if (json_object_get(x, "going_on")) {
+		print_count("going on here", field_number(x, "going_on"));
+		print_count("views in use after the end", field_number(x, "ended"));
+	}
+	printf("  %-24s %s\n", "looked for",
+	       *field_text(x, "looked") ? local_time(field_text(x, "looked"), when) : "never");
+}
+
 /* What the daemon adds and has not been shown; of requests, those there were. */
 static void print_mount(const json_t *mount)
 {
@@ -152,6 +167,7 @@ static int run(const struct command *self, int argc, char **argv)
 		print_requests(json_object_get(line, "backend"));
 		if (json_object_get(line, "heads"))
 			print_heads(json_object_get(line, "heads"));
+		print_runs(json_object_get(line, "runs"));
 		if (json_object_get(line, "mount"))
 			print_mount(json_object_get(line, "mount"));
 	}

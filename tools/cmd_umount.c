@@ -6,7 +6,9 @@
  * of the process, so that no other one can be meant.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
@@ -21,6 +23,10 @@
 #include "mounts.h"
 #include "present.h"
 
+struct how {
+	bool is_lazy, is_forced;
+};
+
 enum {
 	END_MS = 5 * 60 * 1000, /* for a daemon to end: it may have much to sync */
 };
@@ -34,8 +40,8 @@ static bool is_elsewhere(const struct mounts *m, const struct mounted *x)
 	return false;
 }
 
-/* A descriptor of the daemon's process, or -1. */
-static int daemon_of(const struct mounted *x)
+/* A descriptor of the daemon's process, or -1; how many runs go on. */
+static int daemon_of(const struct mounted *x, uint64_t *ret_runs)
 {
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_client_ struct client *c = NULL;
@@ -50,6 +56,7 @@ static int daemon_of(const struct mounted *x)
 	if (t.mount && client_open(&t, CLIENT_READS, &c) == 0 &&
 	    client_ask_one(c, request_new("info"), &line) == 0 && line)
 		fd = pidfd_open((pid_t)field_number(line, "pid"), 0);
+	*ret_runs = line ? field_number(line, "runs") : 0;
 	json_decref(line);
 	return fd;
 }
@@ -87,6 +94,33 @@ static int unmount(const char *place, bool is_lazy)
 	return -errno;
 }
 
+/* They would go on where nobody could end them. */
+static int refuse_runs(const char *place, uint64_t runs)
+{
+	cli_error("%s: %" PRIu64 " %s there (`pfs runs --where 'status = running'`); "
+		  "`pfs umount -f` ends %s as lost, and keeps what was written on a branch run-ID",
+		  place, runs, runs == 1 ? "run goes on" : "runs go on", runs == 1 ? "it" : "them");
+	return -EBUSY;
+}
+
+/* The daemon takes its mount away itself. */
+static int end_daemon(const char *place, int fd)
+{
+	if (pidfd_send_signal(fd, SIGTERM, NULL, 0) == 0)
+		return 0;
+	cli_error("%s: its daemon cannot be ended: %s", place, strerror(errno));
+	return -errno;
+}
+
+static int take_away(const char *place, const struct how *how, int daemon, uint64_t runs)
+{
+	if (how->is_forced && daemon >= 0)
+		return end_daemon(place, daemon);
+	if (runs > 0 && !how->is_lazy)
+		return refuse_runs(place, runs);
+	return unmount(place, how->is_lazy);
+}
+
 /* It goes on where the mount is in another mount namespace as well, which cannot be seen from here.
  */
 static int wait_for_end(int fd)
@@ -101,20 +135,21 @@ static int wait_for_end(int fd)
 
 static int run(const struct command *self, int argc, char **argv)
 {
-	static const struct option longs[] = { { "lazy", no_argument, NULL, 'l' },
+	static const struct option longs[] = { { "force", no_argument, NULL, 'f' },
+					       { "lazy", no_argument, NULL, 'l' },
 					       LONG_HELP,
 					       LONG_END };
 	_cleanup_mounts_ struct mounts m = { 0 };
 	_cleanup_free_ char *place = NULL;
 	_cleanup_close_ int daemon = -1;
 	const struct mounted *x;
-	bool is_lazy = false;
+	struct how how = { 0 };
+	uint64_t runs = 0;
 	char **args;
 	int r;
 
-	while ((r = cli_option(self, argc, argv, "hl", longs)) >= 0)
-		if (r == 'l')
-			is_lazy = true;
+	while ((r = cli_option(self, argc, argv, "fhl", longs)) >= 0)
+		*(r == 'f' ? &how.is_forced : &how.is_lazy) = true;
 	cli_arguments(self, argc, argv, 1, 1, &args);
 	place = path_of_place(args[0]);
 	r = mounts_load(&m);
@@ -127,9 +162,9 @@ static int run(const struct command *self, int argc, char **argv)
 		cli_error("no pfs is mounted at %s", args[0]);
 		return EXIT_FAILED;
 	}
-	if (!is_lazy && !is_elsewhere(&m, x))
-		daemon = daemon_of(x);
-	if (unmount(place, is_lazy) < 0)
+	if (how.is_forced || (!how.is_lazy && !is_elsewhere(&m, x)))
+		daemon = daemon_of(x, &runs);
+	if (take_away(place, &how, daemon, runs) < 0)
 		return EXIT_FAILED;
 	if (daemon >= 0 && wait_for_end(daemon) < 0) {
 		cli_error("%s is unmounted, but its daemon goes on: is it mounted in a container?",
@@ -142,12 +177,15 @@ static int run(const struct command *self, int argc, char **argv)
 const struct command cmd_umount = {
 	.name = "umount",
 	.summary = "unmount a store",
-	.help = "Usage: pfs umount [-l] DIR\n"
+	.help = "Usage: pfs umount [-f | -l] DIR\n"
 		"\n"
 		"Unmounts what is mounted at DIR, and returns when its daemon has ended. Uncommitted\n"
 		"changes stay in its state directory, and are there again with the next mount. What a\n"
-		"daemon that died has left mounted is taken away as well.\n"
+		"daemon that died has left mounted is taken away as well. While runs go on there it is\n"
+		"refused.\n"
 		"\n"
+		"  -f, --force  end the daemon, whoever uses it: runs are lost, and what they have written\n"
+		"               is kept on branches run-ID\n"
 		"  -l, --lazy   even if it is in use: it ends when the last program has left it\n"
 		"\n"
 		"Example:\n"

@@ -23,6 +23,7 @@ extern const struct command cmd_param;
 extern const struct command cmd_pull;
 extern const struct command cmd_push;
 extern const struct command cmd_repo;
+extern const struct command cmd_rerun;
 extern const struct command cmd_restore;
 extern const struct command cmd_run;
 extern const struct command cmd_runs;

@@ -71,7 +71,7 @@ static bool check_format(struct doctor *d, struct probe *p)
 	return true;
 }
 
-static int see_key(const char *key, uint64_t size, void *ctx)
+static int see_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	bool *seen = ctx;
 

@@ -9,11 +9,11 @@
 #include "commands.h"
 
 const struct command *const commands[] = {
-	&cmd_init,    &cmd_mount,  &cmd_umount, &cmd_repo,    &cmd_branch, &cmd_commit,
-	&cmd_log,     &cmd_status, &cmd_diff,	&cmd_show,    &cmd_merge,  &cmd_sync,
-	&cmd_restore, &cmd_run,	   &cmd_param,	&cmd_metric,  &cmd_runs,   &cmd_why,
-	&cmd_uses,    &cmd_import, &cmd_export, &cmd_push,    &cmd_pull,   &cmd_cache,
-	&cmd_stats,   &cmd_doctor, &cmd_help,	&cmd_version, NULL,
+	&cmd_init,    &cmd_mount,  &cmd_umount, &cmd_repo,   &cmd_branch,  &cmd_commit,
+	&cmd_log,     &cmd_status, &cmd_diff,	&cmd_show,   &cmd_merge,   &cmd_sync,
+	&cmd_restore, &cmd_run,	   &cmd_rerun,	&cmd_param,  &cmd_metric,  &cmd_runs,
+	&cmd_why,     &cmd_uses,   &cmd_import, &cmd_export, &cmd_push,	   &cmd_pull,
+	&cmd_cache,   &cmd_stats,  &cmd_doctor, &cmd_help,   &cmd_version, NULL,
 };
 
 static void print_all(FILE *f)

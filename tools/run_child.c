@@ -8,6 +8,7 @@
  */
 #include "run_child.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -101,6 +102,30 @@ static int bind_part(int root, const char *below, const char *point)
 	return mount(from, point, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
 }
 
+static bool is_empty_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	const struct dirent *e;
+	bool is_empty = d;
+
+	while (is_empty && (e = readdir(d)))
+		is_empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	if (d)
+		closedir(d);
+	return is_empty;
+}
+
+/* Covers another mount of ours, or nothing. */
+static void bind_place(const struct child_options *o, const struct mounts *m, int root)
+{
+	const struct mounted *x = mounts_at(m, o->place);
+
+	if ((x ? mounted_is_pfs(x) : is_empty_dir(o->place)) && bind_part(root, "", o->place) == 0)
+		return;
+	cli_note("pfs: the mount was at %s then: what the command names there is not seen now",
+		 o->place);
+}
+
 /*
  * @m is what was mounted before: ids differ in the new namespace, places do not. A place that
  * something else covers is left, and one that lies in the mount itself goes with it.
@@ -115,6 +140,8 @@ static int bind_view(const struct child_options *o, const struct mounts *m)
 	if (root < 0)
 		return -errno;
 	r = bind_part(root, "", o->mount);
+	if (r == 0 && o->place && strcmp(o->place, o->mount) != 0)
+		bind_place(o, m, root);
 	if (r < 0 || !whole)
 		return r;
 	len = strcmp(whole->root, "/") == 0 ? 0 : strlen(whole->root);
@@ -171,8 +198,8 @@ static int enter_view(const struct child_options *o, struct failure *f)
 		fail(f, EXIT_PFS_FAILED, -r, "tell what is mounted");
 		return r;
 	}
-	if (cwd_is_inside(o)) {
-		cwd = getcwd(NULL, 0);
+	if (o->cwd || cwd_is_inside(o)) {
+		cwd = o->cwd ? strdup(o->cwd) : getcwd(NULL, 0);
 		r = cwd ? 0 : -errno;
 	}
 	if (r < 0) {
@@ -187,6 +214,8 @@ static int enter_view(const struct child_options *o, struct failure *f)
 	} else {
 		unsetenv("PFS_ROOT");
 		r = cwd && chdir(cwd) < 0 ? -errno : 1;
+		if (o->cwd && setenv("PWD", cwd, 1) < 0)
+			r = -errno;
 	}
 	if (r < 0)
 		fail(f, EXIT_PFS_FAILED, -r, "enter the run's view of %s", cwd ?: o->mount);

@@ -26,6 +26,10 @@ enum {
 struct child_options {
 	const char *mount; /* where the mount is; borrowed, as all here */
 	const char *view; /* the view's root, below it */
+	/* Where the mount was for a former run, whose arguments may name it: the view is to be seen
+	 * there as well, where nothing else is; NULL: nowhere. */
+	const char *place;
+	const char *cwd; /* where it starts, seen through the view; NULL: where this process is */
 	char *const *argv; /* ended by NULL */
 	struct relay *relay;
 	const sigset_t *mask; /* the command's */

@@ -50,6 +50,15 @@ int param_add_text(json_t *into, struct span text, const char *from)
 			 value_of(span_of(eq + 1, text.len - len - 1)), from);
 }
 
+bool param_is_text(const char *text)
+{
+	json_t *one = json_array();
+	int r = param_add_text(one, span_str(text), "option");
+
+	json_decref(one);
+	return r == 0;
+}
+
 static bool is_name(const char *s, size_t len)
 {
 	if (len == 0 || (!isalpha((unsigned char)s[0]) && s[0] != '_'))
@@ -75,41 +84,129 @@ static bool is_value(const char *arg)
 		       (arg[1] == '.' && isdigit((unsigned char)arg[2])));
 }
 
-void params_of_argv(json_t *into, char *const *argv)
+/* A parameter among a command's arguments. */
+struct argument {
+	size_t at;
+	struct span key;
+	const char *value; /* in the same argument, or the next; NULL: "--K" alone */
+	bool is_apart; /* in the next */
+};
+typedef bool (*argument_fn)(const struct argument *a, void *ctx);
+
+/* "--K V", "--K=V" or "--K" at @i: how many arguments it takes, 0: it is none. */
+static size_t read_option(char *const *argv, size_t i, struct argument *ret)
+{
+	const char *name = argv[i] + 2, *next = argv[i + 1];
+	size_t len = strcspn(name, "=");
+
+	if (!is_name(name, len))
+		return 0;
+	*ret = (struct argument){ .at = i, .key = span_of(name, len) };
+	if (name[len] == '=') {
+		ret->value = name + len + 1;
+		return 1;
+	}
+	ret->is_apart = is_value(next) && !is_assignment(next);
+	ret->value = ret->is_apart ? next : NULL;
+	return 1 + ret->is_apart;
+}
+
+/* Each of them, until @fn is false. */
+static void each_argument(char *const *argv, argument_fn fn, void *ctx)
 {
 	bool is_program = false, is_behind = false;
 
-	for (char *const *a = argv + !!argv[0]; *a; a++) {
-		const char *arg = *a;
+	for (size_t i = !!argv[0]; argv[i]; i++) {
+		const char *arg = argv[i];
+		struct argument a = { .at = i };
+		size_t n = 0;
 
-		if (json_array_size(into) >= ARGUMENTS_MAX)
-			return;
 		/* `sh -c TEXT`: what looks like an assignment in there is none. */
 		if (is_program) {
 			is_program = false;
 		} else if (!is_behind && strcmp(arg, "--") == 0) {
 			is_behind = true;
 		} else if (!is_behind && strncmp(arg, "--", 2) == 0) {
-			size_t len = strcspn(arg + 2, "=");
-
-			if (!is_name(arg + 2, len))
-				continue;
-			if (arg[2 + len] == '=')
-				param_add_text(into, span_str(arg + 2), "argv");
-			else if (is_value(a[1]) && !is_assignment(a[1]))
-				param_add(into, span_str(arg + 2), value_of(span_str(*++a)),
-					  "argv");
-			else
-				param_add(into, span_str(arg + 2), json_true(), "argv");
+			n = read_option(argv, i, &a);
 		} else if (strcmp(arg, "-c") == 0 || strcmp(arg, "-e") == 0) {
 			is_program = !is_behind;
 		} else if (arg[0] != '-') {
 			/* Some write "+K=V" for a new key. */
 			arg += strspn(arg, "+");
-			if (is_assignment(arg))
-				param_add_text(into, span_str(arg), "argv");
+			if (is_assignment(arg)) {
+				a.key = span_of(arg, strcspn(arg, "="));
+				a.value = arg + a.key.len + 1;
+				n = 1;
+			}
 		}
+		if (n > 0 && !fn(&a, ctx))
+			return;
+		i += n > 0 ? n - 1 : 0;
 	}
+}
+
+static bool add_argument(const struct argument *a, void *ctx)
+{
+	json_t *into = ctx;
+
+	param_add(into, a->key, a->value ? value_of(span_str(a->value)) : json_true(), "argv");
+	return json_array_size(into) < ARGUMENTS_MAX;
+}
+
+void params_of_argv(json_t *into, char *const *argv)
+{
+	each_argument(argv, add_argument, into);
+}
+
+struct replacing {
+	struct span key;
+	struct argument last;
+	bool has_one;
+};
+
+static bool match_argument(const struct argument *a, void *ctx)
+{
+	struct replacing *p = ctx;
+
+	if (span_equal(a->key, p->key)) {
+		p->last = *a;
+		p->has_one = true;
+	}
+	return true;
+}
+
+/* "--K" alone. */
+static int replace_flag(char **arg, const char *value)
+{
+	if (strcmp(value, "true") == 0)
+		return 1;
+	if (strcmp(value, "false") != 0)
+		return -EINVAL;
+	free(*arg);
+	for (; *arg; arg++)
+		*arg = arg[1];
+	return 1;
+}
+
+int params_replace(char **argv, struct span key, const char *value)
+{
+	struct replacing p = { .key = key };
+	char **arg, *text;
+	size_t kept;
+
+	each_argument(argv, match_argument, &p);
+	if (!p.has_one)
+		return 0;
+	arg = &argv[p.last.at + p.last.is_apart];
+	if (!p.last.value)
+		return replace_flag(arg, value);
+	kept = p.last.is_apart ? 0 : (size_t)(p.last.value - *arg);
+	text = strf("%.*s%s", (int)kept, *arg, value);
+	if (!text)
+		return -ENOMEM;
+	free(*arg);
+	*arg = text;
+	return 1;
 }
 
 struct flattening {

@@ -23,8 +23,18 @@ int param_add(json_t *into, struct span key, json_t *value, const char *from);
 /* "K=V", typed. 0, -EINVAL, -ENOMEM. */
 int param_add_text(json_t *into, struct span text, const char *from);
 
+/* Is it one of these? */
+bool param_is_text(const char *text);
+
 /* The arguments of a command: --K V, --K=V, K=V; --K alone is true. */
 void params_of_argv(json_t *into, char *const *argv);
+
+/*
+ * The last of these that is called @key gets another value, in the form in which it stands there;
+ * "--K" alone goes away with "false". The arguments are malloc'ed. 1; 0: none has that name;
+ * -EINVAL: it stands alone, and @value is neither "true" nor "false"; -ENOMEM.
+ */
+int params_replace(char **argv, struct span key, const char *value);
 
 /*
  * Lines, each "K=V" or a JSON object whose members are values ("step" belongs to the others). Blank

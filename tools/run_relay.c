@@ -8,22 +8,17 @@
  * Invariants
  *  - nothing is read before what was read last is written: a slow reader slows the command
  *  - who reads no more is told on: its end is closed, and the command gets SIGPIPE or EPIPE
- *  - what stands in for a terminal changes no byte; what a program sets of it is set there
  */
 #include "run_relay.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <pty.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -31,11 +26,11 @@
 #include "base/text.h"
 #include "base/thread.h"
 #include "capture.h"
+#include "run_pty.h"
 
 enum {
 	STREAMS = 2, /* stdout, stderr */
 	PIECE = 64 << 10, /* bytes read at a time */
-	TTY_NAME = 64, /* "/dev/pts/N" */
 };
 
 enum stream_kind {
@@ -77,22 +72,6 @@ static bool is_relayed(const struct stream *s)
 
 /* ---- what stands in ---- */
 
-static int open_pty(struct stream *s)
-{
-	struct winsize size;
-	struct termios t;
-
-	if (tcgetattr(s->to, &t) < 0)
-		return -errno;
-	/* The terminal itself does what is to be done with the bytes. */
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	s->settings = t;
-	if (openpty(&s->from, &s->child, NULL, &t,
-		    ioctl(s->to, TIOCGWINSZ, &size) == 0 ? &size : NULL) < 0)
-		return -errno;
-	return 0;
-}
-
 static int open_pair(struct stream *s)
 {
 	int fds[2], type = SOCK_STREAM, size = 0;
@@ -129,7 +108,7 @@ static void begin_file(struct stream *s, const struct stat *st)
 	s->began = (uint64_t)(flags >= 0 && flags & O_APPEND ? st->st_size : MAX(at, (off_t)0));
 }
 
-static int open_stream(struct stream *s, bool files)
+static int open_stream(struct stream *s, enum relay_what what)
 {
 	struct stat st;
 
@@ -139,7 +118,8 @@ static int open_stream(struct stream *s, bool files)
 	}
 	if (isatty(s->to))
 		s->kind = STREAM_PTY;
-	else if (S_ISFIFO(st.st_mode) || (files && S_ISREG(st.st_mode)))
+	else if (S_ISFIFO(st.st_mode) || (what >= RELAY_FILES && S_ISREG(st.st_mode)) ||
+		 (what == RELAY_ALL && !S_ISSOCK(st.st_mode)))
 		s->kind = STREAM_PIPE;
 	else if (S_ISSOCK(st.st_mode))
 		s->kind = STREAM_SOCKET;
@@ -149,7 +129,9 @@ static int open_stream(struct stream *s, bool files)
 		s->kind = STREAM_DIRECT;
 	if (!is_relayed(s))
 		return 0;
-	return s->kind == STREAM_PTY ? open_pty(s) : open_pair(s);
+	if (s->kind == STREAM_PTY)
+		return pty_open(s->to, &s->from, &s->child, &s->settings);
+	return open_pair(s);
 }
 
 bool relay_are_one(void)
@@ -160,7 +142,7 @@ bool relay_are_one(void)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_rdev == b.st_rdev;
 }
 
-int relay_new(bool files, struct relay **ret)
+int relay_new(enum relay_what what, struct relay **ret)
 {
 	_cleanup_relay_ struct relay *r = new0(struct relay, 1);
 	int result = 0;
@@ -181,15 +163,8 @@ int relay_new(bool files, struct relay **ret)
 	if (r->drain < 0 || r->drained < 0)
 		return -errno;
 	r->is_one = relay_are_one();
-	for (int i = 0; result == 0 && i < (r->is_one ? 1 : STREAMS); i++) {
-		struct stream *s = &r->streams[i];
-
-		result = open_stream(s, files);
-		if (result == 0 && s->kind == STREAM_PTY) {
-			fcntl(s->from, F_SETFD, FD_CLOEXEC);
-			fcntl(s->child, F_SETFD, FD_CLOEXEC);
-		}
-	}
+	for (int i = 0; result == 0 && i < (r->is_one ? 1 : STREAMS); i++)
+		result = open_stream(&r->streams[i], what);
 	if (result < 0)
 		return result;
 	*ret = TAKE_PTR(r);
@@ -230,22 +205,12 @@ int relay_log_to(struct relay *r, const char *dir)
 	return 0;
 }
 
-/* Nothing is ever typed into our pty. */
-static bool hide_pty(const struct stream *s)
-{
-	char ours[TTY_NAME], real[TTY_NAME];
-
-	return ttyname_r(s->child, ours, sizeof(ours)) == 0 &&
-	       ttyname_r(s->to, real, sizeof(real)) == 0 &&
-	       mount(real, ours, NULL, MS_BIND, NULL) == 0;
-}
-
 int relay_enter(struct relay *r, bool has_namespace)
 {
 	for (int i = 0; i < STREAMS; i++) {
 		struct stream *s = &r->streams[i];
 
-		if (s->kind == STREAM_PTY && !(has_namespace && hide_pty(s))) {
+		if (s->kind == STREAM_PTY && !(has_namespace && pty_hide(s->child, s->to))) {
 			close(s->child);
 			s->child = -1;
 		}
@@ -301,14 +266,14 @@ static void drop_log(struct stream *s)
 	s->log = -1;
 }
 
-/* 1; 0 when nobody writes any more, or reads. */
-static int pass(struct stream *s, uint8_t *piece)
+/* How much, of up to @max; 0 when nobody writes any more, or reads. */
+static size_t pass(struct stream *s, uint8_t *piece, size_t max)
 {
 	ssize_t n;
 	int r;
 
 	do
-		n = read(s->from, piece, PIECE);
+		n = read(s->from, piece, MIN(max, (size_t)PIECE));
 	while (n < 0 && errno == EINTR);
 	/* A pty all of whose writers are gone says EIO. */
 	if (n <= 0)
@@ -322,12 +287,24 @@ static int pass(struct stream *s, uint8_t *piece)
 	r = s->kind == STREAM_PIPE ? write_lines(s->to, piece, (size_t)n)
 				   : write_some(s->to, piece, (size_t)n);
 	s->is_cut = r < 0;
-	return r == 0;
+	return r < 0 ? 0 : (size_t)n;
 }
 
-/* Until there is nothing more and the command has ended, or there will be nothing. */
+/* What has been written already; of a terminal that is not told to the byte. */
+static size_t waiting(const struct stream *s)
+{
+	int n = 0;
+
+	ioctl(s->from, FIONREAD, &n);
+	return (size_t)n + (s->kind == STREAM_PTY ? PIECE : 0);
+}
+
+/* Until there will be nothing more; or the command has ended, and what it had written by then is
+ * through: somebody whom it has left behind may write faster than is read. */
 static void pass_all(struct stream *s, uint8_t *piece)
 {
+	size_t left = SIZE_MAX, n;
+
 	for (;;) {
 		struct pollfd p[] = {
 			{ .fd = s->from, .events = POLLIN },
@@ -340,10 +317,18 @@ static void pass_all(struct stream *s, uint8_t *piece)
 		s->is_cut = p[2].revents & (POLLERR | POLLHUP);
 		if (s->is_cut)
 			break;
-		if (p[0].revents && !pass(s, piece))
-			break;
-		if (!p[0].revents && p[1].revents)
+		if (p[1].revents && left == SIZE_MAX)
+			left = waiting(s);
+		/* When nobody is left to write there is an end to it. */
+		if (p[1].revents && !(p[0].revents & POLLHUP) && (!p[0].revents || left == 0))
 			return;
+		if (!p[0].revents)
+			continue;
+		n = pass(s, piece, left ?: PIECE);
+		if (n == 0)
+			break;
+		if (p[1].revents)
+			left -= MIN(left, n);
 	}
 	/* Whoever writes on is told so. */
 	WITH_LOCK(&s->relay->lock);
@@ -492,54 +477,26 @@ int relay_leave(struct relay *r)
 
 void relay_resize(struct relay *r)
 {
-	struct winsize now;
-
 	WITH_LOCK(&r->lock);
 
 	for (int i = 0; i < STREAMS; i++) {
-		struct stream *s = &r->streams[i];
+		const struct stream *s = &r->streams[i];
 
-		if (s->kind == STREAM_PTY && !s->has_ended && ioctl(s->to, TIOCGWINSZ, &now) == 0)
-			ioctl(s->from, TIOCSWINSZ, &now);
+		if (s->kind == STREAM_PTY && !s->has_ended)
+			pty_resize(s->from, s->to);
 	}
-}
-
-static tcflag_t changed(tcflag_t real, tcflag_t before, tcflag_t now)
-{
-	return (real & ~(before ^ now)) | (now & (before ^ now));
-}
-
-/* Programs on a whole screen set the terminal that they write to, and read another. */
-static void pass_settings(struct stream *s)
-{
-	struct termios now, real;
-	const struct termios *was = &s->settings;
-
-	if (tcgetattr(s->from, &now) < 0 || memcmp(&now, was, sizeof(now)) == 0 ||
-	    tcgetattr(s->to, &real) < 0)
-		return;
-	real.c_iflag = changed(real.c_iflag, was->c_iflag, now.c_iflag);
-	real.c_oflag = changed(real.c_oflag, was->c_oflag, now.c_oflag);
-	real.c_lflag = changed(real.c_lflag, was->c_lflag, now.c_lflag);
-	for (int i = 0; i < NCCS; i++)
-		if (now.c_cc[i] != was->c_cc[i])
-			real.c_cc[i] = now.c_cc[i];
-	tcsetattr(s->to, TCSADRAIN, &real);
-	/* As before, what is done with the bytes is done there. */
-	if (now.c_oflag & OPOST) {
-		now.c_oflag &= ~(tcflag_t)OPOST;
-		tcsetattr(s->from, TCSANOW, &now);
-	}
-	s->settings = now;
 }
 
 void relay_settings(struct relay *r)
 {
 	WITH_LOCK(&r->lock);
 
-	for (int i = 0; i < STREAMS; i++)
-		if (r->streams[i].kind == STREAM_PTY && !r->streams[i].has_ended)
-			pass_settings(&r->streams[i]);
+	for (int i = 0; i < STREAMS; i++) {
+		struct stream *s = &r->streams[i];
+
+		if (s->kind == STREAM_PTY && !s->has_ended)
+			pty_pass_settings(s->from, s->to, &s->settings);
+	}
 }
 
 /* ---- what was kept ---- */

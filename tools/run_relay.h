@@ -17,9 +17,14 @@
 
 struct relay;
 
-/* For this process's stdout and stderr; @files: regular files get a pipe as well, so that what is
- * kept is the command's alone. 0 or -errno. Starts no thread yet. */
-int relay_new(bool files, struct relay **ret);
+/* What gets something to stand in for it. */
+enum relay_what {
+	RELAY_STREAMS, /* terminals, pipes and sockets */
+	RELAY_FILES, /* regular files as well, so that what is kept is the command's alone */
+	RELAY_ALL, /* whatever it is */
+};
+/* For this process's stdout and stderr. 0 or -errno. Starts no thread yet. */
+int relay_new(enum relay_what what, struct relay **ret);
 /* The relay must not be running. */
 void relay_free(struct relay *r);
 DEFINE_CLEANUP(struct relay *, relay_free)

@@ -98,18 +98,49 @@ static bool is_secret(const char *name)
 	return false;
 }
 
-static json_t *json_env(void)
+/* The names that are chosen; the caller's to free. NULL, said. */
+static char *env_names(void)
 {
-	_cleanup_free_ char *said = NULL, *names = NULL;
-	json_t *j;
-	char *rest;
-	const char *name, *value;
+	char *said = NULL;
 
 	if (conf_run_env(&said) < 0)
 		return NULL;
-	names = strdup(said ?: ENV_DEFAULT);
-	j = json_object();
-	rest = names;
+	return said ?: strdup(ENV_DEFAULT);
+}
+
+int run_env_restore(const json_t *env)
+{
+	_cleanup_free_ char *names = env_names();
+	char *rest = names;
+	const char *name;
+	json_t *value;
+
+	if (!names)
+		return -EINVAL;
+	while (rest && (name = strsep(&rest, " ,\t")))
+		if (*name && !is_secret(name))
+			unsetenv(name);
+	json_object_foreach ((json_t *)env, name, value) {
+		_cleanup_buf_ struct buf text = { 0 };
+
+		if (json_to_bytes(value, &text) < 0)
+			return -EINVAL;
+		buf_put_u8(&text, 0);
+		if (buf_failed(&text) || setenv(name, (const char *)text.data, 1) < 0) {
+			cli_error("the variable %s cannot be set: %s", name, strerror(errno));
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+static json_t *json_env(void)
+{
+	_cleanup_free_ char *names = env_names();
+	json_t *j = names ? json_object() : NULL;
+	char *rest = names;
+	const char *name, *value;
+
 	while (rest && (name = strsep(&rest, " ,\t"))) {
 		value = *name ? getenv(name) : NULL;
 		if (value && !is_secret(name) && utf8_is_valid(name, strlen(name)))
@@ -145,6 +176,8 @@ static void put_options(json_t *request, const struct run_options *o)
 		json_object_set_new(request, "keep_going", json_true());
 	if (o->memo)
 		json_object_set(request, "memo", o->memo);
+	if (o->rerun)
+		json_object_set_new(request, "rerun", json_string(o->rerun));
 	params_of_argv(params, o->argv);
 	json_array_extend(params, o->params);
 	json_object_set_new(request, "params", params);
@@ -163,6 +196,24 @@ static json_t *without_excess(json_t *request)
 	return NULL;
 }
 
+void run_options_release(struct run_options *o)
+{
+	json_decref(o->memo);
+	json_decref(o->out);
+	json_decref(o->params);
+}
+
+char *run_path(const char *mount, const json_t *path)
+{
+	const json_t *inside = json_object_get(path, "pfs");
+	_cleanup_buf_ struct buf text = { 0 };
+
+	if (json_to_bytes(inside ?: path, &text) < 0)
+		return NULL;
+	return strf("%s%s%.*s", inside ? mount : "", inside ? "/" : "", (int)text.len,
+		    (const char *)text.data);
+}
+
 json_t *run_request(const struct run_options *o, const struct target *mount)
 {
 	json_t *request = request_new("run-begin"), *argv = json_array(), *env = json_env(), *cwd;
@@ -175,13 +226,17 @@ json_t *run_request(const struct run_options *o, const struct target *mount)
 	for (char *const *a = o->argv; *a; a++)
 		json_array_append_new(argv, json_text(*a));
 	json_object_set_new(request, "argv", argv);
-	cwd = json_cwd(mount);
+	cwd = o->cwd ? json_incref((json_t *)o->cwd) : json_cwd(mount);
 	if (cwd)
 		json_object_set_new(request, "cwd", cwd);
+	json_object_set_new(request, "mount", json_text(mount->mount));
 	json_object_set_new(request, "user", json_user());
 	json_object_set_new(request, "env", env);
 	put_options(request, o);
-	put_stream(request, "stdin", STDIN_FILENO, mount);
+	if (o->stdin_at)
+		json_object_set(request, "stdin", (json_t *)o->stdin_at);
+	else
+		put_stream(request, "stdin", STDIN_FILENO, mount);
 	put_stream(request, "stdout", STDOUT_FILENO, mount);
 	put_stream(request, "stderr", STDERR_FILENO, mount);
 	run_environment(request, o->argv[0], mount->mount);

@@ -20,8 +20,24 @@ struct run_options {
 	json_t *params; /* of --param */
 	bool log, keep_going;
 	json_t *memo; /* of --memo: memo_around() (run_memo.h); NULL: without */
+	bool is_quiet; /* what it prints on stdout is recorded, whatever that is */
+	/* Of a former run: whose commits it reads, whose results it is held against; where it was,
+	 * and what its stdin was, as in its record (NULL: this process's own). */
+	const char *rerun;
+	const char *place; /* of the mount, then */
+	const json_t *cwd, *stdin_at;
 	char *const *argv; /* ended by NULL */
 };
+
+void run_options_release(struct run_options *o);
+
+/* Where on this machine a path of a record is: {"pfs": ...} is below @mount. malloc'ed; NULL: it is
+ * none. */
+char *run_path(const char *mount, const json_t *path);
+
+/* The chosen variables become what a record's "env" says; those that it does not have go. Others
+ * stay. 0 or -errno, said. */
+int run_env_restore(const json_t *env);
 
 /* "run-begin", or NULL, said. */
 json_t *run_request(const struct run_options *o, const struct target *mount);

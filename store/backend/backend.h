@@ -28,9 +28,10 @@ struct backend_put {
 	struct backend *backend; /* borrowed */
 };
 
-/* One key of a listing; borrowed until the callback returns. A result other than 0 ends the listing
- * early and is returned. The backend may be called from it. */
-typedef int (*backend_list_fn)(const char *key, uint64_t size, void *ctx);
+/* One key of a listing, and the tag of what is there where that costs nothing (else NULL); borrowed
+ * until the callback returns. A result other than 0 ends the listing early and is returned. The
+ * backend may be called from it. */
+typedef int (*backend_list_fn)(const char *key, uint64_t size, const struct etag *tag, void *ctx);
 
 struct backend_ops {
 	/*
@@ -84,7 +85,8 @@ struct backend_ops {
 	/*
 	 * Calls @fn for every key that starts with @prefix, ascending, from the first above
 	 * @after (NULL: all). What is written meanwhile may show or not; absence proves nothing.
-	 * 0, @fn's result when that is not 0, -EINVAL (no key starts so), or as get().
+	 * 0, @fn's result when that is not 0, -EINVAL (no key starts so), or as get(): of a part
+	 * that cannot be read after all others were told.
 	 */
 	int (*list)(struct backend *b, const char *prefix, const char *after, backend_list_fn fn,
 		    void *ctx, const struct deadline *dl);
@@ -95,6 +97,13 @@ struct backend_ops {
 	/* Is there anything where the objects lie that no listing shows, because it is nobody's
 	 * object? 1, 0, or an error. NULL: a listing shows all there is. */
 	int (*has_others)(struct backend *b);
+
+	/*
+	 * A word for what is right in the directory @dir ("a/b/"): it is another one when a key or
+	 * a directory has come or gone there since, by whomever; 0: that cannot be told, as when
+	 * something just has. -ENOENT: nothing is there. NULL or -EOPNOTSUPP: only a listing tells.
+	 */
+	int (*stamp)(struct backend *b, const char *dir, uint64_t *ret);
 
 	/* Bytes free where the objects lie, or UINT64_MAX where that means nothing. Never waits. */
 	uint64_t (*space)(struct backend *b);

@@ -191,6 +191,13 @@ static int count_remove(struct backend *b, const char *key, const struct deadlin
 	return note(c, COUNT_REMOVE, began, c->inner->ops->remove(c->inner, key, dl));
 }
 
+static int count_stamp(struct backend *b, const char *dir, uint64_t *ret)
+{
+	struct backend *inner = count_of(b)->inner;
+
+	return inner->ops->stamp ? inner->ops->stamp(inner, dir, ret) : -EOPNOTSUPP;
+}
+
 static int count_has_others(struct backend *b)
 {
 	struct backend *inner = count_of(b)->inner;
@@ -227,6 +234,7 @@ static const struct backend_ops count_ops = {
 	.list = count_list,
 	.remove = count_remove,
 	.has_others = count_has_others,
+	.stamp = count_stamp,
 	.space = count_space,
 	.free = count_free,
 };

@@ -307,7 +307,7 @@ struct listing {
 	bool is_cut;
 };
 
-static int listed(const char *key, uint64_t size, void *ctx)
+static int listed(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct listing *l = ctx;
 
@@ -319,7 +319,7 @@ static int listed(const char *key, uint64_t size, void *ctx)
 	pthread_mutex_lock(&l->f->lock);
 	l->f->counts.listed++;
 	pthread_mutex_unlock(&l->f->lock);
-	return l->fn(key, size, l->ctx);
+	return l->fn(key, size, tag, l->ctx);
 }
 
 static int fault_list(struct backend *b, const char *prefix, const char *after, backend_list_fn fn,

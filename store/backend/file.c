@@ -438,6 +438,7 @@ static const struct backend_ops file_ops = {
 	.swap = file_swap,
 	.list = file_list,
 	.has_others = file_has_others,
+	.stamp = file_stamp,
 	.remove = file_remove,
 	.space = file_space,
 	.free = file_free,

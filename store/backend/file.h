@@ -89,3 +89,5 @@ int file_list(struct backend *b, const char *prefix, const char *after, backend_
 	      void *ctx, const struct deadline *dl);
 
 int file_has_others(struct backend *b);
+
+int file_stamp(struct backend *b, const char *dir, uint64_t *ret);

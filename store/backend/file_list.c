@@ -4,7 +4,8 @@
  *
  * Only the directories that a prefix leads to are read, one at a time, each whole before any of its
  * keys is told: the callback may change the directory. A directory's name orders as if it ended in
- * '/', which it does in every key below it ("a-b" before "a/b").
+ * '/', which it does in every key below it ("a-b" before "a/b"). One that cannot be read does not
+ * keep the others from being told.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -12,6 +13,12 @@
 
 #include "backend/file.h"
 #include "base/fdio.h"
+#include "base/hash.h"
+#include "base/log.h"
+
+enum {
+	STAMP_SEC = 3, /* what some filesystems take for the same moment, and a little more */
+};
 
 struct listing {
 	struct file_backend *f;
@@ -21,6 +28,7 @@ struct listing {
 	void *ctx;
 	const struct deadline *dl;
 	char path[KEY_MAX + 2]; /* of what is being looked at */
+	int error; /* of a directory that could not be read; 0: none */
 };
 
 /* A directory's names in order, those of directories with a '/' at their end. */
@@ -65,6 +73,9 @@ static bool is_wanted(struct listing *l, size_t len, const char *name, size_t na
 	if (len + name_len > KEY_MAX)
 		return false;
 	memcpy(l->path + len, name, name_len + 1);
+	/* Most of a large directory goes here. */
+	if (l->after && name[name_len - 1] != '/' && strcmp(l->path, l->after) <= 0)
+		return false;
 	/* ".", "..", "tmp" and what no backend has made end here. */
 	if (!backend_prefix_is_valid(l->path))
 		return false;
@@ -72,8 +83,7 @@ static bool is_wanted(struct listing *l, size_t len, const char *name, size_t na
 	if (strncmp(l->path, l->prefix, n) != 0)
 		return false;
 	if (name[name_len - 1] != '/')
-		return len + name_len >= prefix_len && backend_key_is_valid(l->path) &&
-		       (!l->after || strcmp(l->path, l->after) > 0);
+		return len + name_len >= prefix_len && backend_key_is_valid(l->path);
 	/* of a directory all that is below may be above @after, or a part */
 	return !l->after || strncmp(l->path, l->after, len + name_len) >= 0;
 }
@@ -135,7 +145,7 @@ static int tell(struct listing *l)
 
 	if (fstatat(l->f->root, l->path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : file_error(errno);
-	return S_ISREG(st.st_mode) ? l->fn(l->path, (uint64_t)st.st_size, l->ctx) : 0;
+	return S_ISREG(st.st_mode) ? l->fn(l->path, (uint64_t)st.st_size, NULL, l->ctx) : 0;
 }
 
 /* Tells what is in the directory that the first @len bytes of the path name; as deep as a key has
@@ -148,8 +158,13 @@ static int list_dir(struct listing *l, size_t len)
 	r = names_read(l, len, &names);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return len > 0 ? 0 : -EIO; /* no such keys; without a root nothing is known */
-	if (r < 0)
-		return r == -ENOMEM ? r : file_error(-r);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		l->path[len] = '\0';
+		l->error = log_errno(file_error(-r), "%s/%s cannot be listed", l->f->path, l->path);
+		return 0;
+	}
 	for (size_t i = 0; i < names.count; i++) {
 		size_t name_len = strlen(names.sorted[i]);
 
@@ -191,7 +206,31 @@ int file_list(struct backend *b, const char *prefix, const char *after, backend_
 	slash = strrchr(prefix, '/');
 	if (slash)
 		memcpy(l.path, prefix, (size_t)(slash - prefix) + 1);
-	return list_dir(&l, slash ? (size_t)(slash - prefix) + 1 : 0);
+	r = list_dir(&l, slash ? (size_t)(slash - prefix) + 1 : 0);
+	return r ?: l.error;
+}
+
+int file_stamp(struct backend *b, const char *dir, uint64_t *ret)
+{
+	struct file_backend *f = container_of(b, struct file_backend, base);
+	struct timespec now = now_wall();
+	struct stat st;
+	int r = file_root_check(f);
+
+	if (r < 0)
+		return r;
+	if (fstatat(f->root, dir, &st, 0) < 0)
+		return errno == ENOENT ? -ENOENT : file_error(errno);
+	/* A change right after this one could have the same time; and a server's may be old. */
+	if (f->is_network || st.st_ctim.tv_sec > now.tv_sec - STAMP_SEC) {
+		*ret = 0;
+	} else {
+		const uint64_t what[] = { st.st_dev, st.st_ino, (uint64_t)st.st_ctim.tv_sec,
+					  (uint64_t)st.st_ctim.tv_nsec };
+
+		*ret = xxh64(what, sizeof(what), 0) ?: 1;
+	}
+	return 0;
 }
 
 /* What a store's own root may hold besides its objects. */

@@ -367,6 +367,13 @@ static int guard_remove(struct backend *b, const char *key, const struct deadlin
 	return r;
 }
 
+static int guard_stamp(struct backend *b, const char *dir, uint64_t *ret)
+{
+	struct backend *inner = inner_of(b);
+
+	return inner->ops->stamp ? inner->ops->stamp(inner, dir, ret) : -EOPNOTSUPP;
+}
+
 static int guard_has_others(struct backend *b)
 {
 	return inner_of(b)->ops->has_others ? inner_of(b)->ops->has_others(inner_of(b)) : 0;
@@ -408,6 +415,7 @@ static const struct backend_ops guard_ops = {
 	.list = guard_list,
 	.remove = guard_remove,
 	.has_others = guard_has_others,
+	.stamp = guard_stamp,
 	.space = guard_space,
 	.free = guard_free,
 };

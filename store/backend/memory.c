@@ -239,7 +239,7 @@ static int memory_swap(struct backend *b, const char *key, const struct etag *ta
 
 /* The first key with @prefix that is above @after, or not below @prefix with @after NULL. */
 static int key_after(struct memory_backend *m, const char *prefix, const char *after,
-		     char **ret_key, uint64_t *ret_size)
+		     char **ret_key, uint64_t *ret_size, struct etag *ret_tag)
 {
 	size_t i;
 
@@ -254,6 +254,7 @@ static int key_after(struct memory_backend *m, const char *prefix, const char *a
 		return -ENOENT;
 	*ret_key = strdup(m->objects[i].key);
 	*ret_size = m->objects[i].data.len;
+	tag_make(m->objects[i].version, ret_tag);
 	return *ret_key ? 0 : -ENOMEM;
 }
 
@@ -267,18 +268,19 @@ static int memory_list(struct backend *b, const char *prefix, const char *after,
 		return -EINVAL;
 	for (;;) {
 		char *key = NULL;
+		struct etag tag = { "" };
 		uint64_t size = 0;
 		int r = deadline_check(dl);
 
 		if (r == 0)
-			r = key_after(m, prefix, last ?: after, &key, &size);
+			r = key_after(m, prefix, last ?: after, &key, &size, &tag);
 		if (r == -ENOENT)
 			return 0;
 		if (r < 0)
 			return r;
 		free(last);
 		last = key;
-		r = fn(key, size, ctx);
+		r = fn(key, size, &tag, ctx);
 		if (r != 0)
 			return r;
 	}

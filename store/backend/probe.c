@@ -219,7 +219,7 @@ struct sight {
 	bool is_seen;
 };
 
-static int see(const char *key, uint64_t size, void *ctx)
+static int see(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct sight *s = ctx;
 

@@ -180,8 +180,9 @@ struct listing {
 	void *ctx;
 };
 
-static int list_key(const char *key, uint64_t size, void *ctx)
+static int list_key(const char *key, uint64_t size, const char *etag, void *ctx)
 {
+	struct etag tag;
 	struct listing *l = ctx;
 	size_t len = strlen(l->prefix);
 	int r;
@@ -194,7 +195,8 @@ static int list_key(const char *key, uint64_t size, void *ctx)
 	/* Others may have things there too. */
 	if (!backend_key_is_valid(key + len))
 		return 0;
-	r = l->fn(key + len, size, l->ctx);
+	snprintf(tag.s, sizeof(tag.s), "%s", etag);
+	r = l->fn(key + len, size, *etag ? &tag : NULL, l->ctx);
 	l->is_over = r != 0;
 	return r;
 }

@@ -21,6 +21,25 @@ enum {
 
 #define BETWEEN_WORDS " ._"
 
+/* Whose calendar and clock: this machine's, or those of a fixed zone. */
+struct place {
+	bool is_here;
+	int east; /* seconds */
+};
+static const struct place HERE = { .is_here = true };
+
+static bool calendar(const struct place *p, time_t sec, struct tm *ret)
+{
+	sec += p->east;
+	return p->is_here ? localtime_r(&sec, ret) : gmtime_r(&sec, ret);
+}
+
+static time_t instant(const struct place *p, struct tm *tm)
+{
+	tm->tm_isdst = -1;
+	return p->is_here ? mktime(tm) : timegm(tm) - p->east;
+}
+
 static const struct unit {
 	const char *name, *plural;
 	int sec, months; /* one of the two */
@@ -70,12 +89,13 @@ static bool take(const char **s, char c)
 	return true;
 }
 
-static int months_before(struct timespec now, int64_t months, struct timespec *ret)
+static int months_before(const struct place *p, struct timespec now, int64_t months,
+			 struct timespec *ret)
 {
 	struct tm tm;
 	int64_t month;
 
-	if (!localtime_r(&now.tv_sec, &tm))
+	if (!calendar(p, now.tv_sec, &tm))
 		return -EINVAL;
 	month = tm.tm_year * 12ll + tm.tm_mon - months;
 	/* Before the year 0 of the calendar nothing was committed. */
@@ -83,12 +103,12 @@ static int months_before(struct timespec now, int64_t months, struct timespec *r
 		return -EINVAL;
 	tm.tm_year = (int)((month + 1900 * 12ll) / 12 - 1900);
 	tm.tm_mon = (int)((month + 1900 * 12ll) % 12);
-	tm.tm_isdst = -1;
-	*ret = (struct timespec){ mktime(&tm), now.tv_nsec };
+	*ret = (struct timespec){ instant(p, &tm), now.tv_nsec };
 	return 0;
 }
 
-static int parse_age(const char *s, struct timespec now, struct timespec *ret)
+static int parse_age(const char *s, const struct place *p, struct timespec now,
+		     struct timespec *ret)
 {
 	const struct unit *u;
 	int64_t count = 0;
@@ -108,21 +128,24 @@ static int parse_age(const char *s, struct timespec now, struct timespec *ret)
 	if (*s && (n == 0 || strcmp(s + n, "ago") != 0))
 		return -EINVAL;
 	if (u->months)
-		return months_before(now, count * u->months, ret);
+		return months_before(p, now, count * u->months, ret);
 	*ret = (struct timespec){ now.tv_sec - count * u->sec, now.tv_nsec };
 	return 0;
 }
 
-static bool parse_clock(const char **s, struct tm *tm, long *ret_nsec)
+/* *@ret_span: how many seconds are meant. */
+static bool parse_clock(const char **s, struct tm *tm, long *ret_nsec, int *ret_span)
 {
 	long scale = 1000000000;
 
 	if (!take_digits(s, 2, &tm->tm_hour) || !take(s, ':') || !take_digits(s, 2, &tm->tm_min))
 		return false;
+	*ret_span = **s == ':' ? 1 : MINUTE;
 	if (take(s, ':') && !take_digits(s, 2, &tm->tm_sec))
 		return false;
 	if (**s != '.')
 		return true;
+	*ret_span = 0;
 	(*s)++;
 	for (int i = 0; i < NANO_DIGITS && isdigit((unsigned char)**s); i++) {
 		scale /= 10;
@@ -170,18 +193,19 @@ int duration_parse(const char *text, int64_t *ret_sec)
 	struct timespec then;
 
 	if (n == 0 || !text[n] || !strchr("smhd", text[n]) || text[n + 1] ||
-	    parse_age(text, (struct timespec){ 0 }, &then) < 0)
+	    parse_age(text, &HERE, (struct timespec){ 0 }, &then) < 0)
 		return -EINVAL;
 	*ret_sec = -then.tv_sec;
 	return 0;
 }
 
-static int parse_date(const char *s, struct timespec *ret)
+static int parse_date(const char *s, const struct place *p, struct timespec *ret, int *ret_span)
 {
 	struct tm tm = { 0 };
-	bool has_zone = false;
-	int east = 0;
+	struct place other = *p;
 	long nsec = 0;
+
+	*ret_span = DAY;
 
 	if (!take_digits(&s, YEAR_DIGITS, &tm.tm_year) || !take(&s, '-') ||
 	    !take_digits(&s, 2, &tm.tm_mon) || !take(&s, '-') || !take_digits(&s, 2, &tm.tm_mday))
@@ -189,42 +213,64 @@ static int parse_date(const char *s, struct timespec *ret)
 	tm.tm_year -= 1900;
 	tm.tm_mon--;
 	if (take(&s, 'T') || take(&s, ' ')) {
-		if (!parse_clock(&s, &tm, &nsec))
+		if (!parse_clock(&s, &tm, &nsec, ret_span))
 			return -EINVAL;
-		has_zone = *s == 'Z' || *s == '+' || *s == '-';
-		if (has_zone && !parse_zone(&s, &east))
-			return -EINVAL;
+		if (*s == 'Z' || *s == '+' || *s == '-') {
+			other.is_here = false;
+			if (!parse_zone(&s, &other.east))
+				return -EINVAL;
+		}
 	}
 	if (*s || !is_shown(&tm))
 		return -EINVAL;
-	tm.tm_isdst = -1;
-	*ret = (struct timespec){ has_zone ? timegm(&tm) - east : mktime(&tm), nsec };
+	*ret = (struct timespec){ instant(&other, &tm), nsec };
 	return 0;
 }
 
-static int midnight(struct timespec now, struct timespec *ret)
+static int midnight(const struct place *p, struct timespec now, struct timespec *ret)
 {
 	struct tm tm;
 
-	if (!localtime_r(&now.tv_sec, &tm))
+	if (!calendar(p, now.tv_sec, &tm))
 		return -EINVAL;
 	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
-	tm.tm_isdst = -1;
-	*ret = (struct timespec){ .tv_sec = mktime(&tm) };
+	*ret = (struct timespec){ .tv_sec = instant(p, &tm) };
 	return 0;
 }
 
-int moment_parse(const char *text, struct timespec now, struct timespec *ret)
+static int parse(const char *text, const struct place *p, struct timespec now, struct timespec *ret,
+		 int *ret_span)
 {
+	*ret_span = 0;
 	if (strcmp(text, "now") == 0) {
 		*ret = now;
 		return 0;
 	}
-	if (strcmp(text, "today") == 0)
-		return midnight(now, ret);
+	if (strcmp(text, "today") == 0) {
+		*ret_span = DAY;
+		return midnight(p, now, ret);
+	}
 	if (strcmp(text, "yesterday") == 0)
-		return parse_age("1d", now, ret);
-	if (parse_age(text, now, ret) == 0)
+		return parse_age("1d", p, now, ret);
+	if (parse_age(text, p, now, ret) == 0)
 		return 0;
-	return parse_date(text, ret);
+	return parse_date(text, p, ret, ret_span);
+}
+
+int moment_parse(const char *text, struct timespec now, struct timespec *ret)
+{
+	int span;
+
+	return parse(text, &HERE, now, ret, &span);
+}
+
+int moment_range_parse(const char *text, struct timespec now, int zone, struct timespec *ret_from,
+		       struct timespec *ret_to)
+{
+	const struct place p = { .east = zone };
+	int span, r = parse(text, &p, now, ret_from, &span);
+
+	if (r == 0)
+		*ret_to = (struct timespec){ ret_from->tv_sec + span, ret_from->tv_nsec };
+	return r;
 }

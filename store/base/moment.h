@@ -16,5 +16,11 @@
 /* 0; -EINVAL: it is none of those, or a day that no calendar has. */
 int moment_parse(const char *text, struct timespec now, struct timespec *ret);
 
+/* The same as all that it stands for, a day, a minute or a second: from its first instant up to
+ * the first behind it. Others are the instant itself. Local time is that of @zone, seconds east of
+ * UTC. */
+int moment_range_parse(const char *text, struct timespec now, int zone, struct timespec *ret_from,
+		       struct timespec *ret_to);
+
 /* "90s", "10m", "1h", "2d" as seconds. 0 or -EINVAL. */
 int duration_parse(const char *text, int64_t *ret_sec);

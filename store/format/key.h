@@ -18,6 +18,7 @@ struct key {
 #define PACK_PREFIX    "packs/"
 #define SEGMENT_PREFIX "index/"
 #define REPO_PREFIX    "repos/"
+#define HEAD_PREFIX    "heads/" /* of all repos */
 
 struct key pack_key(const struct id128 *name);
 struct key segment_key(const struct segment_id *id);

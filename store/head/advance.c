@@ -155,7 +155,7 @@ static bool must_stay(struct head *h, const struct oid *target)
 {
 	WITH_LOCK(&h->view.lock);
 
-	return h->writers || h->is_removed || head_standing(h) != HEAD_ON_BRANCH ||
+	return h->is_removed || head_standing(h) != HEAD_ON_BRANCH ||
 	       oid_equal(&h->committed, target);
 }
 
@@ -324,9 +324,10 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 static int take(struct head *h, const struct head_change *c, struct access *acc, struct oid *ret,
 		uint64_t *ret_conflicts)
 {
+	const unsigned tries = h->is_private ? TAKES_MAX : TRIES_MAX;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < TAKES_MAX; i++) {
+	for (unsigned i = 0; r == 0 && i < tries; i++) {
 		const int64_t ms = (int64_t)(random_u64() % TAKE_PAUSE_MAX_MS);
 
 		if (i > 0)

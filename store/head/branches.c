@@ -32,6 +32,11 @@ const struct id128 *head_branch(const struct view *head)
 	return &container_of(head, struct head, view)->branch;
 }
 
+const struct id128 *head_repo(const struct view *head)
+{
+	return &head->repo;
+}
+
 static char *swap_name(struct head *h, char *name)
 {
 	char *former;

@@ -26,19 +26,16 @@
 #include "head/commit.h"
 #include "head/moving.h"
 
-/* Under the view's lock: is nobody about to change it, or its branch? Of a private head only the
- * files that are left behind may not be open for writing: what runs in a run writes a log all the
- * while. */
-static bool is_unused(const struct head *h)
+/* Under the view's lock: is nobody about to take it or its branch elsewhere? */
+static bool is_free(const struct head *h)
 {
-	return (!h->writers || h->is_private) && !h->is_removed &&
-	       head_standing(h) == HEAD_ON_BRANCH;
+	return !h->is_removed && head_standing(h) == HEAD_ON_BRANCH;
 }
 
 /* The same: is nothing of it uncommitted, or about to be? */
 static bool is_clean(struct head *h)
 {
-	return is_unused(h) && !is_uncommitted(h);
+	return is_free(h) && !h->writers && !is_uncommitted(h);
 }
 
 /* Worth a look at all? */
@@ -63,13 +60,14 @@ static int look_again(struct moving *m)
 }
 
 /* May it move now? Branches only go forward: a commit that is not above the base's is what somebody
- * knew before that. To another pin it moves as long as there is no change over the one it is at. */
+ * knew before that. To another pin it moves as long as there is no change over the one it is at;
+ * what is open for writing is no hindrance if it stays: a log, say, of what is running. */
 static bool may_exchange(const struct moving *m)
 {
 	struct head *h = m->head;
 
 	if (is_pinned(h))
-		return is_unused(h) && !has_changes(h);
+		return is_free(h) && !has_changes(h);
 	return is_clean(h) && m->base.commit.generation > h->view.base.commit.generation;
 }
 

@@ -88,8 +88,9 @@ int heads_list_left(struct heads *h, const struct id128 *repo, const struct refs
 int heads_get(struct heads *h, const char *repo, const char *branch, struct access *acc,
 	      struct view **ret);
 
-/* The identity of its branch, as long as the head lives. */
+/* The identities of its branch and repo, as long as the head lives. */
 const struct id128 *head_branch(const struct view *head);
+const struct id128 *head_repo(const struct view *head);
 
 /*
  * The branch is at another commit: if nothing of the head is uncommitted and no file in it is open
@@ -169,6 +170,9 @@ bool head_rejoin(struct view *head, struct access *acc);
 /* Sees now what others have done to the branch, and tries again what is pending: 0, with the head's
  * standing; or the backend's errors. */
 int head_sync(struct view *head, struct access *acc, struct commit_result *ret);
+
+/* All that was done in heads so far survives power loss. */
+int heads_sync(struct heads *h);
 
 /* Is it the head of that branch, by identity? */
 bool head_is_of(const struct view *head, const struct id128 *repo, const struct id128 *branch);

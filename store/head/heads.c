@@ -376,6 +376,11 @@ void heads_free(struct heads *hs)
 	free(hs);
 }
 
+int heads_sync(struct heads *h)
+{
+	return table_sync(h->table);
+}
+
 static struct refs_wait wait_of(const struct access *acc)
 {
 	return (struct refs_wait){ .may_wait = acc->may_wait, .deadline = acc->deadline };

@@ -66,7 +66,8 @@ int moving_exchange(struct moving *m);
 /*
  * The head moves to @base, which is taken, and its committed base is @committed from then on: a
  * clean head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since
- * there are changes in its layers or a file is open for writing; -errno.
+ * there are changes in its layers, or a file is open for writing (in a pinned one: one that is left
+ * behind); -errno.
  */
 int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc);
 

@@ -208,6 +208,33 @@ int heads_pin(struct heads *hs, const struct pin_request *req, struct access *ac
 	return 0;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const struct head *x = *(struct head *const *)a, *y = *(struct head *const *)b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+int heads_pin_these(struct view *const *views, size_t n, const struct pin_request *req,
+		    struct access *acc, struct pinned **ret)
+{
+	_cleanup_pinning_ struct pinning p = { .req = req, .acc = acc };
+	int r = acc->may_wait ? 0 : -EAGAIN;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add(&p, head_of(views[i]));
+	if (r < 0)
+		return r;
+	if (n > 0)
+		qsort(p.heads, n, sizeof(struct head *), by_id);
+	r = pin_all(&p);
+	if (r == 0 && p.count < n)
+		r = log_fail(-ESTALE, "a branch is gone");
+	if (r == 0)
+		*ret = TAKE_PTR(p.pinned);
+	return r;
+}
+
 int head_pin_locked(struct head *h, const struct pin_request *req, struct access *acc)
 {
 	struct pinning p = { .req = req, .acc = acc };

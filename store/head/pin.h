@@ -38,6 +38,11 @@ struct pinned {
 int heads_pin(struct heads *h, const struct pin_request *req, struct access *acc,
 	      struct pinned **ret, size_t *ret_count);
 
+/* The same of these heads, all of one mount and each once: *@ret has them in some order. -ESTALE:
+ * the branch or repo of one is gone. */
+int heads_pin_these(struct view *const *views, size_t n, const struct pin_request *req,
+		    struct access *acc, struct pinned **ret);
+
 /* One head: what it has now is the commit @ret (null: unborn and empty); @ret_is_new: that has
  * changed since it was last pinned or committed. -ESTALE: its branch or repo is gone. */
 int head_pin(struct view *head, const struct pin_request *req, struct access *acc, struct oid *ret,
@@ -46,7 +51,8 @@ int head_pin(struct view *head, const struct pin_request *req, struct access *ac
 /*
  * Takes the branch's commit @target into a head that has changes of its own: they are on top of it
  * afterwards, still uncommitted. A clean head just follows. 1: it has; 0: it stays where it is: the
- * two have changed the same, or a file is open for writing; -errno.
+ * two have changed the same, a file that the branch has changed is open for writing (in a clean
+ * head: any file), or it is written to all the time; -errno.
  */
 int head_advance(struct view *head, const struct oid *target, struct access *acc);
 

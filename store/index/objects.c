@@ -141,7 +141,7 @@ int index_object_list(struct index *x, const char *prefix, backend_list_fn fn, v
 		if (r)
 			return index_env_error(x, env_errno(r));
 		for (size_t i = 0; i < n; i++) {
-			r = fn(batch[i].key, batch[i].size, ctx);
+			r = fn(batch[i].key, batch[i].size, NULL, ctx);
 			if (r != 0)
 				return r;
 		}

@@ -75,5 +75,11 @@ int index_drop_covered(struct index *x);
 int index_enter(struct index *x, const struct deadline *dl);
 void index_leave(struct index *x);
 
+/* A value of the tables of runs, copied in place of what @ret held: 0, -ENOENT (runs.c). */
+int index_runs_value(struct index *x, enum env_db db, MDB_val key, struct buf *ret);
+
+/* Notes whether a run is open, within a transaction: 0 or LMDB's error (runs_keys.c). */
+int index_note_open(struct env *e, MDB_txn *txn, const char *id, bool is_open);
+
 /* A run by its key, within a transaction: 0 or LMDB's error. */
 int index_put_run_key(struct env *e, MDB_txn *txn, const struct oid *key, const char *id);

@@ -39,7 +39,7 @@ static bool is_bad_pack(const struct index *x, const struct id128 *pack)
 	return false;
 }
 
-static int list_pack(const char *key, uint64_t size, void *ctx)
+static int list_pack(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct pack_listing *l = ctx;
 	struct id128 name;

@@ -12,22 +12,40 @@ uint64_t index_run_name(struct span name)
 	return xxh64(name.data, name.len, 0) ?: 1;
 }
 
-int index_runs_get(struct index *x, const char id[INDEX_RUN_ID], struct buf *ret)
+int index_runs_value(struct index *x, enum env_db db, MDB_val k, struct buf *ret)
 {
-	MDB_val k = env_val(id, INDEX_RUN_ID), v;
+	MDB_val v;
 	MDB_txn *txn;
 	int r;
 
+	buf_clear(ret);
 	r = index_look(x, &txn);
 	if (r < 0)
 		return r;
-	buf_clear(ret);
-	r = mdb_get(txn, env_db(x->env, ENV_RUNS), &k, &v);
+	r = mdb_get(txn, env_db(x->env, db), &k, &v);
 	if (r == 0)
 		buf_put(ret, v.mv_data, v.mv_size);
 	env_read_end(x->env, txn);
 	r = index_env_error(x, env_errno(r));
 	return r < 0 ? r : buf_failed(ret) ? -ENOMEM : 0;
+}
+
+int index_runs_get(struct index *x, const char id[INDEX_RUN_ID], struct buf *ret)
+{
+	return index_runs_value(x, ENV_RUNS, env_val(id, INDEX_RUN_ID), ret);
+}
+
+uint64_t index_runs_count(struct index *x)
+{
+	MDB_stat st = { 0 };
+	MDB_txn *txn;
+
+	if (index_look(x, &txn) < 0)
+		return 0;
+	if (mdb_stat(txn, env_db(x->env, ENV_RUNS), &st) != 0)
+		st.ms_entries = 0;
+	env_read_end(x->env, txn);
+	return st.ms_entries;
 }
 
 int index_run_batch_new(size_t max, struct index_run_batch *ret)
@@ -107,20 +125,7 @@ ssize_t index_runs_next(struct index *x, const char *after, bool backwards,
 
 int index_runs_get_state(struct index *x, const char *key, struct buf *ret)
 {
-	MDB_val k = env_val(key, strlen(key)), v;
-	MDB_txn *txn;
-	int r;
-
-	r = index_look(x, &txn);
-	if (r < 0)
-		return r;
-	buf_clear(ret);
-	r = mdb_get(txn, env_db(x->env, ENV_RUN_STATE), &k, &v);
-	if (r == 0)
-		buf_put(ret, v.mv_data, v.mv_size);
-	env_read_end(x->env, txn);
-	r = index_env_error(x, env_errno(r));
-	return r < 0 ? r : buf_failed(ret) ? -ENOMEM : 0;
+	return index_runs_value(x, ENV_RUN_STATE, env_val(key, strlen(key)), ret);
 }
 
 struct state_put {

@@ -46,6 +46,7 @@ struct index_run {
 	struct span record; /* borrowed */
 	struct oid read, written;
 	struct oid key; /* of memo; null: none */
+	bool is_open; /* there is more to come, and it is to be asked for */
 };
 /* Adds or replaces all of them, or none. */
 int index_runs_put(struct index *x, const struct index_run *runs, size_t n);
@@ -69,6 +70,13 @@ void index_run_batch_release(struct index_run_batch *b);
 #define _cleanup_run_batch_ _cleanup_(index_run_batch_release)
 ssize_t index_runs_next(struct index *x, const char *after, bool backwards,
 			struct index_run_batch *b);
+
+/* Ids of open runs, ascending, one behind the other, in place of what @ret held; 0 also for
+ * none. */
+int index_runs_open(struct index *x, struct buf *ret);
+
+/* How many runs there are. */
+uint64_t index_runs_count(struct index *x);
 
 /* A run that can be repeated, by its key; of many of one key the newest are kept. */
 int index_runs_put_key(struct index *x, const struct oid *key, const char id[INDEX_RUN_ID]);

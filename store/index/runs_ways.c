@@ -183,6 +183,8 @@ static int put_runs(struct env *e, MDB_txn *txn, void *ctx)
 
 		r = mdb_put(txn, env_db(e, ENV_RUNS), &k, &v, 0);
 		if (r == 0)
+			r = index_note_open(e, txn, run->id, run->is_open);
+		if (r == 0)
 			r = put_top(e, txn, run, INDEX_RUN_READ, &run->read);
 		if (r == 0)
 			r = put_top(e, txn, run, INDEX_RUN_WRITTEN, &run->written);

@@ -92,7 +92,7 @@ static void note_bad(struct segments *s, const struct segment_id *id)
 	s->bad[s->bad_count++] = *id;
 }
 
-static int listed(const char *key, uint64_t size, void *ctx)
+static int listed(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct choice *c = ctx;
 	struct segment_id id;

@@ -256,8 +256,25 @@ static int judge(struct walk *w, const struct level *l, const struct name *a, co
 	return 0;
 }
 
+static int push(struct walk *w, const struct judged *j, const struct name *a, const struct name *b,
+		struct span name);
+
+/* The result of a name is our directory, but for what is left out below. */
+static int go_into_ours(struct walk *w, struct judged *j, const struct name *a,
+			const struct name *b)
+{
+	static const struct name none;
+	int r;
+
+	if (is_dir(b) || !b->entry.is_there)
+		return push(w, j, a, b, a->rec.name);
+	j->result = a->entry.inode;
+	r = links_replace(w->m, &b->rec, NULL);
+	return r < 0 ? r : push(w, j, a, &none, a->rec.name);
+}
+
 /* The result of a name is ours. */
-static int put_ours(struct walk *w, const struct name *a, const struct name *b)
+static int put_ours(struct walk *w, struct judged *j, const struct name *a, const struct name *b)
 {
 	struct session *s = w->m->session;
 	int r;
@@ -268,6 +285,8 @@ static int put_ours(struct walk *w, const struct name *a, const struct name *b)
 	}
 	if (!s)
 		return 0;
+	if (w->m->o->leave_out && is_dir(a))
+		return go_into_ours(w, j, a, b);
 	r = links_replace(w->m, b->entry.is_there ? &b->rec : NULL,
 			  a->entry.is_there ? &a->rec : NULL);
 	if (r < 0)
@@ -383,7 +402,7 @@ static int go_down_one(struct walk *w, struct judged *j, const struct name *a, c
 	if (stays || !w->m->session)
 		return push(w, j, a, b, name);
 	/* What they have has gone below already, or goes now. */
-	return a->entry.is_there ? 0 : put_ours(w, a, b);
+	return a->entry.is_there ? 0 : put_ours(w, j, a, b);
 }
 
 static int go_down(struct walk *w, struct judged *j, const struct name *a, const struct name *b,
@@ -424,13 +443,6 @@ static int change_link(struct walk *w, struct judged *j, const struct name *a, c
 	return MIN(r, 0);
 }
 
-/* A directory that is ours may have names in it that are left out. */
-static bool may_leave_out(const struct walk *w, const struct name *a, const struct name *b)
-{
-	return w->m->o->leave_out && w->m->session && !w->is_probe && is_dir(a) &&
-	       (is_dir(b) || !b->entry.is_there);
-}
-
 static int settle(struct walk *w, struct judged *j, const struct name *a, const struct name *b)
 {
 	struct span name = a->entry.is_there ? a->rec.name : b->rec.name;
@@ -447,7 +459,7 @@ static int settle(struct walk *w, struct judged *j, const struct name *a, const 
 		return go_down(w, j, a, b, name);
 	case MERGE_OURS:
 	case MERGE_THEIRS_IN_OUR_LINK:
-		return may_leave_out(w, a, b) ? push(w, j, a, b, name) : put_ours(w, a, b);
+		return put_ours(w, j, a, b);
 	default:
 		return keep_theirs(w, b);
 	}

@@ -24,6 +24,7 @@
 #include "base/thread.h"
 #include "format/key.h"
 #include "format/limits.h"
+#include "object/edits.h"
 #include "object/kept.h"
 
 #define NS_PER_MS    1000000ll
@@ -40,13 +41,6 @@ enum {
 /* The age of what another process left in the index. */
 #define AGES_AGO (INT64_MIN / 2)
 
-/* A change of a listing that was learned while a look was under way. */
-struct edit {
-	struct edit *next;
-	char *name; /* owned */
-	bool is_there;
-};
-
 struct fact {
 	struct hnode node;
 	struct list lru; /* in the list while it is not pinned */
@@ -62,7 +56,7 @@ struct fact {
 	int64_t failed; /* when the last one that failed began */
 	int error; /* its result */
 	uint64_t learned; /* how often */
-	struct edit *edits; /* since the look began, the last first */
+	struct edits edits; /* since the look began */
 	bool is_unkept; /* a listing: something was learned of it that the index does not have */
 	struct job job;
 };
@@ -98,20 +92,9 @@ int facts_new(const struct facts_options *o, struct facts **ret)
 	return 0;
 }
 
-static void edits_free(struct fact *f)
-{
-	while (f->edits) {
-		struct edit *e = f->edits;
-
-		f->edits = e->next;
-		free(e->name);
-		free(e);
-	}
-}
-
 static void fact_free(struct fact *f)
 {
-	edits_free(f);
+	edits_release(&f->edits);
 	finding_unref(f->now);
 	free(f->key);
 	free(f);
@@ -317,31 +300,6 @@ static int ask(struct facts *k, enum finding_kind kind, const char *key, struct 
 	return 0;
 }
 
-/* Puts what was learned since the look began on top of what it found. */
-static struct finding *edited(struct fact *f, struct finding *list)
-{
-	struct edit *order = NULL;
-
-	while (f->edits) {
-		struct edit *e = f->edits;
-
-		f->edits = e->next;
-		e->next = order;
-		order = e;
-	}
-	f->edits = order;
-	for (struct edit *e = f->edits; e; e = e->next) {
-		struct finding *more;
-
-		if (finding_with(list, e->name, e->is_there, &more) < 0)
-			break;
-		finding_unref(list);
-		list = more;
-	}
-	edits_free(f);
-	return list;
-}
-
 /* Ends a look; takes @found. Returns whether something is other than before. */
 static bool look_end(struct fact *f, int r, struct finding *found, uint64_t learned)
 {
@@ -349,7 +307,7 @@ static bool look_end(struct fact *f, int r, struct finding *found, uint64_t lear
 	if (r == -EALREADY && f->learned == learned) {
 		f->as_of = f->look_began;
 	} else if (r == 0 && finding_is_list(f->kind)) {
-		fact_set(f, edited(f, TAKE_PTR(found)), f->look_began);
+		fact_set(f, edits_apply(&f->edits, TAKE_PTR(found)), f->look_began);
 	} else if (r == 0 && f->learned == learned) {
 		fact_set(f, TAKE_PTR(found), f->look_began);
 	} else if (r < 0 && r != -EALREADY) {
@@ -358,7 +316,7 @@ static bool look_end(struct fact *f, int r, struct finding *found, uint64_t lear
 		f->failed = f->look_began;
 		f->error = r;
 	}
-	edits_free(f);
+	edits_release(&f->edits);
 	finding_unref(found);
 	pthread_cond_broadcast(&f->facts->looked);
 	return r == 0;
@@ -444,8 +402,10 @@ static int await_once(struct fact *f, const struct refs_wait *w, int64_t came)
 	int64_t patience;
 	int r;
 
-	if (is_final(f) || (f->now && f->as_of >= oldest))
+	if (is_final(f) || (f->now && (w->known || f->as_of >= oldest)))
 		return 1;
+	if (w->known)
+		return -EAGAIN;
 	if (!f->is_looking && f->failed >= came)
 		return has_old_answer(f, w) ? 1 : f->error;
 	if (!f->is_looking && has_old_answer(f, w) && f->failed + RETRY_MS * NS_PER_MS > came)
@@ -517,6 +477,24 @@ void facts_refresh(struct facts *k, enum finding_kind kind, const char *key, uns
 	unpin(f);
 }
 
+void facts_see(struct facts *k, enum finding_kind kind, const char *key, const struct etag *tag,
+	       int64_t began)
+{
+	struct fact *f;
+
+	WITH_LOCK(&k->lock);
+	f = find(k, key);
+	if (!f)
+		return;
+	if (f->kind == kind && f->now && f->as_of < began) {
+		if (!f->now->is_absent && strcmp(f->now->tag.s, tag->s) == 0)
+			f->as_of = began;
+		else if (!f->is_looking)
+			begin_look(f);
+	}
+	unpin(f);
+}
+
 int facts_look(struct facts *k, enum finding_kind kind, const char *key, const struct deadline *dl,
 	       struct finding **ret)
 {
@@ -576,22 +554,6 @@ void facts_learn(struct facts *k, const char *key, struct finding *f, struct spa
 	unpin(fact);
 }
 
-static void note_edit(struct fact *f, const char *name, bool is_there)
-{
-	struct edit *e = new0(struct edit, 1);
-
-	if (!e)
-		return;
-	e->name = strdup(name);
-	if (!e->name) {
-		free(e);
-		return;
-	}
-	e->is_there = is_there;
-	e->next = f->edits;
-	f->edits = e;
-}
-
 void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *prefix,
 			const char *name, bool is_there)
 {
@@ -603,7 +565,7 @@ void facts_learn_listed(struct facts *k, enum finding_kind kind, const char *pre
 	if (!f)
 		return;
 	if (f->is_looking)
-		note_edit(f, name, is_there);
+		edits_add(&f->edits, name, is_there);
 	if (f->now && f->kind == kind && finding_with(f->now, name, is_there, &more) == 0) {
 		fact_set(f, more, f->as_of);
 		pthread_mutex_unlock(&k->lock);

@@ -47,6 +47,11 @@ struct finding *facts_peek(struct facts *k, enum finding_kind kind, const char *
 /* Sees to it that the fact is no older than @max_age_ms soon. */
 void facts_refresh(struct facts *k, enum finding_kind kind, const char *key, unsigned max_age_ms);
 
+/* A listing that began at @began has the object @key with that tag: a fact that has it too is as
+ * old as the listing, any other is looked at. What nobody asked for is passed over. */
+void facts_see(struct facts *k, enum finding_kind kind, const char *key, const struct etag *tag,
+	       int64_t began);
+
 /* Looks now, in this thread; not for listings that others learn of. */
 int facts_look(struct facts *k, enum finding_kind kind, const char *key, const struct deadline *dl,
 	       struct finding **ret);

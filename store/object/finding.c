@@ -137,7 +137,7 @@ static int add_name(struct finding *f, const char *name)
 	return buf_failed(&f->names.text) ? -ENOMEM : 0;
 }
 
-static int add_listed(const char *key, uint64_t size, void *ctx)
+static int add_listed(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	const char *name = last_part(key);
 	struct finding *f = ctx;

@@ -41,6 +41,7 @@ struct refs_wait {
 	bool may_wait; /* false: -EAGAIN instead of waiting for what was never known */
 	bool fresh; /* do not answer with anything older than the call */
 	struct deadline deadline;
+	bool known; /* answer with what is known, however old, and ask for nothing: or -EAGAIN */
 };
 
 /* A repo as last known; 0, -ENOENT. */

@@ -24,6 +24,8 @@ struct watch {
 	bool has_news; /* a look has found something */
 	bool is_telling; /* a callback runs, in the thread */
 	struct list branches; /* in use */
+	size_t count; /* of them */
+	unsigned max_age_ms; /* what is known of one and is older is to be looked at */
 	void (*fn)(const struct id128 *repo, const char *branch, const struct ref *now, void *ctx);
 	void *ctx;
 };

@@ -113,12 +113,12 @@ int refs_change_repo(struct refs *r, const char *name, int (*change)(struct repo
 	return e == -ESTALE ? -ENOENT : e;
 }
 
-static int found_one(const char *key, uint64_t size, void *ctx)
+static int found_one(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	return 1;
 }
 
-static int found_live(const char *key, uint64_t size, void *ctx)
+static int found_live(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	return ref_size_is_live(size) ? 1 : 0;
 }
@@ -141,7 +141,7 @@ struct branches {
 	int error;
 };
 
-static int note_branch(const char *key, uint64_t size, void *ctx)
+static int note_branch(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct branches *b = ctx;
 	const char *name = strrchr(key, '/') + 1;

@@ -2,9 +2,10 @@
 /*
  * The thread that keeps an eye on branches in use, and tells when somebody else has moved one.
  *
- * It sees to it that each is looked at every refresh time; the looks themselves run elsewhere, so
- * one that hangs holds nobody up. A branch's last teller is the nonce of its ref: a nonce other
- * than the last one, and not of our own making, is news.
+ * It sees to it that each is looked at every refresh time, or all of them with one listing
+ * (survey.h); the looks themselves run elsewhere, so one that hangs holds nobody up. A branch's
+ * last teller is the nonce of its ref: a nonce other than the last one, and not of our own making,
+ * is news.
  *
  * Locks: watch.lock is never held across a call that may look or to the callback.
  */
@@ -12,6 +13,7 @@
 
 #include "base/log.h"
 #include "object/refs_parts.h"
+#include "object/survey.h"
 
 struct in_use {
 	struct list list;
@@ -133,11 +135,27 @@ static void for_each_branch(struct refs *r, void (*fn)(struct refs *r, const str
 static void refresh(struct refs *r, const struct in_use *b)
 {
 	struct watch *w = &r->watch;
+	unsigned max_age_ms = w->max_age_ms;
 
 	pthread_mutex_unlock(&w->lock);
-	facts_refresh(r->facts, FINDING_REF, head_key(&b->repo, b->name).s,
-		      r->options.refresh_ms / 2);
+	facts_refresh(r->facts, FINDING_REF, head_key(&b->repo, b->name).s, max_age_ms);
 	pthread_mutex_lock(&w->lock);
+}
+
+/* Sees to all branches, which was last done a refresh time ago. */
+static void refresh_all(struct refs *r, struct survey **survey)
+{
+	struct watch *w = &r->watch;
+	size_t count = w->count;
+	bool is_surveyed = false;
+
+	pthread_mutex_unlock(&w->lock);
+	if (*survey || survey_new(r->options.backend, r->facts, survey) == 0)
+		is_surveyed = survey_begin(*survey, count);
+	pthread_mutex_lock(&w->lock);
+	/* What the last survey has seen is a refresh time old by now. */
+	w->max_age_ms = is_surveyed ? r->options.refresh_ms * 3 / 2 : r->options.refresh_ms / 2;
+	for_each_branch(r, refresh);
 }
 
 static void *watch_main(void *arg)
@@ -146,11 +164,12 @@ static void *watch_main(void *arg)
 	struct watch *w = &r->watch;
 	int64_t step = MAX((int64_t)r->options.refresh_ms, (int64_t)1);
 	int64_t next = now_ns();
+	_cleanup_(survey_freep) struct survey *survey = NULL;
 
 	pthread_mutex_lock(&w->lock);
 	while (!w->is_ending) {
 		if (now_ns() >= next) {
-			for_each_branch(r, refresh);
+			refresh_all(r, &survey);
 			w->has_news = true; /* in case some was missed */
 			next = now_ns() + step * 1000000;
 		}
@@ -193,6 +212,7 @@ void refs_use_branch(struct refs *r, const struct id128 *repo, const char *branc
 		if (b && --b->users == 0) {
 			list_remove(&b->list);
 			free(b);
+			w->count--;
 		}
 		return;
 	}
@@ -203,6 +223,7 @@ void refs_use_branch(struct refs *r, const struct id128 *repo, const char *branc
 		b->repo = *repo;
 		snprintf(b->name, sizeof(b->name), "%s", branch);
 		list_append(&w->branches, &b->list);
+		w->count++;
 		if (f)
 			note(b, f);
 	}

@@ -48,7 +48,7 @@ enum {
 #define INCOMPAT_KNOWN	0ull
 
 /* What a probe has left is nothing. */
-static int found_any(const char *key, uint64_t size, void *ctx)
+static int found_any(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	return strncmp(key, PROBE_PREFIX, strlen(PROBE_PREFIX)) != 0;
 }

@@ -13,6 +13,8 @@
  */
 #include "run/archive.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 
 enum {
@@ -82,9 +84,29 @@ static int64_t start_of(const json_t *start)
 							    : now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-int archive_begin(struct store *s, json_t *start, const struct deadline *dl, struct run_id *ret)
+/* A record that says which run's it is. */
+static int store_own(struct store *s, const struct run_id *id, const char *key,
+		     const json_t *record, const struct deadline *dl)
 {
+	const char *own = json_string_value(json_object_get(record, "id"));
 	_cleanup_buf_ struct buf bytes = { 0 };
+	int r;
+
+	if (!own || strcmp(own, id->s) != 0)
+		return log_fail(-EINVAL, "run %s: its record is another run's", id->s);
+	r = run_record_write(record, &bytes);
+	return r < 0 ? r : store_record(s, key, buf_span(&bytes), dl);
+}
+
+int archive_start(struct store *s, const struct run_id *id, const json_t *start,
+		  const struct deadline *dl)
+{
+	return store_own(s, id, run_start_key(id).s, start, dl);
+}
+
+int archive_begin(struct store *s, json_t *start, archive_id_fn about_to, void *ctx,
+		  const struct deadline *dl, struct run_id *ret)
+{
 	int64_t started = start_of(start);
 	int r = -EEXIST;
 
@@ -93,9 +115,9 @@ int archive_begin(struct store *s, json_t *start, const struct deadline *dl, str
 
 		if (json_object_set_new(start, "id", json_string(id.s)) < 0)
 			return -ENOMEM;
-		r = run_record_write(start, &bytes);
+		r = about_to ? about_to(&id, ctx) : 0;
 		if (r == 0)
-			r = store_record(s, run_start_key(&id).s, buf_span(&bytes), dl);
+			r = archive_start(s, &id, start, dl);
 		if (r == 0)
 			*ret = id;
 	}
@@ -105,14 +127,7 @@ int archive_begin(struct store *s, json_t *start, const struct deadline *dl, str
 int archive_end(struct store *s, const struct run_id *id, const json_t *end,
 		const struct deadline *dl)
 {
-	const char *own = json_string_value(json_object_get(end, "id"));
-	_cleanup_buf_ struct buf bytes = { 0 };
-	int r;
-
-	if (!own || strcmp(own, id->s) != 0)
-		return log_fail(-EINVAL, "run %s: its end is another run's", id->s);
-	r = run_record_write(end, &bytes);
-	return r < 0 ? r : store_record(s, run_end_key(id).s, buf_span(&bytes), dl);
+	return store_own(s, id, run_end_key(id).s, end, dl);
 }
 
 static int get_record(struct store *s, const struct run_id *id, const char *key,
@@ -152,7 +167,7 @@ struct listing {
 	void *ctx;
 };
 
-static int listed(const char *key, uint64_t size, void *ctx)
+static int listed(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	const struct listing *l = ctx;
 	struct run_id id;
@@ -161,10 +176,36 @@ static int listed(const char *key, uint64_t size, void *ctx)
 	return run_key_parse(key, &id, &is_end) < 0 ? 0 : l->fn(&id, is_end, l->ctx);
 }
 
-int archive_list(struct store *s, const char *after, archive_fn fn, void *ctx,
+struct prefix {
+	char s[sizeof(RUN_PREFIX) + RUN_MONTH_LEN];
+};
+
+static struct prefix prefix_of(const char *month)
+{
+	struct prefix p;
+
+	snprintf(p.s, sizeof(p.s), RUN_PREFIX "%s", month);
+	return p;
+}
+
+int archive_list(struct store *s, const char *month, const char *after, archive_fn fn, void *ctx,
 		 const struct deadline *dl)
 {
 	struct listing l = { .fn = fn, .ctx = ctx };
 
-	return s->backend->ops->list(s->backend, RUN_PREFIX, after, listed, &l, dl);
+	return s->backend->ops->list(s->backend, prefix_of(month).s, after, listed, &l, dl);
+}
+
+int archive_stamp(struct store *s, const char *month, uint64_t *ret)
+{
+	struct backend *b = s->backend;
+
+	return b->ops->stamp ? b->ops->stamp(b, prefix_of(month).s, ret) : -EOPNOTSUPP;
+}
+
+int archive_has_end(struct store *s, const struct run_id *id, const struct deadline *dl)
+{
+	uint64_t size;
+
+	return s->backend->ops->head(s->backend, run_end_key(id).s, dl, &size);
 }

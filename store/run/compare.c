@@ -77,6 +77,10 @@ static int compare_environments(const struct run_comparison *c, const json_t *a,
 		r = compare_objects(c, "environment", "executable.",
 				    json_object_get(a, "executable"),
 				    json_object_get(b, "executable"));
+	if (r == 0)
+		r = compare_objects(c, "environment", "interpreter.",
+				    json_object_get(a, "interpreter"),
+				    json_object_get(b, "interpreter"));
 	return r;
 }
 

@@ -21,6 +21,16 @@ struct run_comparison {
 int run_compare_records(const struct run_comparison *c, const json_t *start_a, const json_t *end_a,
 			const json_t *start_b, const json_t *end_b);
 
+/*
+ * What they have made, path by path, throw-away files left out: {"what": "output", "path", "a"?, "b"?:
+ * {"size", "id", "mode"} or {"removed": true}, "same": whether they are}. (compare_made.c)
+ */
+int run_compare_outputs(const struct run_comparison *c, const json_t *end_a, const json_t *end_b);
+
+/* How they ended, what they printed and measured: {"what": "ended" or "metric", "key", "a"?, "b"?,
+ * "same"}, and where it is known of both {"what": "stdout" or "stderr", "a", "b": bytes, "same"}. */
+int run_compare_ends(const struct run_comparison *c, const json_t *end_a, const json_t *end_b);
+
 /* What they read, path by path, without looking at what is the same. */
 int run_compare_inputs(const struct run_comparison *c, const struct run_row *a,
 		       const struct run_row *b);

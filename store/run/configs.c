@@ -109,7 +109,7 @@ static bool is_untouched(struct configs *c, const struct run_place *p, const str
  * of what is not known by then nothing is said. */
 static bool is_output(struct configs *c, const struct run_place *p, const struct oid *id)
 {
-	static const struct catalog_look look = { .if_free = true };
+	static const struct catalog_look look = { 0 };
 	struct store *store = c->run->runs->opts.store;
 	struct deadline dl = deadline_in_ms(LOOK_TIMEOUT_MS);
 	struct run_id maker;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The end of a run: results, tree, publication, record (RUNS.md, section 1).
+ * The end of a run: results, tree, outputs (outputs.c), record (RUNS.md, section 1).
  *
  * What each step has come to is in the note, a file of the run's directory, before the next one
  * begins. So a step that failed, or whose process was killed, is taken again:
@@ -11,6 +11,7 @@
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
  *	 "is_refused": true,			there are some: all are kept
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
+ *	 "is_taken_in": true,			the mount's heads have what was published
  *	 "is_stored": true,			the record is complete
  *	 "late": [{"repo", "branch"}]}		changed since the end, and has no output
  */
@@ -21,11 +22,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "index/runs.h"
-#include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
-#include "run/publish.h"
 #include "run/trees.h"
 
 enum {
@@ -40,8 +38,7 @@ int run_note_save(struct run *run)
 	return r < 0 ? log_errno(r, "run %s: what it has come to cannot be noted", run->id.s) : 0;
 }
 
-/* What of the record is missing, and why. */
-static void note_error(struct run *run, const char *text)
+void run_note_error(struct run *run, const char *text)
 {
 	json_t *all = json_object_get(run->note, "error");
 
@@ -83,10 +80,11 @@ int run_note_end(struct run *run, const json_t *request)
 			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
 	if (!run->note)
 		return -ENOMEM;
-	if (request && json_object_set(run->note, "request", (json_t *)request) < 0)
+	/* The note and the request go in different threads. */
+	if (request && json_object_set_new(run->note, "request", json_deep_copy(request)) < 0)
 		return -ENOMEM;
 	if (seen_error(run->seen) < 0)
-		note_error(run, "what it has seen could not be logged to the end");
+		run_note_error(run, "what it has seen could not be logged to the end");
 	else if (is_repeatable(run, request) &&
 		 json_object_set_new(run->note, "memo",
 				     json_pack("{s:o}", "key", json_of_oid(&run->memo))) < 0)
@@ -94,7 +92,7 @@ int run_note_end(struct run *run, const json_t *request)
 	return run_note_save(run);
 }
 
-static bool has_status(const struct run *run, const char *status)
+bool run_has_status(const struct run *run, const char *status)
 {
 	return strcmp(field_text(run->note, "status"), status) == 0;
 }
@@ -228,7 +226,7 @@ static int tree(struct run *run, struct access *acc)
 			close(extra[i].fd);
 	if (r == -EBADMSG) {
 		/* It will not get better. */
-		note_error(run, "the log of what it has seen is damaged");
+		run_note_error(run, "the log of what it has seen is damaged");
 		json_object_set_new(run->note, "tree", json_null());
 	} else if (r < 0) {
 		return log_errno(r, "run %s: what it has seen cannot be stored yet", run->id.s);
@@ -238,352 +236,6 @@ static int tree(struct run *run, struct access *acc)
 	return json_object_get(run->note, "tree") ? run_note_save(run) : -ENOMEM;
 }
 
-/* What the publication of an output goes by. */
-struct output {
-	struct run *run;
-	json_t *json;
-	struct publishing p;
-};
-
-static int output_read(struct run *run, json_t *json, struct output *ret)
-{
-	*ret = (struct output){
-		.run = run,
-		.json = json,
-		.p = {
-			.store = run->runs->opts.store,
-			.run = run->id.s,
-			.repo_name = field_text(json, "repo"),
-			.branch = field_text(json, "branch"),
-			.author = field_text(run->start, "user"),
-		},
-	};
-	if (field_id128(json, "repo_id", &ret->p.repo) < 0 ||
-	    field_id128(json, "branch_id", &ret->p.identity) < 0)
-		return -EBADMSG;
-	if (field_oid(json, json_object_get(json, "committed") ? "committed" : "pinned",
-		      &ret->p.committed) < 0)
-		return -EBADMSG;
-	return field_oid(json, "pinned", &ret->p.pinned)
-		       ?: field_oid(json, "result", &ret->p.result);
-}
-
-static bool is_settled(const json_t *out)
-{
-	return !json_object_get(out, "result") || json_object_get(out, "published") ||
-	       json_object_get(out, "kept");
-}
-
-/* No branch is to be moved, or none any more. */
-static void set_unpublished(struct run *run)
-{
-	json_object_set_new(run->note, "is_refused", json_true());
-	if (has_status(run, "ok"))
-		json_object_set_new(run->note, "status", json_string("unpublished"));
-}
-
-/* Before any branch moves: would one of them conflict? Then none does. */
-static int check(struct run *run, struct access *acc)
-{
-	json_t *out;
-	size_t i;
-
-	if (json_object_get(run->note, "is_checked"))
-		return 0;
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
-		struct output o;
-		uint64_t conflicts = 0;
-		int r = is_settled(out) ? 0 : output_read(run, out, &o);
-
-		if (r == 0 && !is_settled(out))
-			r = run_is_within(run) ? run_check_within(run, out, acc, &conflicts)
-					       : publish_check(&o.p, &acc->deadline, &conflicts);
-		if (r < 0 && r != -ENOENT)
-			return r;
-		if (conflicts > 0 || r == -ENOENT) {
-			json_object_set_new(out, "conflicts", json_integer((json_int_t)conflicts));
-			set_unpublished(run);
-		}
-	}
-	json_object_set_new(run->note, "is_checked", json_true());
-	return run_note_save(run);
-}
-
-static int note_doing(const struct oid *id, void *ctx)
-{
-	struct output *o = ctx;
-
-	json_object_set_new(o->json, "doing", json_of_oid(id));
-	return run_note_save(o->run);
-}
-
-/* How many of @all, up to @out, have a branch of the run's in that repo. */
-static unsigned count_kept(const json_t *all, const json_t *out, bool *ret_found)
-{
-	const char *repo = field_text(out, "repo");
-	unsigned n = 0;
-	json_t *other;
-	size_t i;
-
-	json_array_foreach ((json_t *)all, i, other) {
-		if (other == out)
-			*ret_found = true;
-		if (*ret_found)
-			break;
-		n += json_object_get(other, "result") &&
-		     strcmp(field_text(other, "repo"), repo) == 0;
-	}
-	return n;
-}
-
-char *run_kept_name(struct run *run, const json_t *out)
-{
-	bool found = false;
-	unsigned before = count_kept(json_object_get(run->note, "outputs"), out, &found);
-	char *name;
-
-	if (!found)
-		before += count_kept(json_object_get(run->note, "late"), out, &found);
-	if (before == 0)
-		return strf("run-%s", run->id.s);
-	name = strf("run-%s.%s", run->id.s, field_text(out, "branch"));
-	if (!name || object_name_is_valid(name))
-		return name;
-	free(name);
-	return strf("run-%s.%u", run->id.s, before);
-}
-
-static int keep(struct output *o, struct access *acc)
-{
-	_cleanup_free_ char *name = run_kept_name(o->run, o->json);
-	int r = name ? publish_keep(&o->p, name, &acc->deadline) : -ENOMEM;
-
-	if (r < 0)
-		return r;
-	json_object_set_new(o->json, "kept", json_string(name));
-	return run_note_save(o->run);
-}
-
-/*
- * The mount's own head of the branch: what the run has changed goes on top of what is uncommitted
- * in it, as the run has written it on top of that, and then it takes in the rest of the branch.
- * What was changed in the head meanwhile, where the run has changed it too, stays.
- */
-static int take_in(struct view *head, void *ctx)
-{
-	const struct output *o = ctx;
-	_cleanup_(throwaway_freep) struct throwaway *t = NULL;
-	struct head_change c = {
-		.base = o->p.pinned,
-		.result = o->p.result,
-		.leave_out = throwaway_has,
-	};
-	struct run_head mine;
-	struct oid tip, at;
-	uint64_t conflicts;
-
-	if (run_head_now(o->run, o->p.repo_name, o->p.branch, &mine) == 0)
-		c.seen_at = mine.pinned;
-	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
-	    field_oid(o->json, "published", &tip) == 0) {
-		_cleanup_access_ struct access acc;
-
-		access_init(&acc, o->run->runs->opts.store->reader, true);
-		acc.deadline = deadline_in_ms(10 * 1000);
-		if (publish_throwaway(&o->p, &acc.deadline, &t) == 0) {
-			c.leave_out_ctx = t;
-			head_take(head, &c, &acc, &at, &conflicts);
-		}
-		head_advance(head, &tip, &acc);
-	}
-	return 0;
-}
-
-/* It cannot be published. */
-static int refuse(struct output *o, uint64_t conflicts, struct access *acc)
-{
-	json_object_set_new(o->json, "conflicts", json_integer((json_int_t)conflicts));
-	set_unpublished(o->run);
-	return keep(o, acc);
-}
-
-static int publish_within(struct output *o, struct access *acc)
-{
-	uint64_t conflicts = 0;
-	int r = run_publish_within(o->run, o->json, acc, &conflicts);
-
-	return r == -ESTALE || r == -ENOENT ? refuse(o, conflicts, acc) : r;
-}
-
-static int publish_output(struct output *o, struct access *acc)
-{
-	struct oid doing, tip;
-	uint64_t conflicts = 0;
-	int r = field_oid(o->json, "doing", &doing);
-
-	if (r < 0)
-		return r;
-	o->p.doing = doing;
-	o->p.about_to = note_doing;
-	o->p.ctx = o;
-	r = publish_result(&o->p, &acc->deadline, &tip, &conflicts);
-	if (r == -ESTALE || r == -ENOENT)
-		return refuse(o, conflicts, acc);
-	if (r < 0)
-		return r;
-	json_object_del(o->json, "doing");
-	json_object_set_new(o->json, "published", json_of_oid(&tip));
-	r = run_note_save(o->run);
-	if (r == 0)
-		heads_each(o->run->runs->opts.heads, take_in, o);
-	return r;
-}
-
-static bool wants_publication(const struct run *run)
-{
-	bool keep_going = json_is_true(json_object_get(run->start, "keep_going"));
-
-	if (json_object_get(run->note, "is_refused"))
-		return false;
-	return has_status(run, "ok") || (keep_going && has_status(run, "failed"));
-}
-
-static bool has_unsettled(const struct run *run)
-{
-	json_t *out;
-	size_t i;
-
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out)
-		if (!is_settled(out))
-			return true;
-	return false;
-}
-
-static int output(struct run *run, json_t *out, bool publish, struct access *acc)
-{
-	struct output o;
-	int r = output_read(run, out, &o);
-
-	if (r == 0 && !publish)
-		r = keep(&o, acc);
-	else if (r == 0)
-		r = run_is_within(run) ? publish_within(&o, acc) : publish_output(&o, acc);
-	if (r < 0)
-		return log_errno(r,
-				 "run %s: what it has made of %s/%s is kept here, and will be "
-				 "published when that can be",
-				 run->id.s, o.p.repo_name, o.p.branch);
-	return 0;
-}
-
-static int all_outputs(struct run *run, struct access *acc)
-{
-	bool publish;
-	json_t *out;
-	size_t i;
-	int r;
-
-	if (!has_unsettled(run))
-		return 0;
-	if (wants_publication(run) && run_is_within(run) && !run_may_publish_within(run))
-		set_unpublished(run);
-	r = wants_publication(run) ? check(run, acc) : 0;
-	publish = wants_publication(run);
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out)
-		if (r == 0 && !is_settled(out))
-			r = output(run, out, publish, acc);
-	return r;
-}
-
-static int outputs(struct run *run, struct access *acc)
-{
-	if (!run->parent)
-		return all_outputs(run, acc);
-	WITH_LOCK(&run->parent->end_lock);
-
-	return all_outputs(run, acc);
-}
-
-/* What is missing, by what was found here and by what the command has told. */
-static int put_errors(json_t *record, const json_t *noted, const json_t *told)
-{
-	json_t *all = json_array();
-	int r = 0;
-
-	if (json_is_array(noted))
-		r = json_array_extend(all, (json_t *)noted);
-	if (r == 0 && json_is_array(told))
-		r = json_array_extend(all, (json_t *)told);
-	if (r == 0 && json_array_size(all) > 0)
-		r = json_object_set(record, "error", all);
-	json_decref(all);
-	return r;
-}
-
-/* The end's record, of what is noted. */
-static json_t *record_of(struct run *run)
-{
-	static const char *const noted[] = { "status", "ended", "outputs", "tree", "memo" };
-	static const char *const told[] = {
-		"exit", "signal", "usage", "params", "metrics", "output"
-	};
-	const json_t *request = json_object_get(run->note, "request");
-	json_t *e = json_pack("{s:i, s:s}", "pfs-run", RUN_RECORD_VERSION, "id", run->id.s);
-	bool failed = !e;
-
-	for (size_t i = 0; i < ARRAY_SIZE(noted); i++) {
-		json_t *v = json_object_get(run->note, noted[i]);
-
-		if (v && !json_is_null(v))
-			failed |= json_object_set_new(e, noted[i], json_deep_copy(v)) < 0;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
-		json_t *v = json_object_get(request, told[i]);
-
-		if (v)
-			failed |= json_object_set(e, told[i], v) < 0;
-	}
-	failed |= put_errors(e, json_object_get(run->note, "error"),
-			     json_object_get(request, "error")) < 0;
-	if (failed) {
-		json_decref(e);
-		return NULL;
-	}
-	return e;
-}
-
-/* This machine finds it without a look at the store. */
-static void tell_memo(struct run *run)
-{
-	struct oid key;
-
-	if (has_status(run, "ok") &&
-	    field_oid(json_object_get(run->note, "memo"), "key", &key) == 0 && !oid_is_null(&key))
-		index_runs_put_key(run->runs->opts.store->index, &key, run->id.s);
-}
-
-static int store_record(struct run *run, struct access *acc)
-{
-	json_t *e;
-	int r;
-
-	if (json_object_get(run->note, "is_stored"))
-		return 0;
-	e = record_of(run);
-	r = e ? archive_end(run->runs->opts.store, &run->id, e, &acc->deadline) : -ENOMEM;
-	json_decref(e);
-	if (r == -EEXIST) {
-		log_warning("run %s: the store has an end of it already, another one", run->id.s);
-		r = 0;
-	}
-	if (r < 0)
-		return log_errno(r, "run %s: the end of its record cannot be stored yet",
-				 run->id.s);
-	tell_memo(run);
-	json_object_set_new(run->note, "is_stored", json_true());
-	return run_note_save(run);
-}
-
 int run_settle(struct run *run, struct access *acc)
 {
 	int r = results(run, acc);
@@ -591,20 +243,20 @@ int run_settle(struct run *run, struct access *acc)
 	if (r == 0)
 		r = tree(run, acc);
 	if (r == 0)
-		r = outputs(run, acc);
-	return r < 0 ? r : store_record(run, acc);
+		r = run_settle_outputs(run, acc);
+	return r < 0 ? r : run_store_end(run, acc);
 }
 
 json_t *run_answer(struct run *run)
 {
-	json_t *a = json_pack("{s:s, s:O}", "id", run->id.s, "status",
-			      json_object_get(run->note, "status"));
+	json_t *a =
+		json_pack("{s:s, s:s}", "id", run->id.s, "status", field_text(run->note, "status"));
 	json_t *v;
 
 	if (a && (v = json_object_get(run->note, "outputs")))
 		json_object_set_new(a, "outputs", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "memo")))
-		json_object_set(a, "memo", v);
+		json_object_set_new(a, "memo", json_deep_copy(v));
 	if (a && (v = json_object_get(run->note, "error")))
 		json_object_set_new(a, "error", json_deep_copy(v));
 	return a;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/moment.h"
 #include "run/expr_parts.h"
 
 enum {
@@ -165,6 +166,30 @@ static int take_word(struct parser *p, char **ret, size_t *ret_len)
 	return next(p);
 }
 
+static int64_t ns_of(struct timespec t)
+{
+	int64_t ns;
+
+	if (__builtin_mul_overflow((int64_t)t.tv_sec, INT64_C(1000000000), &ns) ||
+	    __builtin_add_overflow(ns, t.tv_nsec, &ns))
+		return t.tv_sec < 0 ? INT64_MIN : INT64_MAX - 1;
+	return ns;
+}
+
+/* A time stands for all of its day, minute or second, so that started = 2026-01-15 is what one
+ * expects. */
+static bool understand_time(struct expr_node *n, const struct run_expr_now *now)
+{
+	const struct timespec t = { now->ns / 1000000000, now->ns % 1000000000 };
+	struct timespec from, to;
+
+	if (moment_range_parse(n->text, t, now->zone, &from, &to) < 0)
+		return false;
+	n->from_ns = ns_of(from);
+	n->to_ns = ns_of(to);
+	return true;
+}
+
 static bool is_time_key(const char *key)
 {
 	return strcmp(key, "started") == 0 || strcmp(key, "ended") == 0;
@@ -176,7 +201,7 @@ static int understand(struct parser *p, size_t at, bool is_quoted, struct expr_n
 	char *end;
 
 	if (is_time_key(n->key) && n->op != OP_LIKE) {
-		n->is_time = expr_time(n->text, p->now, &n->from_ns, &n->to_ns);
+		n->is_time = understand_time(n, p->now);
 		return n->is_time ? 0
 				  : fail_at(p, at,
 					    "a time is like 2026-01-15, 2026-01-15T14:30 or 2d");

@@ -12,8 +12,8 @@
  * Keys are id, name, status, started, ended, seconds, exit, repo, branch, user, machine, group,
  * parent, command; what else there is is a parameter or, where there is none, a metric;
  * "params.KEY" and "metrics.KEY" are just the one. A run without the key does not match, whatever
- * the operator. Numbers compare as numbers, all else as text. A time is a date, or an age: started
- * > 2d is what started in the last two days.
+ * the operator. Numbers compare as numbers, all else as text. A time is one of base/moment.h's:
+ * started > 2d is what started in the last two days.
  *
  * Pure functions; threads: any.
  */

@@ -37,7 +37,3 @@ struct expr_node {
 struct run_expr {
 	struct expr_node *root; /* owned */
 };
-
-/* A date, with a time or without, or an age. False: it is none. */
-bool expr_time(const char *text, const struct run_expr_now *now, int64_t *ret_from,
-	       int64_t *ret_to);

@@ -5,12 +5,13 @@
 #include "run/files.h"
 
 #include "object/reader.h"
+#include "tree/walk.h"
 
 enum {
 	DEPTH_MAX = 4096, /* directories in one another */
 };
 
-static struct run_file file_of(const struct inode *i)
+struct run_file run_file_of(const struct inode *i)
 {
 	struct run_file f = { .type = i->type, .ctime = i->ctime };
 
@@ -55,89 +56,29 @@ int run_files_top(const struct run_reading *rd, const struct run_row *row, enum 
 	return r;
 }
 
-/* A directory that is being walked. */
-struct level {
-	struct tree_cursor cursor;
-	size_t path_len; /* of its own, with the slash */
-};
-
-struct walk {
-	struct reader_source src;
-	struct level *levels; /* owned */
-	size_t count, cap;
-	struct buf path;
-};
-
-static void walk_release(struct walk *w)
-{
-	while (w->count > 0)
-		tree_cursor_release(&w->levels[--w->count].cursor);
-	free(w->levels);
-	buf_release(&w->path);
-}
-
-static int enter(struct walk *w, const struct tree_root *root)
-{
-	struct level *l;
-
-	if (w->count == DEPTH_MAX)
-		return -EBADMSG;
-	if (w->count == w->cap) {
-		size_t cap = MAX(2 * w->cap, (size_t)8);
-
-		l = reallocarray(w->levels, cap, sizeof(*l));
-		if (!l)
-			return -ENOMEM;
-		w->levels = l;
-		w->cap = cap;
-	}
-	l = &w->levels[w->count++];
-	tree_cursor_init(&l->cursor, TREE_DIR, &w->src.base);
-	l->path_len = w->path.len;
-	return tree_seek_key(&l->cursor, root, (struct span){ 0 });
-}
-
-/* The entry that the last directory stands at. */
-static int step(struct walk *w, run_file_fn fn, void *ctx)
-{
-	struct level *l = &w->levels[w->count - 1];
-	struct dirent_rec e;
-	struct run_file f;
-	int r;
-
-	w->path.len = l->path_len;
-	if (l->cursor.is_end) {
-		tree_cursor_release(&l->cursor);
-		w->count--;
-		return 0;
-	}
-	node_dirent(tree_leaf(&l->cursor), tree_index(&l->cursor), &e);
-	f = file_of(&e.inode);
-	buf_put(&w->path, e.name.data, e.name.len);
-	if (buf_failed(&w->path))
-		return -ENOMEM;
-	r = e.has_link || f.type == FT_DIR ? 0 : fn(buf_span(&w->path), &f, ctx);
-	if (r == 0)
-		r = tree_next(&l->cursor);
-	if (r != 0 || e.has_link || f.type != FT_DIR)
-		return r;
-	buf_put_u8(&w->path, '/');
-	return enter(w, &f.dir);
-}
-
 int run_files_each(const struct run_reading *rd, const struct tree_root *top, const char *prefix,
 		   run_file_fn fn, void *ctx)
 {
-	_cleanup_(walk_release) struct walk w = { .src = reader_source(rd->store->reader,
-								       rd->access) };
-	int r;
+	struct reader_source src = reader_source(rd->store->reader, rd->access);
+	_cleanup_dir_walk_ struct dir_walk w = { .source = &src.base };
+	struct dirent_rec e;
+	int r, is_more;
 
 	buf_put(&w.path, prefix, strlen(prefix));
-	r = enter(&w, top);
-	while (r == 0 && w.count > 0) {
-		r = deadline_check(&rd->access->deadline);
-		if (r == 0)
-			r = step(&w, fn, ctx);
+	r = dir_walk_enter(&w, top);
+	while (r == 0 && (is_more = dir_walk_next(&w, &e)) != 0) {
+		struct run_file f;
+
+		r = is_more < 0 ? is_more : deadline_check(&rd->access->deadline);
+		if (r < 0 || e.has_link)
+			continue;
+		f = run_file_of(&e.inode);
+		if (f.type != FT_DIR) {
+			r = fn(buf_span(&w.path), &f, ctx);
+			continue;
+		}
+		buf_put_u8(&w.path, '/');
+		r = w.depth == DEPTH_MAX ? -EBADMSG : dir_walk_enter(&w, &f.dir);
 	}
 	return r;
 }
@@ -191,14 +132,14 @@ static int lookup(struct reader_source *src, const struct commit *c, const struc
 	if (r < 0)
 		return r;
 	if (!e.has_link) {
-		*ret = file_of(&e.inode);
+		*ret = run_file_of(&e.inode);
 	} else {
 		struct id128 link = e.link;
 		struct node *links;
 
 		r = links_lookup(&src->base, &c->links, &link, &links, &l);
 		if (r == 0) {
-			*ret = file_of(&l.inode);
+			*ret = run_file_of(&l.inode);
 			node_unref(links);
 		}
 		r = r == -ENOENT ? -EIO : r;
@@ -211,7 +152,7 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 		       struct run_file *ret)
 {
 	struct reader_source src = reader_source(rd->store->reader, rd->access);
-	struct run_file at = file_of(&c->root);
+	struct run_file at = run_file_of(&c->root);
 	int r = 0;
 
 	while (r == 0 && path.len > 0) {

@@ -29,6 +29,8 @@ struct run_file {
 	struct tree_root dir; /* of a directory */
 };
 
+struct run_file run_file_of(const struct inode *i);
+
 /* One of the trees of a row's record: 0, -ENOENT (it has none). */
 int run_files_top(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
 		  struct tree_root *ret);
@@ -60,5 +62,9 @@ struct run_tips;
 int run_tips_new(const struct run_reading *rd, const struct refs_wait *wait, struct run_tips **ret);
 void run_tips_free(struct run_tips *t);
 DEFINE_CLEANUP(struct run_tips *, run_tips_free)
-/* 0; -ENOENT: there is no such file, branch or repo now. */
+/* A branch is at this commit (null: it has none), whatever the store says: for a head's. 0,
+ * -ENOMEM, or errors of refs. Before the branch is looked up. */
+int run_tips_pin(struct run_tips *t, const char *repo, const char *branch,
+		 const struct id128 *repo_id, const struct oid *commit);
+/* 0; -ENOENT: there is no such file, branch or repo now. An empty path is the branch's root. */
 int run_tips_find(struct run_tips *t, const struct run_place *place, struct run_file *ret);

@@ -51,11 +51,13 @@ static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 					 .meta = &meta,
 					 .meta_count = 1 };
 	struct publishing p = { .store = run->runs->opts.store,
+				.run = run->id.s,
 				.repo = h->repo_id,
 				.repo_name = h->repo,
 				.pinned = h->pinned };
 	json_t *out = noted_of(run, "outputs", h);
-	_cleanup_free_ char *name = NULL;
+	const char *kept = field_text(out, "kept");
+	_cleanup_free_ char *name = NULL, *on = NULL;
 	struct oid result = h->pinned;
 	bool is_new;
 	int r = 0;
@@ -70,11 +72,11 @@ static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 		r = note_late(run, h, &p.result, &out);
 	if (r < 0)
 		return r;
-	name = run_kept_name(run, out);
-	r = name ? publish_keep(&p, name, &acc->deadline) : -ENOMEM;
+	name = *kept ? strdup(kept) : run_kept_name(run, out);
+	r = name ? publish_keep(&p, name, *kept ? &result : NULL, &acc->deadline, &on) : -ENOMEM;
 	if (r == 0)
 		log_info("run %s: what was written after its end is at %s/%s", run->id.s, h->repo,
-			 name);
+			 on);
 	return r;
 }
 

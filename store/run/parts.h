@@ -3,8 +3,9 @@
  * What the files of run.h share.
  *
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
- * one under which anything is waited for; runs->lock (rank 5) guards the list and the runs' states;
- * run->lock (rank 6) what a run has of branches.
+ * one under which anything is waited for, but for those of branches (rank 7), of which somebody has
+ * at most one; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6) what a
+ * run has of branches, and of late ones the file that says so.
  */
 #pragma once
 
@@ -14,6 +15,7 @@
 
 enum {
 	RUN_LABEL_MAX = 255, /* of a private head: "ID R/B" */
+	BRANCH_LOCKS = 64,
 };
 
 /* The table of RUNS.md, section 1; run_set_state() checks it. */
@@ -49,6 +51,9 @@ struct run {
 	struct seen *seen;
 	enum run_state state; /* guarded by runs->lock */
 	bool is_forgotten; /* likewise: nobody can come back to its view */
+	/* The store may not have the start; its directory has the name that says so. Guarded by
+	 * end_lock. */
+	bool is_unsure;
 	pthread_mutex_t lock;
 	/* Owned, each on its own; added to under lock. What one is stays, but for its view. */
 	struct run_head **heads;
@@ -69,10 +74,19 @@ struct runs {
 	atomic_bool cancelled; /* set under lock: what is under way gives up */
 	bool is_started; /* the ender */
 	pthread_t ender;
+	/* By a branch's identity: this mount's runs are brought onto it one after the other, or
+	 * each would merge anew for every other that was faster. */
+	pthread_mutex_t branches[BRANCH_LOCKS];
 };
 
+/* Of the directory of a run whose start may not be stored, before its id. */
+#define RUN_BEGUN_PREFIX ".begun-"
+
 struct run *run_alloc(struct runs *r);
-int run_open_dir(struct run *run, bool is_new);
+/* The directory of that name in state/runs becomes the run's. */
+int run_open_dir(struct run *run, const char *name);
+/* The start is stored: the directory gets its name. (begin.c) */
+int run_dir_stored(struct run *run);
 void run_set_state(struct run *run, enum run_state to);
 enum run_state run_state_of(struct run *run);
 
@@ -82,6 +96,9 @@ int run_file_write(struct run *run, const char *name, const json_t *value);
 
 /* Under run->lock: the branch's place in it, or NULL. */
 struct run_head *run_head_find(struct run *run, const char *repo, const char *branch);
+/* What a branch, whose names @h has, is for a run that has not pinned it: as the store has it now,
+ * or the outer run. -ENOENT, or errors of refs. */
+int run_head_look_up(struct run *run, struct run_head *h, struct access *acc);
 /* One more, as @h; NULL: no memory. */
 struct run_head *run_head_add(struct run *run, const struct run_head *h);
 /* All there are now: how many are in *@ret, which is to be freed. -ENOMEM. */
@@ -95,8 +112,30 @@ bool run_has_pinned(struct run *run, const char *repo, const char *branch);
 int run_pinned(struct run *run, const char *repo, const char *branch, struct access *acc,
 	       struct oid *ret);
 
+/* Pins what the former run @of had pinned, for one that has no pins yet: 0; -ENOENT (its record, or
+ * what it has read, is not there any more), -EBUSY (it has not ended), errors of the archive and of
+ * refs: mostly said. (again.c) */
+int run_pin_again(struct run *run, const char *of, struct access *acc);
+
+/* Is it one whose results are only kept, to be held against those of a former run? */
+bool run_is_rerun(const struct run *run);
+
 /* "R/B" of a text; 0 or -EINVAL. */
 int run_branch_parse(const char *text, struct run_head *ret);
+
+/* What is pinned as the record has it; NULL: no memory. And back: 0, -EBADMSG, -ENOMEM. */
+json_t *run_pinned_json(const struct run_head *h);
+int run_pinned_read(const json_t *p, struct run_head *ret);
+
+/* Branches pinned late (late_pins.c): under run->lock, notes one; what was noted is on disk; what a
+ * former process has noted is added. -errno, logged but for the last. */
+int run_late_note(struct run *run, const struct run_head *h);
+int run_late_sync(struct run *run);
+int run_late_read(struct run *run);
+
+/* What a former process has left in that directory of state/runs, taken up again: 0 with a
+ * reference; 1: there is nothing, and it is removed; -errno, logged. (adopt.c) */
+int run_adopt(struct runs *rs, const char *name, struct run **ret);
 
 /* Takes a run that is ending as far as it goes: 0 when its record is complete. (end.c) */
 int run_settle(struct run *run, struct access *acc);
@@ -111,8 +150,18 @@ int run_note_end(struct run *run, const json_t *request);
 struct memo;
 int run_note_repeat(struct run *run, const struct memo *m);
 
-/* Keeps what the end has come to. (end.c) */
+/* Keeps what the end has come to; its status so far. (end.c) */
 int run_note_save(struct run *run);
+bool run_has_status(const struct run *run, const char *status);
+
+/* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
+int run_settle_outputs(struct run *run, struct access *acc);
+
+/* Of what is noted: what of the record is missing, and why. */
+void run_note_error(struct run *run, const char *text);
+
+/* Stores the end's record of what is noted: 0, or why that cannot be yet, logged. (end_record.c) */
+int run_store_end(struct run *run, struct access *acc);
 
 /*
  * Of a run that was begun in another one's view (within.c).
@@ -128,8 +177,8 @@ bool run_may_publish_within(struct run *run);
 int run_check_within(struct run *run, json_t *out, struct access *acc, uint64_t *ret_conflicts);
 int run_publish_within(struct run *run, json_t *out, struct access *acc, uint64_t *ret_conflicts);
 
-/* Of a former process's: which of its outputs the outer run had taken in. */
-void run_recall_within(struct run *run);
+/* Of a former process's: which of its outputs the outer run had taken in. 0 when that is noted. */
+int run_recall_within(struct run *run);
 
 /* What it has seen is noted for the outer run, which goes on, as well. */
 void run_tell_seen(struct run *run, struct access *acc);

@@ -9,12 +9,17 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "format/entry.h"
 #include "merge/join.h"
 
 #define THROWAWAY_SETTING "throwaway"
 #define THROWAWAY_DEFAULT \
 	"__pycache__ .ipynb_checkpoints .pytest_cache *.swp *.swo *~ .~lock.* .#* .DS_Store"
+
+enum {
+	NAMES_MAX = 100, /* tried for a branch that is to keep something */
+};
 
 /* Patterns, each with a NUL behind. */
 struct throwaway {
@@ -73,6 +78,42 @@ bool throwaway_has(struct span name, void *ctx)
 		if (t->text[i] && fnmatch(t->text + i, text, 0) == 0)
 			return true;
 	return false;
+}
+
+void throwaways_release(struct throwaways *t)
+{
+	throwaway_free(t->list);
+}
+
+static int use_repo(struct throwaways *t, struct span name, const struct deadline *dl)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = *dl };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	int r;
+
+	if (span_equal(span_str(t->repo), name))
+		return 0;
+	throwaway_free(t->list);
+	t->list = NULL;
+	snprintf(t->repo, sizeof(t->repo), "%.*s", (int)name.len, (const char *)name.data);
+	r = refs_repo(t->refs, t->repo, &w, &rec);
+	if (r == 0)
+		r = throwaway_new(&rec, &t->list);
+	return r == -ENOENT || r == -EINVAL ? 0 : r;
+}
+
+int throwaways_have(struct throwaways *t, struct span path, const struct deadline *dl)
+{
+	const uint8_t *first = memchr(path.data, '/', path.len),
+		      *last = memrchr(path.data, '/', path.len);
+	int r;
+
+	if (!first || first == last)
+		return 0;
+	r = use_repo(t, span_of(path.data, (size_t)(first - path.data)), dl);
+	if (r < 0 || !t->list)
+		return r;
+	return throwaway_has(span_of(last + 1, path.len - (size_t)(last + 1 - path.data)), t->list);
 }
 
 /* The branch, whatever it is called now. */
@@ -212,38 +253,68 @@ int publish_result(const struct publishing *p, const struct deadline *dl, struct
 	return r;
 }
 
-/* There is one already: of an earlier try, or what the run had left when its command ended. */
-static int move_on(const struct publishing *p, const char *name, const struct deadline *dl)
+/* What came since @before goes on top of what the branch has now. -ESTALE: there it conflicts. */
+static int move_on(const struct publishing *p, const char *name, const struct ref *ref,
+		   const struct oid *before, const struct deadline *dl)
 {
-	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = *dl };
-	_cleanup_ref_ struct ref ref = { 0 };
-	struct join_change how = { 0 };
-	struct joining j;
-	struct joined x;
-	struct etag tag;
-	int r = refs_get(p->store->refs, &p->repo, REF_BRANCH, name, &w, &ref, &tag);
-
-	if (r < 0 || oid_equal(&ref.target, &p->result))
-		return r;
-	j = (struct joining){
+	const struct join_change how = { 0 };
+	const struct joining j = {
 		.store = p->store,
 		.repo = p->repo,
 		.repo_name = p->repo_name,
 		.branch = name,
-		.identity = &ref.branch,
+		.identity = &ref->branch,
 		.commit = p->result,
-		.base = &ref.target,
+		.base = before,
 		.author = p->author,
 		.message = "what was written after the run's end",
 		.as_change = &how,
 		.deadline = *dl,
 	};
+	struct joined x;
+
 	return join_branch(&j, &x);
 }
 
-int publish_keep(const struct publishing *p, const char *name, const struct deadline *dl)
+/* 0: it lies on the branch; -EEXIST: that is somebody else's, or he has changed the same there. */
+static int keep_on(const struct publishing *p, const char *name, const struct oid *before,
+		   const struct deadline *dl)
 {
-	int r = refs_create_branch(p->store->refs, &p->repo, name, &p->result, dl);
+	struct refs_wait w = { .may_wait = true, .fresh = true, .deadline = *dl };
+	struct refs *refs = p->store->refs;
+	_cleanup_ref_ struct ref ref = { 0 };
+	struct etag tag;
+	int r = refs_create_branch(refs, &p->repo, name, &p->result, dl);
 
-	return r == -EEXIST ? move_on(p, name, dl) : r;
+	if (r != -EEXIST)
+		return r;
+	r = refs_get(refs, &p->repo, REF_BRANCH, name, &w, &ref, &tag);
+	/* A commit's name. */
+	if (r == -ENOENT || (r == 0 && oid_is_null(&ref.target)))
+		return -EEXIST;
+	/* Of an earlier try, whatever has been committed to it since. */
+	if (r == 0)
+		r = refs_is_ancestor(refs, &p->repo, &p->result, &ref.target, &w);
+	if (r != 0)
+		return MIN(r, 0);
+	r = before ? refs_is_ancestor(refs, &p->repo, before, &ref.target, &w) : 0;
+	if (r == 1)
+		r = move_on(p, name, &ref, before, dl) ?: 1;
+	return r == 0 || r == -ESTALE || r == -ENOENT ? -EEXIST : MIN(r, 0);
+}
+
+int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
+		 const struct deadline *dl, char **ret)
+{
+	_cleanup_free_ char *on = strdup(name);
+	int r = on ? keep_on(p, on, before, dl) : -ENOMEM;
+
+	for (unsigned n = 2; r == -EEXIST && n <= NAMES_MAX; n++) {
+		free(on);
+		on = strf("run-%s-%u", p->run, n);
+		r = on ? keep_on(p, on, NULL, dl) : -ENOMEM;
+	}
+	if (r == 0)
+		*ret = TAKE_PTR(on);
+	return r;
 }

@@ -33,8 +33,15 @@ int publish_check(const struct publishing *p, const struct deadline *dl, uint64_
 int publish_result(const struct publishing *p, const struct deadline *dl, struct oid *ret_tip,
 		   uint64_t *ret_conflicts);
 
-/* Makes a branch @name at the result, or moves it on to that. 0, or the backend's errors. */
-int publish_keep(const struct publishing *p, const char *name, const struct deadline *dl);
+/*
+ * Puts the result on a branch of its own: on @name, or where that is somebody else's on the first
+ * of run-ID-2, run-ID-3, ... that is free. A branch of that name which has @before (what the run
+ * had there, or NULL), and perhaps more by now, gets what the result has changed since, unless that
+ * conflicts. 0 and the branch's name, the caller's to free; or the backend's errors: it can be
+ * called again.
+ */
+int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
+		 const struct deadline *dl, char **ret);
 
 /* The repo's list of files that are not published. */
 struct throwaway;
@@ -46,3 +53,14 @@ void throwaway_free(struct throwaway *t);
 DEFINE_CLEANUP(struct throwaway *, throwaway_free)
 /* Is a name on it? */
 bool throwaway_has(struct span name, void *t);
+
+/* The lists of several repos, for who goes through paths by repo. */
+struct throwaways {
+	struct refs *refs; /* borrowed */
+	char repo[OBJECT_NAME_MAX + 1]; /* whose list this is */
+	struct throwaway *list; /* owned; NULL: there is no such repo */
+};
+void throwaways_release(struct throwaways *t);
+#define _cleanup_throwaways_ _cleanup_(throwaways_release)
+/* Is the last name of "REPO/BRANCH/.../NAME" on its repo's list? 1, 0, or errors of refs. */
+int throwaways_have(struct throwaways *t, struct span path, const struct deadline *dl);

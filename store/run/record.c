@@ -16,7 +16,7 @@
 #define END_SUFFIX   ".end"
 
 enum {
-	MONTH_LEN = 6, /* the id's first digits */
+	MONTH_LEN = RUN_MONTH_LEN - 1, /* the id's first digits */
 	FRACTION_AT = 16, /* the id's last */
 	FRACTIONS = 65536, /* of a second, that ids tell apart */
 };
@@ -82,6 +82,20 @@ int run_id_parse(const char *text, struct run_id *ret)
 		return -EINVAL;
 	memcpy(ret->s, text, sizeof(ret->s));
 	return 0;
+}
+
+int64_t run_id_time(const struct run_id *id)
+{
+	struct tm tm = {
+		.tm_year = (int)number_at(id->s, 4) - 1900,
+		.tm_mon = (int)number_at(id->s + 4, 2) - 1,
+		.tm_mday = (int)number_at(id->s + 6, 2),
+		.tm_hour = (int)number_at(id->s + 9, 2),
+		.tm_min = (int)number_at(id->s + 11, 2),
+		.tm_sec = (int)number_at(id->s + 13, 2),
+	};
+
+	return timegm(&tm);
 }
 
 static struct key record_key(const struct run_id *id, const char *suffix)

@@ -15,6 +15,7 @@
 
 enum {
 	RUN_ID_LEN = 20, /* 20260115-143052-7f3a */
+	RUN_MONTH_LEN = 7, /* 202601/: in which its objects are */
 	RUN_TIME_LEN = 30, /* 2026-01-15T14:30:52.000000000Z */
 	RUN_RECORD_MAX = 4 << 20,
 	RUN_RECORD_VERSION = 1,
@@ -29,6 +30,9 @@ struct run_id {
 struct run_id run_id_new(int64_t ns, unsigned tries);
 /* 0 or -EINVAL. */
 int run_id_parse(const char *text, struct run_id *ret);
+
+/* When it started, as it says: seconds since 1970. */
+int64_t run_id_time(const struct run_id *id);
 
 /* The keys of its objects, and back: 0 or -EINVAL. */
 struct key run_start_key(const struct run_id *id);

@@ -8,11 +8,11 @@
  */
 #include "run/row.h"
 
+#include "run/fields.h"
 #include "run/json_bytes.h"
 #include "run/trees.h"
 
 enum {
-	ROW_VERSION = 1,
 	TEXT_MAX = 4096, /* of one text in a row; what is longer is cut */
 	PAIRS_MAX = 2000, /* parameters in a row, and metrics */
 	OUTPUTS_MAX = 10000,
@@ -132,6 +132,7 @@ static void put_pairs(struct buf *b, const json_t *object)
 static void put_outputs(struct buf *b, const json_t *array)
 {
 	_cleanup_buf_ struct buf out = { 0 };
+	struct id128 repo;
 	size_t i, count = 0;
 	json_t *o;
 
@@ -145,6 +146,10 @@ static void put_outputs(struct buf *b, const json_t *array)
 		put_text(&out, text_of(o, "repo"));
 		put_text(&out, text_of(o, "branch"));
 		put_text(&out, text_of(o, "kept"));
+		put_text(&out, text_of(o, "into"));
+		if (field_id128(o, "repo_id", &repo) < 0)
+			repo = (struct id128){ 0 };
+		buf_put(&out, repo.b, sizeof(repo.b));
 		put_oid(&out, o, "pinned");
 		put_oid(&out, o, "result");
 		put_oid(&out, o, "published");
@@ -215,7 +220,7 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 	_cleanup_buf_ struct buf b = { 0 };
 
 	b.failed = !params || !metrics;
-	buf_put_u8(&b, ROW_VERSION);
+	buf_put_u8(&b, RUN_ROW_VERSION);
 	buf_put_u8(&b, (uint8_t)status_of(start, end, unreadable));
 	buf_put_u8(&b, flags);
 	buf_put_u8(&b, exit || sig);
@@ -249,7 +254,7 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 	struct cursor c = cursor_of(raw);
 	struct run_row row = { .id = *id };
 
-	if (rd_u8(&c) != ROW_VERSION)
+	if (rd_u8(&c) != RUN_ROW_VERSION)
 		return -EBADMSG;
 	row.status = rd_u8(&c);
 	row.flags = rd_u8(&c);
@@ -286,6 +291,8 @@ bool run_output_next(struct cursor *c, struct run_output *ret)
 	ret->repo = rd_str16(c, TEXT_MAX);
 	ret->branch = rd_str16(c, TEXT_MAX);
 	ret->kept = rd_str16(c, TEXT_MAX);
+	ret->into = rd_str16(c, TEXT_MAX);
+	ret->repo_id = rd_id128(c);
 	ret->pinned = rd_oid(c);
 	ret->result = rd_oid(c);
 	ret->published = rd_oid(c);

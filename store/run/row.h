@@ -11,6 +11,10 @@
 #include "format/inode.h"
 #include "run/record.h"
 
+enum {
+	RUN_ROW_VERSION = 2, /* rows of another one are none */
+};
+
 enum run_status {
 	RUN_RUNNING, /* its end is not there */
 	RUN_OK,
@@ -68,7 +72,8 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret);
 
 struct run_output {
-	struct span repo, branch, kept; /* kept: empty: none */
+	struct span repo, branch, kept, into; /* kept, into: empty: none */
+	struct id128 repo_id; /* null: not known */
 	struct oid pinned, result, published; /* null: none */
 };
 struct run_pair {

@@ -98,6 +98,7 @@ static json_t *outputs_json(struct span raw, bool *failed)
 		set_oid(o, "result", &out.result, failed);
 		set_oid(o, "published", &out.published, failed);
 		set_text(o, "kept", out.kept, failed);
+		set_text(o, "into", out.into, failed);
 		if (json_array_append_new(all, o) < 0)
 			*failed = true;
 	}

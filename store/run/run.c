@@ -15,19 +15,8 @@
 #include "base/text.h"
 #include "format/name.h"
 #include "object/refs.h"
-#include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
-
-enum {
-	REFS_TIMEOUT_MS = 10 * 1000,
-	RECORD_TIMEOUT_MS = 30 * 1000,
-};
-
-/* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
-				    "group",  "params", "environment", "stdin", "stdout",
-				    "stderr", "user",	"keep_going" };
 
 struct run *run_alloc(struct runs *r)
 {
@@ -69,7 +58,6 @@ void run_unref(struct run *run)
 	pthread_mutex_destroy(&run->end_lock);
 	free(run);
 }
-DEFINE_CLEANUP(struct run *, run_unref)
 
 const struct run_id *run_id(const struct run *run)
 {
@@ -94,6 +82,30 @@ void run_spoil(struct run *run)
 int run_dirfd(const struct run *run)
 {
 	return run->dirfd;
+}
+
+int run_open_dir(struct run *run, const char *name)
+{
+	run->dirfd = openat(run->runs->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return run->dirfd < 0 ? -errno : seen_open(run->dirfd, "seen", &run->seen);
+}
+
+int run_file_read(struct run *run, const char *name, json_t **ret)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	int r = read_file(run->dirfd, name, RUN_RECORD_MAX, &b);
+
+	if (r < 0)
+		return r;
+	*ret = json_loadb((const char *)b.data, b.len, 0, NULL);
+	return json_is_object(*ret) ? 0 : -EBADMSG;
+}
+
+int run_file_write(struct run *run, const char *name, const json_t *value)
+{
+	_cleanup_free_ char *text = json_dumps(value, JSON_COMPACT);
+
+	return text ? write_file_atomic(run->dirfd, name, span_str(text), 0600) : -ENOMEM;
 }
 
 int run_branch_parse(const char *text, struct run_head *ret)
@@ -166,11 +178,11 @@ static int pin_in_parent(struct run *run, struct run_head *h, struct access *acc
 	pthread_mutex_unlock(&parent->lock);
 	*h = *of;
 	h->view = NULL;
+	h->is_late = false;
 	return view_is_head(v) ? head_pin(v, &req, acc, &h->pinned, &is_new) : 0;
 }
 
-/* A branch that was not pinned at the start: as the store has it now. */
-static int look_up(struct run *run, struct run_head *h, struct access *acc)
+int run_head_look_up(struct run *run, struct run_head *h, struct access *acc)
 {
 	struct refs *refs = run->runs->opts.store->refs;
 	struct refs_wait w = { .may_wait = acc->may_wait, .deadline = acc->deadline };
@@ -193,243 +205,11 @@ static int look_up(struct run *run, struct run_head *h, struct access *acc)
 	return 0;
 }
 
-/* Outputs that the request names: they must be there. None named: every branch is one. */
-static int name_outputs(struct run *run, struct access *acc)
-{
-	json_t *out = json_object_get(run->start, "out"), *item;
-	size_t i;
-
-	for (i = 0; i < run->head_count; i++)
-		run->heads[i]->is_wanted = !out;
-	json_array_foreach (out, i, item) {
-		const char *text = json_string_value(item);
-		struct run_head found, *h;
-		int r = text ? run_branch_parse(text, &found) : -EINVAL;
-
-		if (r < 0)
-			return log_fail(r, "--out takes REPO/BRANCH, not `%s`", text ? text : "");
-		h = run_head_find(run, found.repo, found.branch);
-		if (!h) {
-			r = look_up(run, &found, acc);
-			if (r == -ENOENT)
-				return log_fail(r, "there is no branch %s to write to", text);
-			if (r < 0)
-				return log_errno(r, "the branch %s", text);
-			h = run_head_add(run, &found);
-		}
-		if (!h)
-			return -ENOMEM;
-		if (!h->is_output)
-			return log_fail(-EROFS,
-					"the run %s, in which this one is begun, may not "
-					"write to %s",
-					run->parent->id.s, text);
-		h->is_wanted = true;
-	}
-	for (i = 0; i < run->head_count; i++)
-		run->heads[i]->is_output &= run->heads[i]->is_wanted;
-	return 0;
-}
-
-static int note_pinned(struct run *run, const struct pinned *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct run_head h = {
-			.repo_id = p[i].repo,
-			.branch_id = p[i].branch,
-			.pinned = p[i].commit,
-			.committed = p[i].committed,
-			.is_output = true,
-		};
-
-		memcpy(h.repo, p[i].repo_name, sizeof(h.repo));
-		memcpy(h.branch, p[i].branch_name, sizeof(h.branch));
-		if (!run_head_add(run, &h))
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int pin_all(struct run *run, struct access *acc)
-{
-	const struct pin_request req = { .message = "as a run found it" };
-	_cleanup_free_ struct pinned *p = NULL;
-	size_t n = 0;
-	int r = heads_pin(run->runs->opts.heads, &req, acc, &p, &n);
-
-	return r < 0 ? r : note_pinned(run, p, n);
-}
-
 static struct view *view_there(struct run *run, struct run_head *h)
 {
 	WITH_LOCK(&run->lock);
 
 	return h->view ? view_ref(h->view) : NULL;
-}
-
-/* One inside another sees what that has, as of now. */
-static int pin_parent(struct run *run, struct access *acc)
-{
-	const struct pin_request req = { .message = "as a run in a run found it" };
-	_cleanup_free_ struct run_head **all = NULL;
-	ssize_t n = run_heads(run->parent, &all);
-	int r = MIN((int)n, 0);
-
-	for (ssize_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_view_ struct view *v = view_there(run->parent, all[i]);
-		struct run_head h = *all[i];
-		bool is_new;
-
-		if (v && view_is_head(v))
-			r = head_pin(v, &req, acc, &h.pinned, &is_new);
-		h.view = NULL;
-		if (r == 0 && !run_head_add(run, &h))
-			r = -ENOMEM;
-	}
-	return r;
-}
-
-static int put_pinned(struct run *run)
-{
-	json_t *all = json_array();
-
-	for (size_t i = 0; i < run->head_count; i++) {
-		const struct run_head *h = run->heads[i];
-		json_t *one;
-
-		one = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
-				json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
-				json_of_id128(&h->branch_id), "commit", json_of_oid(&h->pinned));
-		if (one && !oid_equal(&h->pinned, &h->committed))
-			json_object_set_new(one, "committed", json_of_oid(&h->committed));
-		if (json_array_append_new(all, one) < 0) {
-			json_decref(all);
-			return -ENOMEM;
-		}
-	}
-	return json_object_set_new(run->start, "pinned", all) < 0 ? -ENOMEM : 0;
-}
-
-static int compose(struct run *run, const json_t *request, gid_t gid)
-{
-	const struct store *store = run->runs->opts.store;
-	json_t *s = json_pack("{s:i, s:s, s:I, s:I}", "pfs-run", RUN_RECORD_VERSION, "machine",
-			      store->machine, "uid", (json_int_t)run->uid, "gid", (json_int_t)gid);
-
-	run->start = s;
-	if (!s)
-		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
-		json_t *v = json_object_get(request, told[i]);
-
-		if (v && json_object_set(s, told[i], v) < 0)
-			return -ENOMEM;
-	}
-	if (run->parent && json_object_set_new(s, "parent", json_string(run->parent->id.s)) < 0)
-		return -ENOMEM;
-	return 0;
-}
-
-/* The directory state/runs/ID; a run that was begun has one, or is over. */
-int run_open_dir(struct run *run, bool is_new)
-{
-	int at = run->runs->dirfd, r;
-
-	if (is_new && mkdirat(at, run->id.s, 0700) < 0)
-		return -errno;
-	run->dirfd = openat(at, run->id.s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (run->dirfd < 0)
-		return -errno;
-	r = seen_open(run->dirfd, "seen", &run->seen);
-	return r < 0 || !is_new ? r : run_file_write(run, "start", run->start);
-}
-
-int run_file_read(struct run *run, const char *name, json_t **ret)
-{
-	_cleanup_buf_ struct buf b = { 0 };
-	int r = read_file(run->dirfd, name, RUN_RECORD_MAX, &b);
-
-	if (r < 0)
-		return r;
-	*ret = json_loadb((const char *)b.data, b.len, 0, NULL);
-	return json_is_object(*ret) ? 0 : -EBADMSG;
-}
-
-int run_file_write(struct run *run, const char *name, const json_t *value)
-{
-	_cleanup_free_ char *text = json_dumps(value, JSON_COMPACT);
-
-	return text ? write_file_atomic(run->dirfd, name, span_str(text), 0600) : -ENOMEM;
-}
-
-static int store_start(struct run *run)
-{
-	struct deadline dl = deadline_in_ms(RECORD_TIMEOUT_MS);
-	struct timespec now = now_wall();
-	char text[TIME_TEXT];
-	json_t *t = json_string(time_text(now.tv_sec, (uint32_t)now.tv_nsec, text));
-	int r;
-
-	if (json_object_set_new(run->start, "started", t) < 0)
-		return -ENOMEM;
-	r = put_pinned(run);
-	if (r < 0)
-		return r;
-	r = archive_begin(run->runs->opts.store, run->start, &dl, &run->id);
-	return r < 0 ? log_errno(r, "the record of a run cannot be stored") : 0;
-}
-
-/* The lists of packages are the run's file, and no part of its record. One that cannot be kept is
- * not worth the run. */
-static void keep_packages(struct run *run, const json_t *request)
-{
-	const json_t *lists = json_object_get(request, "packages");
-	_cleanup_free_ char *text =
-		json_is_object(lists) ? json_dumps(lists, JSON_INDENT(1)) : NULL;
-	_cleanup_close_ int fd = -1;
-
-	if (text && json_object_size(lists) > 0)
-		fd = openat(run->dirfd, "environment.json", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd >= 0 && write_all(fd, text, strlen(text)) < 0)
-		unlinkat(run->dirfd, "environment.json", 0);
-}
-
-static void add(struct run *run)
-{
-	struct runs *rs = run->runs;
-	WITH_LOCK(&rs->lock);
-
-	run->state = RUN_GOING_ON;
-	list_append(&rs->list, &run_ref(run)->link);
-}
-
-int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
-	      struct access *acc, struct run **ret)
-{
-	_cleanup_(run_unrefp) struct run *run = run_alloc(rs);
-	int r;
-
-	if (!run)
-		return -ENOMEM;
-	if (rs->opts.store->read_only)
-		return log_fail(-EROFS, "a run is recorded in the store, which is read-only here");
-	run->uid = uid;
-	run->parent = parent ? run_ref(parent) : NULL;
-	r = compose(run, request, gid);
-	if (r == 0)
-		r = parent ? pin_parent(run, acc) : pin_all(run, acc);
-	if (r == 0)
-		r = name_outputs(run, acc);
-	if (r == 0)
-		r = store_start(run);
-	if (r == 0)
-		r = run_open_dir(run, true);
-	if (r < 0)
-		return r;
-	keep_packages(run, request);
-	add(run);
-	*ret = TAKE_PTR(run);
-	return 0;
 }
 
 /* What the run makes of its branch: a head, or the commit alone. */
@@ -443,6 +223,9 @@ static int open_view(struct run *run, const struct run_head *h, struct access *a
 	int r;
 
 	if (h->is_output || oid_is_null(&h->pinned)) {
+		r = h->is_late ? run_late_sync(run) : 0;
+		if (r < 0)
+			return r;
 		snprintf(label, sizeof(label), "%s %s/%s", run->id.s, h->repo, h->branch);
 		return heads_new_private(o->heads, &h->repo_id, h->repo, h->branch, &h->pinned,
 					 span_str(label), acc, ret);
@@ -476,14 +259,20 @@ static int pin_late(struct run *run, const char *repo, const char *branch, struc
 
 	snprintf(h.repo, sizeof(h.repo), "%s", repo);
 	snprintf(h.branch, sizeof(h.branch), "%s", branch);
-	r = look_up(run, &h, acc);
+	r = run_head_look_up(run, &h, acc);
 	if (r < 0)
 		return r;
 	h.is_late = true;
 	h.is_output &= !json_object_get(run->start, "out");
 	WITH_LOCK(&run->lock);
 
-	*ret = run_head_find(run, repo, branch) ?: run_head_add(run, &h);
+	*ret = run_head_find(run, repo, branch);
+	if (*ret)
+		return 0;
+	r = run_late_note(run, &h);
+	if (r < 0)
+		return r;
+	*ret = run_head_add(run, &h);
 	return *ret ? 0 : -ENOMEM;
 }
 

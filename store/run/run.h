@@ -18,6 +18,7 @@
 #include "run/record.h"
 #include "run/seen.h"
 
+struct learner;
 struct run;
 struct runs;
 
@@ -25,12 +26,17 @@ struct runs_options {
 	struct store *store; /* borrowed, as all here */
 	struct heads *heads;
 	struct vnode_table *vnodes;
+	struct learner *learner; /* is told of runs that have ended; NULL: nobody is */
 };
 
 /* Opens state/runs, and takes what a former process left there to its end, in the background. 0 or
  * -errno, logged. */
 int runs_open(const struct runs_options *o, struct runs **ret);
-/* Ends what is going on, as lost where nobody has told its end; waits for that. */
+/* Nothing is taken further any more: what is under way gives up, and is waited for. NULL is fine,
+ * and so is a second time. */
+void runs_stop(struct runs *r);
+/* Ends what is going on, as lost where nobody has told its end: the next mount takes it from there.
+ */
 void runs_free(struct runs *r);
 DEFINE_CLEANUP(struct runs *, runs_free)
 
@@ -54,8 +60,15 @@ struct memo;
 int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t **ret,
 	       struct memo *ret_of);
 
+/* How many there are of each kind. */
+struct runs_stats {
+	uint64_t going_on, ending, ended; /* ended: their views are still served */
+};
+void runs_stats(struct runs *r, struct runs_stats *ret);
+
 struct run *run_ref(struct run *r);
 void run_unref(struct run *r);
+DEFINE_CLEANUP(struct run *, run_unref)
 
 const struct run_id *run_id(const struct run *r);
 uid_t run_uid(const struct run *r);

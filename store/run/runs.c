@@ -17,7 +17,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "run/archive.h"
-#include "run/fields.h"
+#include "run/learner.h"
 #include "run/memo.h"
 #include "run/parts.h"
 
@@ -67,14 +67,33 @@ static struct access patient(struct runs *rs)
 	return acc;
 }
 
+/* Under end_lock. -EEXIST: its start never came to the store, and another run has its id. */
+static int confirm(struct run *run, struct access *acc)
+{
+	int r = archive_start(run->runs->opts.store, &run->id, run->start, &acc->deadline);
+
+	if (r == 0)
+		r = run_dir_stored(run);
+	if (r < 0 && r != -EEXIST)
+		return log_errno(r, "run %s: the start of its record cannot be stored yet",
+				 run->id.s);
+	run->is_unsure = r < 0;
+	return r;
+}
+
 /* Under end_lock, of a run that is ending. */
 static int settle(struct run *run, struct access *acc)
 {
-	int r = run_settle(run, acc);
+	int r = run->is_unsure ? confirm(run, acc) : 0;
 
 	if (r == 0)
-		run_set_state(run, RUN_ENDED);
-	return r;
+		r = run_settle(run, acc);
+	if (r < 0)
+		return r;
+	run_set_state(run, RUN_ENDED);
+	if (run->runs->opts.learner)
+		learner_tell(run->runs->opts.learner, &run->id);
+	return 0;
 }
 
 int run_end(struct run *run, const json_t *request, struct access *acc, json_t **ret)
@@ -144,33 +163,44 @@ void run_forgotten(struct run *run)
 #define GONE_PREFIX ".gone-"
 
 /* Its directory goes as one: what is left of it if the process dies is not taken for a run. */
-static int remove_dir(struct runs *rs, const struct run_id *id)
+static int remove_dir(struct run *run)
 {
-	char gone[sizeof(GONE_PREFIX) + RUN_ID_LEN];
+	struct runs *rs = run->runs;
+	char gone[sizeof(GONE_PREFIX) + RUN_ID_LEN], begun[sizeof(RUN_BEGUN_PREFIX) + RUN_ID_LEN];
 
-	snprintf(gone, sizeof(gone), GONE_PREFIX "%s", id->s);
-	if (renameat(rs->dirfd, id->s, rs->dirfd, gone) < 0)
+	snprintf(gone, sizeof(gone), GONE_PREFIX "%s", run->id.s);
+	snprintf(begun, sizeof(begun), RUN_BEGUN_PREFIX "%s", run->id.s);
+	if (renameat(rs->dirfd, run->is_unsure ? begun : run->id.s, rs->dirfd, gone) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	remove_tree(rs->dirfd, gone);
 	return 0;
 }
 
-/* Nobody can come back to it, and all is stored: it goes. */
-static int give_up(struct run *run, struct access *acc)
+/* Nothing of it is left to be taken further; the list's reference goes. */
+static int drop(struct run *run)
 {
 	struct runs *rs = run->runs;
-	int r = run_settle_gone(run, acc);
+	int r = remove_dir(run);
 
-	if (r == 0)
-		r = remove_dir(rs, &run->id);
 	if (r < 0)
 		return r;
-	run_set_state(run, RUN_GONE);
 	pthread_mutex_lock(&rs->lock);
+	run->state = RUN_GONE;
 	list_remove(&run->link);
 	pthread_mutex_unlock(&rs->lock);
 	run_unref(run);
 	return 0;
+}
+
+/* Nobody can come back to it, and all is stored: it goes. Its heads first, for good: they are found
+ * by the directory. */
+static int give_up(struct run *run, struct access *acc)
+{
+	int r = run_settle_gone(run, acc);
+
+	if (r == 0)
+		r = heads_sync(run->runs->opts.heads);
+	return r < 0 ? r : drop(run);
 }
 
 /* As far as it goes. True: try again later. */
@@ -184,6 +214,8 @@ static bool take_further(struct run *run)
 		return true;
 	if (run_state_of(run) == RUN_ENDING)
 		r = settle(run, &acc);
+	if (r == -EEXIST)
+		r = drop(run);
 	pthread_mutex_lock(&run->runs->lock);
 	is_forgotten = run->is_forgotten;
 	pthread_mutex_unlock(&run->runs->lock);
@@ -254,100 +286,18 @@ static void *ender(void *arg)
 	return NULL;
 }
 
-/* A private head of a former process, by its label "ID R/B". */
-static int adopt_head(struct view *head, struct span label, void *ctx)
-{
-	struct run *run = ctx;
-	struct run_head *there, h;
-	char text[RUN_LABEL_MAX + 1];
-
-	if (label.len >= sizeof(text) || label.len <= RUN_ID_LEN + 1 ||
-	    memcmp(label.data, run->id.s, RUN_ID_LEN) != 0)
-		return 0;
-	memcpy(text, label.data, label.len);
-	text[label.len] = '\0';
-	if (run_branch_parse(text + RUN_ID_LEN + 1, &h) < 0)
-		return 0;
-	there = run_head_find(run, h.repo, h.branch);
-	if (there && !there->view)
-		there->view = view_ref(head);
-	return 0;
-}
-
-/* The branches of a run that a former process began. */
-static int adopt_branches(struct run *run)
-{
-	json_t *pinned = json_object_get(run->start, "pinned"), *p;
-	size_t i;
-
-	json_array_foreach (pinned, i, p) {
-		struct run_head h = { 0 };
-
-		snprintf(h.repo, sizeof(h.repo), "%s", field_text(p, "repo"));
-		snprintf(h.branch, sizeof(h.branch), "%s", field_text(p, "branch"));
-		if (field_id128(p, "repo_id", &h.repo_id) < 0 ||
-		    field_id128(p, "branch_id", &h.branch_id) < 0 ||
-		    field_oid(p, "commit", &h.pinned) < 0 ||
-		    field_oid(p, json_object_get(p, "committed") ? "committed" : "commit",
-			      &h.committed) < 0)
-			return -EBADMSG;
-		if (!run_head_add(run, &h))
-			return -ENOMEM;
-	}
-	return heads_each_private(run->runs->opts.heads, adopt_head, run);
-}
-
-/* Killed before it had the start in the run's directory: the store has it. */
-static int recall_start(struct run *run)
-{
-	struct deadline dl = deadline_in_ms(RECALL_TIMEOUT_MS);
-	json_t *end = NULL;
-	int r = archive_get(run->runs->opts.store, &run->id, &dl, &run->start, &end);
-
-	json_decref(end);
-	return r < 0 ? r : run_file_write(run, "start", run->start);
-}
-
 /* What a former process began: it is ending, and nobody can come back to it. */
-static int adopt(struct runs *rs, const char *name)
+static void adopt(struct runs *rs, const char *name)
 {
-	struct run *run = run_alloc(rs);
-	_cleanup_buf_ struct buf text = { 0 };
-	int r;
+	struct run *run;
 
-	if (!run)
-		return -ENOMEM;
-	r = run_id_parse(name, &run->id);
-	if (r == 0)
-		r = run_open_dir(run, false);
-	if (r == 0)
-		r = read_file(run->dirfd, "start", RUN_RECORD_MAX, &text);
-	if (r == 0)
-		r = run_start_read(&run->id, buf_span(&text), &run->start);
-	else if (r == -ENOENT)
-		r = recall_start(run);
-	if (r == 0)
-		r = adopt_branches(run);
-	if (r == 0) {
-		r = run_file_read(run, "note", &run->note);
-		r = r == -ENOENT ? run_note_end(run, NULL) : r;
-	}
-	if (r == 0 && run_is_within(run))
-		run_recall_within(run);
-	if (r < 0) {
-		run_unref(run);
-		return log_errno(
-			r,
-			"run %s, which was going on when the last mount ended, cannot be "
-			"taken to its end; what is known of it stays in the state directory",
-			name);
-	}
+	if (run_adopt(rs, name, &run) != 0)
+		return;
 	run->state = RUN_ENDING;
 	run->is_forgotten = true;
 	list_append(&rs->list, &run->link);
 	/* The ender begins with it at once. */
 	rs->changes++;
-	return 0;
 }
 
 static int adopt_all(struct runs *rs)
@@ -366,7 +316,8 @@ static int adopt_all(struct runs *rs)
 	while ((e = readdir(d)))
 		if (strncmp(e->d_name, GONE_PREFIX, strlen(GONE_PREFIX)) == 0)
 			remove_tree(rs->dirfd, e->d_name);
-		else if (e->d_name[0] != '.')
+		else if (e->d_name[0] != '.' ||
+			 strncmp(e->d_name, RUN_BEGUN_PREFIX, strlen(RUN_BEGUN_PREFIX)) == 0)
 			adopt(rs, e->d_name);
 	closedir(d);
 	return 0;
@@ -381,6 +332,8 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 		return -ENOMEM;
 	rs->opts = *o;
 	pthread_mutex_init(&rs->lock, NULL);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_init(&rs->branches[i], NULL);
 	cond_init(&rs->changed);
 	list_init(&rs->list);
 	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
@@ -408,7 +361,7 @@ static void end_all(struct runs *rs)
 	}
 }
 
-void runs_free(struct runs *rs)
+void runs_stop(struct runs *rs)
 {
 	if (!rs)
 		return;
@@ -418,6 +371,14 @@ void runs_free(struct runs *rs)
 	pthread_mutex_unlock(&rs->lock);
 	if (rs->is_started)
 		pthread_join(rs->ender, NULL);
+	rs->is_started = false;
+}
+
+void runs_free(struct runs *rs)
+{
+	if (!rs)
+		return;
+	runs_stop(rs);
 	end_all(rs);
 	list_for_each_safe (run, &rs->list, struct run, link) {
 		list_remove(&run->link);
@@ -427,5 +388,20 @@ void runs_free(struct runs *rs)
 		close(rs->dirfd);
 	pthread_cond_destroy(&rs->changed);
 	pthread_mutex_destroy(&rs->lock);
+	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
+		pthread_mutex_destroy(&rs->branches[i]);
 	free(rs);
+}
+
+void runs_stats(struct runs *rs, struct runs_stats *ret)
+{
+	struct runs_stats s = { 0 };
+	WITH_LOCK(&rs->lock);
+
+	list_for_each (run, &rs->list, struct run, link) {
+		s.going_on += run->state == RUN_GOING_ON;
+		s.ending += run->state == RUN_ENDING;
+		s.ended += run->state == RUN_ENDED;
+	}
+	*ret = s;
 }

@@ -4,6 +4,7 @@
  */
 #include "base/hash.h"
 #include "base/htab.h"
+#include "base/text.h"
 #include "run/files.h"
 
 struct tip {
@@ -64,6 +65,16 @@ static int copy_name(struct span s, char ret[OBJECT_NAME_MAX + 1])
 	return 0;
 }
 
+/* -ENOENT: the null commit. */
+static int load_commit(struct run_tips *t, const struct id128 *repo, const struct oid *id,
+		       struct tip *p)
+{
+	int r = oid_is_null(id) ? -ENOENT
+				: refs_commit(t->rd.store->refs, repo, id, &t->wait, &p->object);
+
+	return r < 0 ? r : commit_read(buf_span(&p->object), id, &p->commit);
+}
+
 static int load(struct run_tips *t, const struct run_place *place, struct tip *p)
 {
 	char repo[OBJECT_NAME_MAX + 1], rev[OBJECT_NAME_MAX + 1];
@@ -82,42 +93,66 @@ static int load(struct run_tips *t, const struct run_place *place, struct tip *p
 	id = rec.id;
 	repo_rec_release(&rec);
 	r = refs_resolve(refs, &id, rev, &t->wait, &what);
-	if (r == 0 && oid_is_null(&what.commit))
-		r = -ENOENT;
-	if (r == 0)
-		r = refs_commit(refs, &id, &what.commit, &t->wait, &p->object);
-	return r < 0 ? r : commit_read(buf_span(&p->object), &what.commit, &p->commit);
+	return r < 0 ? r : load_commit(t, &id, &what.commit, p);
+}
+
+/* "REPO/BRANCH"; NULL: no memory. The caller's. */
+static char *key_of(const struct run_place *place)
+{
+	return strf("%.*s/%.*s", (int)place->repo.len, (const char *)place->repo.data,
+		    (int)place->rev.len, (const char *)place->rev.data);
+}
+
+static struct tip *known(struct run_tips *t, const char *key, uint64_t hash)
+{
+	htab_for_each (n, &t->tips, hash) {
+		struct tip *p = container_of(n, struct tip, node);
+
+		if (strcmp(p->key, key) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* @r: what loading it has come to. */
+static int add(struct run_tips *t, struct tip *p, uint64_t hash, int r)
+{
+	p->is_there = r == 0;
+	return r == 0 || r == -ENOENT ? htab_insert(&t->tips, &p->node, hash) : r;
 }
 
 static int find(struct run_tips *t, const struct run_place *place, struct tip **ret)
 {
-	_cleanup_(tip_freep) struct tip *p = NULL;
-	_cleanup_buf_ struct buf key = { 0 };
+	_cleanup_(tip_freep) struct tip *p = new0(struct tip, 1);
 	uint64_t hash;
 	int r;
 
-	buf_put(&key, place->repo.data, place->repo.len);
-	buf_put_u8(&key, '/');
-	buf_put(&key, place->rev.data, place->rev.len);
-	buf_put_u8(&key, 0);
-	if (buf_failed(&key))
+	if (!p || !(p->key = key_of(place)))
 		return -ENOMEM;
-	hash = hash_bytes(key.data, key.len);
-	htab_for_each (n, &t->tips, hash) {
-		*ret = container_of(n, struct tip, node);
-		if (strcmp((*ret)->key, (const char *)key.data) == 0)
-			return 0;
-	}
-	p = new0(struct tip, 1);
-	if (!p)
-		return -ENOMEM;
-	p->key = (char *)TAKE_PTR(key.data);
-	r = load(t, place, p);
-	p->is_there = r == 0;
-	if (r == 0 || r == -ENOENT)
-		r = htab_insert(&t->tips, &p->node, hash);
+	hash = hash_bytes(p->key, strlen(p->key));
+	*ret = known(t, p->key, hash);
+	if (*ret)
+		return 0;
+	r = add(t, p, hash, load(t, place, p));
 	if (r == 0)
 		*ret = TAKE_PTR(p);
+	return r;
+}
+
+int run_tips_pin(struct run_tips *t, const char *repo, const char *branch,
+		 const struct id128 *repo_id, const struct oid *commit)
+{
+	struct run_place place = { .repo = span_str(repo), .rev = span_str(branch) };
+	_cleanup_(tip_freep) struct tip *p = new0(struct tip, 1);
+	uint64_t hash;
+	int r;
+
+	if (!p || !(p->key = key_of(&place)))
+		return -ENOMEM;
+	hash = hash_bytes(p->key, strlen(p->key));
+	r = add(t, p, hash, load_commit(t, repo_id, commit, p));
+	if (r == 0)
+		TAKE_PTR(p);
 	return r;
 }
 

@@ -18,30 +18,62 @@ enum {
 	CANDIDATES_MAX = 4096, /* runs that wrote the same bytes */
 	PARTS_MAX = 2048, /* of a path */
 	PATHS_SHOWN = 5,
+	WITHIN_MAX = 64, /* runs in one another */
 };
 
-static bool has_published(const struct run_row *row, const struct run_place *p)
+/* Of one run: 0, and the run into whose heads it was published (empty: it was on the branch). */
+static int published_by(struct store *s, const struct run_id *run, const struct run_place *place,
+			struct oid *ret, struct run_id *ret_into)
 {
-	struct cursor c = cursor_of(row->outputs);
+	_cleanup_buf_ struct buf bytes = { 0 };
 	struct run_output o;
+	struct run_row row;
+	struct cursor c;
+	int r = catalog_row(s, run, &bytes, &row);
 
-	while (run_output_next(&c, &o))
-		if (!oid_is_null(&o.published) && span_equal(o.repo, p->repo) &&
-		    span_equal(o.branch, p->rev))
-			return true;
-	return false;
+	if (r < 0)
+		return r;
+	c = cursor_of(row.outputs);
+	while (run_output_next(&c, &o)) {
+		if (oid_is_null(&o.published) || !span_equal(o.repo, place->repo) ||
+		    !span_equal(o.branch, place->rev))
+			continue;
+		*ret = o.published;
+		*ret_into = (struct run_id){ 0 };
+		memcpy(ret_into->s, o.into.data, MIN(o.into.len, (size_t)RUN_ID_LEN));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int run_published(struct store *s, const struct run_id *run, const struct run_place *place,
+		  struct oid *ret)
+{
+	struct run_id at = *run, into = { 0 };
+	struct oid id;
+	int r = -ENOENT;
+
+	for (unsigned i = 0; i < WITHIN_MAX; i++, at = into) {
+		r = published_by(s, &at, place, &id, &into);
+		if (r < 0)
+			return r;
+		if (!into.s[0]) {
+			*ret = id;
+			return 0;
+		}
+	}
+	return -ENOENT;
 }
 
 /* The last of @ids before @before; one that published to the place before others. */
 static bool choose(struct store *s, const struct index_run_ids *ids, const struct run_place *place,
 		   const struct run_id *before, struct run_id *ret)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
+	struct oid published;
 	bool has = false;
 
 	for (size_t i = ids->count; i > 0; i--) {
 		struct run_id id = { 0 };
-		struct run_row row;
 
 		memcpy(id.s, ids->ids[i - 1], INDEX_RUN_ID);
 		if (before && strcmp(id.s, before->s) >= 0)
@@ -51,7 +83,7 @@ static bool choose(struct store *s, const struct index_run_ids *ids, const struc
 		has = true;
 		if (!place)
 			break;
-		if (catalog_row(s, &id, &bytes, &row) == 0 && has_published(&row, place)) {
+		if (run_published(s, &id, place, &published) == 0) {
 			*ret = id;
 			break;
 		}
@@ -88,6 +120,32 @@ int run_maker(struct store *s, const struct run_place *place, const struct oid *
 	r = index_runs_having(s->index, &q, &ids);
 	if (r == 0 && choose(s, &ids, NULL, before, ret))
 		*ret_how = RUN_HOW_CONTENT;
+	return r;
+}
+
+int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret)
+{
+	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
+	uint64_t names[PARTS_MAX + 2];
+	struct index_run_query q = { .tree = INDEX_RUN_WRITTEN,
+				     .names = names,
+				     .max = CANDIDATES_MAX };
+	int r;
+
+	q.name_count = run_place_names(place, names, PARTS_MAX + 2);
+	r = index_runs_having(s->index, &q, &ids);
+	for (size_t i = ids.count; r == 0 && i > 0; i--) {
+		struct run_id id = { 0 };
+		struct oid published;
+
+		memcpy(id.s, ids.ids[i - 1], INDEX_RUN_ID);
+		r = run_published(s, &id, place, &published);
+		if (r == 0) {
+			*ret = id;
+			return 1;
+		}
+		r = r == -ENOENT ? 0 : r;
+	}
 	return r;
 }
 

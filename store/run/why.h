@@ -24,6 +24,14 @@ enum run_how {
 int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
 	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how);
 
+/* The last run that wrote to the place, whatever, and published it: 1, 0 (none), -errno. */
+int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret);
+
+/* Where what the run wrote to a place's branch was published: by itself or, begun in another run,
+ * with that one. 0; -ENOENT: nowhere; errors of the index. */
+int run_published(struct store *s, const struct run_id *run, const struct run_place *place,
+		  struct oid *ret);
+
 struct run_why {
 	struct run_reading rd;
 	/* May the caller see what the run did? NULL: all. */

@@ -122,8 +122,9 @@ static int is_at_pin(struct view *head, struct span label, void *ctx)
 	       field_oid(t->out, "doing", &doing) == 0 && oid_equal(&doing, &now);
 }
 
-void run_recall_within(struct run *run)
+int run_recall_within(struct run *run)
 {
+	bool any = false;
 	json_t *out;
 	size_t i;
 
@@ -138,7 +139,10 @@ void run_recall_within(struct run *run)
 			set_published(out, field_text(run->start, "parent"), &doing);
 		else
 			json_object_del(out, "doing");
+		any = true;
 	}
+	/* Once the outer run goes further its head does not tell any more. */
+	return any ? run_note_save(run) : 0;
 }
 
 /* Places of the outer run's log, by depth, and where the walk is. */

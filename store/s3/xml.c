@@ -315,6 +315,7 @@ int s3_upload_id_parse(struct span xml, char **ret)
 enum {
 	LIST_KEY,
 	LIST_SIZE,
+	LIST_ETAG,
 	LIST_CONTENTS,
 	LIST_TRUNCATED,
 	LIST_TOKEN,
@@ -325,6 +326,7 @@ enum {
 static const struct want list_wants[] = {
 	[LIST_KEY] = { .path = "ListBucketResult/Contents/Key" },
 	[LIST_SIZE] = { .path = "ListBucketResult/Contents/Size" },
+	[LIST_ETAG] = { .path = "ListBucketResult/Contents/ETag" },
 	[LIST_CONTENTS] = { .path = "ListBucketResult/Contents", .is_group = true },
 	[LIST_TRUNCATED] = { .path = "ListBucketResult/IsTruncated" },
 	[LIST_TOKEN] = { .path = "ListBucketResult/NextContinuationToken" },
@@ -334,12 +336,13 @@ static const struct want list_wants[] = {
 
 /* Keys are gathered first: a document that is refused at its end must not have told of any. */
 struct gathering {
-	bool seen[ARRAY_SIZE(list_wants)]; /* of key and size: in this Contents */
+	bool seen[ARRAY_SIZE(list_wants)]; /* of key, size and tag: in this Contents */
 	struct s3_listing listing;
-	struct buf items; /* owned: for each a u64 and the key with its NUL */
+	struct buf items; /* owned: for each a u64, the key and the tag with their NULs */
 	size_t key_at; /* in items: the key that is being read */
 	size_t former_at; /* the key before it; 0: none */
 	uint64_t size;
+	char etag[68];
 };
 
 static void gathering_release(struct gathering *g)
@@ -367,10 +370,13 @@ static int gather_object(struct gathering *g)
 	if (g->former_at > 0 && strcmp(items + g->former_at, items + g->key_at) >= 0)
 		return -EBADMSG;
 	memcpy(g->items.data + g->key_at - sizeof(g->size), &g->size, sizeof(g->size));
+	buf_put(&g->items, g->etag, strlen(g->etag) + 1);
+	g->etag[0] = '\0';
 	g->former_at = g->key_at;
 	g->listing.count++;
-	g->seen[LIST_KEY] = g->seen[LIST_SIZE] = g->seen[LIST_CONTENTS] = false;
-	return 0;
+	g->seen[LIST_KEY] = g->seen[LIST_SIZE] = g->seen[LIST_ETAG] = g->seen[LIST_CONTENTS] =
+		false;
+	return buf_failed(&g->items) ? -ENOMEM : 0;
 }
 
 static int gather(void *ctx, size_t which, const char *text)
@@ -385,6 +391,10 @@ static int gather(void *ctx, size_t which, const char *text)
 		return gather_key(g, text);
 	case LIST_SIZE:
 		return parse_u64(text, &g->size) < 0 ? -EBADMSG : 0;
+	case LIST_ETAG:
+		if (is_word(text) && strlen(text) < sizeof(g->etag))
+			snprintf(g->etag, sizeof(g->etag), "%s", text);
+		return 0;
 	case LIST_CONTENTS:
 		return gather_object(g);
 	case LIST_TRUNCATED:
@@ -402,27 +412,26 @@ static int gather(void *ctx, size_t which, const char *text)
 	}
 }
 
-static int tell_keys(const struct gathering *g,
-		     int (*fn)(const char *key, uint64_t size, void *ctx), void *ctx)
+static int tell_keys(const struct gathering *g, s3_listed_fn fn, void *ctx)
 {
 	const uint8_t *p = g->items.data;
 
 	for (size_t i = 0; i < g->listing.count; i++) {
 		const char *key = (const char *)p + sizeof(uint64_t);
+		const char *etag = key + strlen(key) + 1;
 		uint64_t size;
 		int r;
 
 		memcpy(&size, p, sizeof(size));
-		r = fn(key, size, ctx);
+		r = fn(key, size, etag, ctx);
 		if (r != 0)
 			return r;
-		p = (const uint8_t *)key + strlen(key) + 1;
+		p = (const uint8_t *)etag + strlen(etag) + 1;
 	}
 	return 0;
 }
 
-int s3_listing_parse(struct span xml, int (*fn)(const char *key, uint64_t size, void *ctx),
-		     void *ctx, struct s3_listing *ret)
+int s3_listing_parse(struct span xml, s3_listed_fn fn, void *ctx, struct s3_listing *ret)
 {
 	_cleanup_(gathering_release) struct gathering g = { 0 };
 	int r;

@@ -22,7 +22,9 @@ struct s3_error {
 /* -EBADMSG also for a code that is not one printable word. */
 int s3_error_parse(struct span xml, struct s3_error *ret);
 
-/* ListObjectsV2. @fn as in backend_ops.list, with keys as the server has them (prefix and all). */
+/* ListObjectsV2. As in backend_ops.list, with keys as the server has them (prefix and all); @etag "":
+ * it does not say, or has one that is too long. */
+typedef int (*s3_listed_fn)(const char *key, uint64_t size, const char *etag, void *ctx);
 struct s3_listing {
 	bool is_truncated;
 	char *token; /* NextContinuationToken; owned; NULL: none */
@@ -34,8 +36,7 @@ void s3_listing_release(struct s3_listing *l);
 /* -EBADMSG also for a key without a size, for keys that do not ascend or are encoded
  * (EncodingType), and for what does not say whether it is truncated, or is and has no token. @fn is
  * called when all of it was found good; a result other than 0 ends it and is returned. */
-int s3_listing_parse(struct span xml, int (*fn)(const char *key, uint64_t size, void *ctx),
-		     void *ctx, struct s3_listing *ret);
+int s3_listing_parse(struct span xml, s3_listed_fn fn, void *ctx, struct s3_listing *ret);
 
 /* InitiateMultipartUpload: the upload's id, malloc'ed; printable ASCII without blanks. */
 int s3_upload_id_parse(struct span xml, char **ret);

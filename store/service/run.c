@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/name.h"
 #include "run/memo.h"
+#include "service/permit.h"
+#include "service/runs.h"
 #include "service/verbs.h"
 
 /* For what does not end when its caller goes. */
@@ -72,6 +75,50 @@ static int repeat(struct request *q, struct run *run)
 	return r < 0 ? request_fail(r, "what run %s printed cannot be read", former.id.s) : 1;
 }
 
+/* A run that is to be rerun must be one that the caller may see. */
+static int check_former(struct request *q)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	struct run_row row;
+	struct run_id id;
+	int r;
+
+	if (!json_object_get(q->fields, "rerun"))
+		return 0;
+	r = request_run(q, "rerun", &id);
+	if (r == 0)
+		r = catalog_row(q->service->store, &id, &bytes, &row);
+	if (r == 0 && !runs_may_see(q, &row))
+		r = log_fail(-EACCES, "the run %s is another user's", id.s);
+	if (r == 0 && json_object_set_new(q->fields, "rerun", json_string(id.s)) < 0)
+		r = -ENOMEM;
+	return r < 0 ? request_fail(r, "the run to be rerun cannot be read") : 0;
+}
+
+/* Who may not enter a repo learns nothing of what is in it. */
+static int check_outputs(struct request *q)
+{
+	json_t *out = json_object_get(q->fields, "out"), *item;
+	struct refs_wait w = request_wait(q);
+	size_t i;
+	int r = 0;
+
+	json_array_foreach (out, i, item) {
+		const char *text = json_string_value(item) ?: "";
+		_cleanup_free_ char *repo = strndup(text, strcspn(text, "/"));
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+
+		if (!repo)
+			return -ENOMEM;
+		if (object_name_is_valid(repo) &&
+		    refs_repo(q->service->store->refs, repo, &w, &rec) == 0)
+			r = permit_repo(q, repo, &rec, X_OK);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* run-begin: fields and answer as in RUNS.md. */
 int verb_run_begin(struct request *q)
 {
@@ -87,6 +134,11 @@ int verb_run_begin(struct request *q)
 	if (who->run)
 		return log_fail(-EBUSY, "the run %s was begun in this conversation, and goes on",
 				run_id(who->run)->s);
+	r = check_former(q);
+	if (r == 0)
+		r = check_outputs(q);
+	if (r < 0)
+		return r;
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
 	if (r < 0)
 		return request_fail(r, "the run cannot be begun");

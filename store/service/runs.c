@@ -9,13 +9,16 @@
 #include "base/log.h"
 #include "run/archive.h"
 #include "run/expr.h"
+#include "run/learner.h"
 #include "service/address.h"
+#include "service/permit.h"
 #include "service/verbs.h"
 
 enum {
 	LOOK_TIMEOUT_MS = 600 * 1000, /* of a first look; each request to the store has its own */
 	PARTS_MAX = 1024, /* of a path */
 	RUNS_MAX = 1 << 20, /* that wrote to one path */
+	DEPTH_MAX = 64, /* runs in one another */
 };
 
 int request_give(struct request *q, json_t *line)
@@ -43,11 +46,15 @@ int runs_look(struct request *q)
 
 	complaint_clear();
 	r = catalog_look(q->service->store, &look, &dl);
+	if (q->service->learner)
+		learner_note_question(q->service->learner);
 	if (r == 0 || r == -EINTR || r == -ECANCELED || r == -ENOMEM)
 		return r;
-	r = request_give(q, json_pack("{s:s}", "note",
-				      "the store does not answer: runs that other machines have "
-				      "made lately may be missing"));
+	r = request_give(q, json_pack("{s:o}", "note",
+				      json_sprintf("runs that other machines have made lately may "
+						   "be missing: %s",
+						   complaint()[0] ? complaint()
+								  : "the store does not answer")));
 	complaint_clear();
 	return r;
 }
@@ -69,9 +76,32 @@ bool runs_may_see(const struct request *q, const struct run_row *row)
 	return q->who->is_owner || (row->uid != UINT32_MAX && row->uid == q->who->uid);
 }
 
+static bool may_enter(struct request *q, const json_t *pinned)
+{
+	const char *repo = json_string_value(json_object_get(pinned, "repo"));
+	const char *id = json_string_value(json_object_get(pinned, "repo_id"));
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = request_wait(q);
+	char now[ID128_HEX];
+
+	if (!repo || !id || refs_repo(q->service->store->refs, repo, &w, &rec) < 0)
+		return false;
+	return strcmp(id128_hex(&rec.id, now), id) == 0 &&
+	       permit_mode(q->who, rec.root_mode, rec.root_uid, rec.root_gid, X_OK);
+}
+
+void runs_leave_out_hidden(struct request *q, json_t *start)
+{
+	json_t *pinned = json_object_get(start, "pinned");
+
+	for (size_t i = json_array_size(pinned); !q->who->is_owner && i-- > 0;)
+		if (!may_enter(q, json_array_get(pinned, i)))
+			json_array_remove(pinned, i);
+}
+
 /* A run that is kept to be told in another order. */
 struct kept {
-	struct run_id id;
+	struct run_id id, outer; /* outer: empty: it was begun in none */
 	bool has_value;
 	struct run_value value;
 	char *text; /* owned: what the value borrows */
@@ -82,6 +112,7 @@ struct listing {
 	struct run_expr *where; /* owned; NULL: all */
 	const char *sort; /* NULL: by id */
 	bool is_descending;
+	bool is_nested; /* runs in runs come behind those, and say how deep */
 	uint64_t limit;
 	bool is_in_place; /* only runs of @ids */
 	struct index_run_ids ids; /* owned */
@@ -117,6 +148,8 @@ static int keep(struct listing *l, const struct run_row *row)
 {
 	struct kept k = { .id = row->id };
 
+	memcpy(k.outer.s, row->parent.data, MIN(row->parent.len, (size_t)RUN_ID_LEN));
+
 	if (l->count == l->cap) {
 		size_t cap = MAX(2 * l->cap, (size_t)64);
 		struct kept *kept = reallocarray(l->kept, cap, sizeof(*kept));
@@ -146,9 +179,14 @@ static int take_row(const struct run_row *row, void *ctx)
 
 	if (r < 0 || !is_meant(l, row))
 		return r;
-	if (l->sort || l->limit < UINT64_MAX)
+	if (l->sort || l->is_nested || l->limit < UINT64_MAX)
 		return keep(l, row);
 	return request_give(l->q, run_row_json(row));
+}
+
+static int cmp_id_of_kept(const void *id, const void *k)
+{
+	return strcmp(id, ((const struct kept *)k)->id.s);
 }
 
 static int cmp_kept(const void *a, const void *b, void *ctx)
@@ -167,19 +205,109 @@ static int cmp_kept(const void *a, const void *b, void *ctx)
 	return c ?: strcmp(x->id.s, y->id.s);
 }
 
-static int tell_kept(struct listing *l)
+static int tell_one(struct listing *l, const struct kept *k, unsigned depth)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
+	struct run_row row;
+	json_t *j;
+
+	if (catalog_row(l->q->service->store, &k->id, &bytes, &row) < 0)
+		return 0;
+	j = run_row_json(&row);
+	if (j && depth > 0 && json_object_set_new(j, "depth", json_integer(depth)) < 0) {
+		json_decref(j);
+		j = NULL;
+	}
+	return request_give(l->q, j);
+}
+
+/* Which of them, by id, it was begun in; -1: none. */
+static ssize_t outer_of(const struct listing *l, size_t i)
+{
+	const char *outer = l->kept[i].outer.s;
+	const struct kept *k;
+
+	if (!*outer)
+		return -1;
+	k = bsearch(outer, l->kept, l->count, sizeof(*l->kept), cmp_id_of_kept);
+	return k ? k - l->kept : -1;
+}
+
+/* The same, unless what records say leads in a circle. */
+static ssize_t outer_in_tree(const struct listing *l, size_t i)
+{
+	ssize_t at = outer_of(l, i);
+
+	for (unsigned n = 0; at >= 0 && n < DEPTH_MAX; n++)
+		at = outer_of(l, (size_t)at);
+	return at >= 0 ? -1 : outer_of(l, i);
+}
+
+/* A run's place in the tree of those that are told: of its first inner run and the next one of the
+ * same outer run; -1: none. */
+struct nesting {
+	ssize_t outer, first, next;
+};
+
+static int tell_tree(struct listing *l, const struct nesting *tree, size_t root)
+{
+	ssize_t at = (ssize_t)root;
+	unsigned depth = 0;
+	int r = tell_one(l, &l->kept[root], 0);
+
+	while (r == 0) {
+		if (tree[at].first >= 0) {
+			at = tree[at].first;
+			depth++;
+		} else {
+			while (depth > 0 && tree[at].next < 0) {
+				at = tree[at].outer;
+				depth--;
+			}
+			if (depth == 0)
+				break;
+			at = tree[at].next;
+		}
+		r = tell_one(l, &l->kept[at], depth);
+	}
+	return r;
+}
+
+static int tell_nested(struct listing *l)
+{
+	_cleanup_free_ struct nesting *tree = new0(struct nesting, l->count + 1);
+	int r = 0;
+
+	if (!tree)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->count; i++)
+		tree[i].first = -1;
+	/* From the last on, so that each list begins with the first. */
+	for (size_t i = l->count; i-- > 0;) {
+		struct nesting *outer;
+
+		tree[i].outer = outer_in_tree(l, i);
+		outer = tree[i].outer >= 0 ? &tree[tree[i].outer] : NULL;
+		tree[i].next = outer ? outer->first : -1;
+		if (outer)
+			outer->first = (ssize_t)i;
+	}
+	for (size_t i = 0; r == 0 && i < l->count; i++)
+		if (tree[i].outer < 0)
+			r = tell_tree(l, tree, i);
+	return r;
+}
+
+static int tell_kept(struct listing *l)
+{
 	int r = 0;
 
 	if (l->count > 0)
 		qsort_r(l->kept, l->count, sizeof(*l->kept), cmp_kept, l);
-	for (size_t i = 0; r == 0 && i < l->count && i < l->limit; i++) {
-		struct run_row row;
-
-		if (catalog_row(l->q->service->store, &l->kept[i].id, &bytes, &row) == 0)
-			r = request_give(l->q, run_row_json(&row));
-	}
+	if (l->is_nested && !l->sort)
+		return tell_nested(l);
+	for (size_t i = 0; r == 0 && i < l->count && i < l->limit; i++)
+		r = tell_one(l, &l->kept[i], 0);
 	return r;
 }
 
@@ -241,9 +369,10 @@ static int read_where(struct listing *l)
  *	where?: an expression (run/expr.h), zone?: seconds east of UTC, for times in it;
  *	sort?: a key,
  *	with a "-" in front from the highest on; limit?: how many lines, without sort the last ones;
- *	path?: only runs that wrote to it
+ *	path?: only runs that wrote to it; nested?: without sort, what was begun in a run comes
+ *	right behind that one
  *
- * Lines: a run's facts; besides, as in all verbs of runs, {"learned": number} while runs are
+ * Lines: a run's facts, with nested its "depth" in others unless that is 0; besides, as in all verbs of runs, {"learned": number} while runs are
  * learned of, and {"note": text}.
  */
 int verb_runs(struct request *q)
@@ -255,6 +384,8 @@ int verb_runs(struct request *q)
 		r = request_optional_string(q, "sort", &l.sort);
 	if (r == 0)
 		r = request_number(q, "limit", UINT64_MAX, &l.limit);
+	if (r == 0)
+		r = request_bool(q, "nested", &l.is_nested);
 	if (r == 0)
 		r = runs_look(q);
 	if (r == 0)
@@ -290,8 +421,10 @@ static int load(struct request *q, const struct run_id *id, struct answer *a, js
 	*ret_start = *ret_end = NULL;
 	complaint_clear();
 	r = archive_get(q->service->store, id, &dl, ret_start, ret_end);
-	if (r == 0)
+	if (r == 0) {
+		runs_leave_out_hidden(q, *ret_start);
 		return 0;
+	}
 	answer_text(a, "problem", complaint()[0] ? complaint() : errno_text(r));
 	complaint_clear();
 	return 0;

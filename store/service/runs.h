@@ -21,5 +21,8 @@ int request_run(struct request *q, const char *field, struct run_id *ret);
 
 bool runs_may_see(const struct request *q, const struct run_row *row);
 
+/* What a start's record says of branches in repos that the caller may not enter. */
+void runs_leave_out_hidden(struct request *q, json_t *start);
+
 /* A line that is JSON already; takes it. As request_answer(). */
 int request_give(struct request *q, json_t *line);

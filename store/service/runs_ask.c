@@ -51,7 +51,25 @@ static int load_side(struct request *q, const char *field, struct side *s)
 	if (!runs_may_see(q, &s->row))
 		return log_fail(-EACCES, "the run %s is another user's", s->id.s);
 	r = archive_get(q->service->store, &s->id, &dl, &s->start, &s->end);
-	return r < 0 ? request_fail(r, "the run %s cannot be read", s->id.s) : 0;
+	if (r < 0)
+		return request_fail(r, "the run %s cannot be read", s->id.s);
+	runs_leave_out_hidden(q, s->start);
+	return 0;
+}
+
+/* Both, and tells the caller of them. */
+static int load_sides(struct request *q, struct side s[2])
+{
+	int r = runs_look(q);
+
+	if (r == 0)
+		r = load_side(q, "a", &s[0]);
+	if (r == 0)
+		r = load_side(q, "b", &s[1]);
+	if (r == 0)
+		r = request_give(q, json_pack("{s:o, s:o}", "a", run_row_json(&s[0].row), "b",
+					      run_row_json(&s[1].row)));
+	return r;
 }
 
 /*
@@ -67,20 +85,35 @@ int verb_run_diff(struct request *q)
 	struct run_comparison c = { .rd = { q->service->store, &q->access },
 				    .emit = give,
 				    .ctx = q };
-	int r = runs_look(q);
+	int r = load_sides(q, s);
 
-	if (r == 0)
-		r = load_side(q, "a", &s[0]);
-	if (r == 0)
-		r = load_side(q, "b", &s[1]);
-	if (r == 0)
-		r = request_give(q, json_pack("{s:o, s:o}", "a", run_row_json(&s[0].row), "b",
-					      run_row_json(&s[1].row)));
 	if (r == 0)
 		r = run_compare_records(&c, s[0].start, s[0].end, s[1].start, s[1].end);
 	if (r == 0)
 		r = run_compare_inputs(&c, &s[0].row, &s[1].row);
 	return r < 0 ? request_fail(r, "what the runs read cannot be compared") : 0;
+}
+
+/*
+ * run-made		what two runs have made, whether the same or not
+ *
+ *	a, b: runs, as in run-show
+ *
+ * Lines: {"a", "b": facts of both}, then comparisons (run/compare.h)
+ */
+int verb_run_made(struct request *q)
+{
+	_cleanup_(sides_release) struct side s[2] = { 0 };
+	struct run_comparison c = { .rd = { q->service->store, &q->access },
+				    .emit = give,
+				    .ctx = q };
+	int r = load_sides(q, s);
+
+	if (r == 0)
+		r = run_compare_outputs(&c, s[0].end, s[1].end);
+	if (r == 0)
+		r = run_compare_ends(&c, s[0].end, s[1].end);
+	return r < 0 ? request_fail(r, "what the runs have made cannot be compared") : 0;
 }
 
 /* What a question is about. */
@@ -213,29 +246,20 @@ static bool run_of_commit(const struct commit *c, struct run_id *ret)
 static int published_by(struct request *q, struct question *k, const struct run_id *run,
 			struct loaded *ret, bool *ret_is_it)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
-	struct run_output o;
-	struct run_row row;
-	struct cursor c;
-	int r = catalog_row(q->service->store, run, &bytes, &row);
+	struct run_place place = place_of(k);
+	struct oid published;
+	int r = run_published(q->service->store, run, &place, &published);
 
 	*ret_is_it = false;
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	c = cursor_of(row.outputs);
-	while (run_output_next(&c, &o)) {
-		if (oid_is_null(&o.published) || !span_equal(o.repo, span_str(k->address.repo)) ||
-		    !span_equal(o.branch, span_str(address_branch(&k->address))))
-			continue;
-		r = commit_load(q, &k->address.rec.id, &o.published, ret);
-		if (r < 0) {
-			complaint_clear();
-			return r == -EIO || r == -EBADMSG ? 0 : r;
-		}
-		return path_is_from(q, &k->tip.commit, &ret->commit, &k->address.rec.id,
-				    buf_span(&k->address.path), ret_is_it);
+	r = commit_load(q, &k->address.rec.id, &published, ret);
+	if (r < 0) {
+		complaint_clear();
+		return r == -EIO || r == -EBADMSG ? 0 : r;
 	}
-	return 0;
+	return path_is_from(q, &k->tip.commit, &ret->commit, &k->address.rec.id,
+			    buf_span(&k->address.path), ret_is_it);
 }
 
 /* The commit that last changed the file, and the run behind it. */

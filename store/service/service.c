@@ -11,25 +11,28 @@
 static const struct verb {
 	const char *name;
 	int (*run)(struct request *q);
+	/* Changes heads or branches, which a run sees as they were and publishes to when it has
+	 * ended. */
+	bool not_in_run;
 } verbs[] = {
 	{ "info", verb_info },
 	{ "stats", verb_stats },
 	{ "repos", verb_repos },
-	{ "repo-create", verb_repo_create },
-	{ "repo-remove", verb_repo_remove },
-	{ "repo-config", verb_repo_config },
+	{ "repo-create", verb_repo_create, true },
+	{ "repo-remove", verb_repo_remove, true },
+	{ "repo-config", verb_repo_config, true },
 	{ "branches", verb_branches },
-	{ "branch-create", verb_branch_create },
-	{ "branch-remove", verb_branch_remove },
-	{ "branch-rename", verb_branch_rename },
+	{ "branch-create", verb_branch_create, true },
+	{ "branch-remove", verb_branch_remove, true },
+	{ "branch-rename", verb_branch_rename, true },
 	{ "names", verb_names },
-	{ "commit", verb_commit },
+	{ "commit", verb_commit, true },
 	{ "log", verb_log },
 	{ "show", verb_show },
 	{ "status", verb_status },
 	{ "diff", verb_diff },
-	{ "restore", verb_restore },
-	{ "merge", verb_merge },
+	{ "restore", verb_restore, true },
+	{ "merge", verb_merge, true },
 	{ "sync", verb_sync },
 	{ "cache-warm", verb_cache_warm },
 	{ "run-begin", verb_run_begin },
@@ -38,6 +41,8 @@ static const struct verb {
 	{ "runs", verb_runs },
 	{ "run-show", verb_run_show },
 	{ "run-diff", verb_run_diff },
+	{ "run-made", verb_run_made },
+	{ "run-plan", verb_run_plan },
 	{ "why", verb_why },
 	{ "uses", verb_uses },
 };
@@ -64,9 +69,17 @@ static int run_verb(struct request *q)
 	/* What it is told, and what it changes so, no record of it has. */
 	if (q->who->within)
 		run_spoil(q->who->within);
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (strcmp(verbs[i].name, name) == 0)
-			return verbs[i].run(q);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		const struct verb *v = &verbs[i];
+
+		if (strcmp(v->name, name) != 0)
+			continue;
+		if (v->not_in_run && q->who->within)
+			return log_fail(-EROFS, "inside a run nothing is committed, and no repo "
+						"or branch is changed: what it writes is "
+						"published when it has ended");
+		return v->run(q);
+	}
 	return log_fail(-EOPNOTSUPP, "there is no verb `%s`", name);
 }
 

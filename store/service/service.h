@@ -20,6 +20,7 @@
 #include "base/defs.h"
 
 struct heads;
+struct learner;
 struct run;
 struct runs;
 struct store;
@@ -38,6 +39,7 @@ struct service {
 	 * NULL: nobody needs to know. */
 	void (*changed)(uint64_t parent_vnode, const char *name, void *ctx);
 	struct runs *runs; /* NULL: no run can be begun here, and what is below is not called */
+	struct learner *learner; /* knows when somebody asks for runs; NULL: nothing is mounted */
 	/* @who has begun a run, and has it as who->run from now on: 0 or -errno. */
 	int (*run_begun)(struct run *run, const struct service_caller *who, void *ctx);
 	/* Its command has ended: nothing more is noted. */

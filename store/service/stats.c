@@ -15,6 +15,8 @@
 #include "object/cache.h"
 #include "object/reader.h"
 #include "object/trust.h"
+#include "run/catalog.h"
+#include "run/run.h"
 #include "service/names.h"
 #include "service/verbs.h"
 
@@ -26,13 +28,14 @@ enum {
  * info			which store this is, and who answers
  *
  * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
- * keeps what is not in the store}.
+ * keeps what is not in the store, runs: how many go on; of a mount}.
  */
 int verb_info(struct request *q)
 {
 	const struct store *s = q->service->store;
 	_cleanup_answer_ struct answer a = answer_new();
 	char id[ID128_HEX], state[PATH_MAX], link[64];
+	struct runs_stats runs;
 	ssize_t n;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", s->state_fd);
@@ -46,6 +49,10 @@ int verb_info(struct request *q)
 	answer_number(&a, "pid", (uint64_t)getpid());
 	answer_text(&a, "machine", s->machine);
 	answer_text(&a, "state_dir", n > 0 ? state : NULL);
+	if (q->service->runs) {
+		runs_stats(q->service->runs, &runs);
+		answer_number(&a, "runs", runs.going_on);
+	}
 	return request_answer(q, &a);
 }
 
@@ -117,6 +124,28 @@ static void put_heads(struct request *q, struct answer *a)
 	answer_object(a, "heads", &h);
 }
 
+static void put_runs(struct request *q, struct answer *a)
+{
+	struct answer x = answer_new();
+	struct catalog_stats s;
+	struct runs_stats here;
+
+	catalog_stats(q->service->store, &s);
+	answer_number(&x, "known", s.runs);
+	answer_number(&x, "without_end", s.open);
+	if (s.looked)
+		answer_time(&x, "looked", s.looked, 0);
+	if (s.swept)
+		answer_time(&x, "listed", s.swept, 0);
+	if (q->service->runs) {
+		runs_stats(q->service->runs, &here);
+		answer_number(&x, "going_on", here.going_on);
+		answer_number(&x, "ending", here.ending);
+		answer_number(&x, "ended", here.ended);
+	}
+	answer_object(a, "runs", &x);
+}
+
 /* Packs as listed, and a sample of them, each as likely as any other. */
 struct pack_sum {
 	struct request *q;
@@ -127,7 +156,7 @@ struct pack_sum {
 	} sample[SAMPLE_MAX];
 };
 
-static int count_pack(const char *key, uint64_t size, void *ctx)
+static int count_pack(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct pack_sum *s = ctx;
 	uint64_t at = s->packs++;
@@ -279,7 +308,9 @@ static int put_store(struct request *q, struct answer *a)
  *
  * One line: {reader: {...}, index: {...}, cached_bytes, cache_budget: 0 without a disk cache,
  * conditions: who keeps them, as object/trust.h says, backend: {requests: by kind {calls, errors,
- * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, mount?: what the daemon adds,
+ * time_us}, read_bytes, written_bytes: of objects}, heads?: {...}, runs: {known, without_end,
+ * looked?: when it was last looked for new ones, listed?: when all of them were last listed; of a
+ * mount going_on, ending, ended: whose views are still in use}, mount?: what the daemon adds,
  * store?: {repos, commits, packs, stored_bytes: of packs, unique_bytes: of different chunks before
  * compression, commit_bytes: of all commits as if each were a copy, is_estimate, damaged: how many
  * commits and repos' records could not be counted}}. So unique_bytes / stored_bytes is how well
@@ -298,6 +329,7 @@ int verb_stats(struct request *q)
 	put_requests(q, &a);
 	if (q->service->heads)
 		put_heads(q, &a);
+	put_runs(q, &a);
 	if (q->service->stats) {
 		mount = json_object();
 		if (mount)

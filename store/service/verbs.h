@@ -56,8 +56,12 @@ int answer_conflict(struct span path, enum merge_verdict what, void *ctx);
 int verb_runs(struct request *q);
 int verb_run_show(struct request *q);
 
+/* runs_plan.c */
+int verb_run_plan(struct request *q);
+
 /* runs_ask.c */
 int verb_run_diff(struct request *q);
+int verb_run_made(struct request *q);
 int verb_why(struct request *q);
 int verb_uses(struct request *q);
 

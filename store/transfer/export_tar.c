@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "transfer/export.h"
 #include "transfer/tar.h"
+#include "tree/walk.h"
 
 /* The path a hard-linked file has been written under. */
 struct written {
@@ -19,26 +20,19 @@ struct written {
 	uint8_t path[];
 };
 
-/* A directory that is being walked through. */
-struct level {
-	struct tree_cursor cursor;
-	size_t path_len; /* with a '/' behind */
-};
-
 struct tar_walk {
 	struct export *x;
 	struct tar_writer *out; /* owned */
-	struct level *levels; /* a stack; owned */
-	size_t depth, cap;
+	struct dir_walk walk; /* paths of directories end with a '/' */
 	struct htab links; /* struct written */
-	struct buf path, xattrs;
+	struct buf xattrs;
 	struct tar_range *ranges; /* owned: of the file that is being written */
 	size_t range_count, range_cap;
 };
 
 static int skip(struct tar_walk *w, int error)
 {
-	struct buf *b = &w->path;
+	struct buf *b = &w->walk.path;
 	int r;
 
 	buf_put_u8(b, 0);
@@ -173,7 +167,7 @@ static int put_regular(struct tar_walk *w, struct tar_entry *e)
 static int put_inode(struct tar_walk *w, const struct inode *ino)
 {
 	struct export *x = w->x;
-	struct tar_entry e = { .path = buf_span(&w->path), .inode = *ino };
+	struct tar_entry e = { .path = buf_span(&w->walk.path), .inode = *ino };
 	char target[SYMLINK_MAX];
 	int64_t n = 0;
 	int r;
@@ -209,13 +203,13 @@ static int put_inode(struct tar_walk *w, const struct inode *ino)
 
 static int note_written(struct tar_walk *w, const struct id128 *id)
 {
-	struct written *x = malloc(sizeof(*x) + w->path.len);
+	struct written *x = malloc(sizeof(*x) + w->walk.path.len);
 
 	if (!x)
 		return -ENOMEM;
 	x->id = *id;
-	x->len = w->path.len;
-	memcpy(x->path, w->path.data, w->path.len);
+	x->len = w->walk.path.len;
+	memcpy(x->path, w->walk.path.data, w->walk.path.len);
 	if (htab_insert(&w->links, &x->node, hash_bytes(id->b, sizeof(id->b))) == 0)
 		return 0;
 	free(x);
@@ -237,7 +231,7 @@ static int put_linked(struct tar_walk *w, const struct id128 *id)
 
 	htab_for_each (n, &w->links, hash_bytes(id->b, sizeof(id->b))) {
 		const struct written *x = container_of(n, struct written, node);
-		struct tar_entry e = { .path = buf_span(&w->path),
+		struct tar_entry e = { .path = buf_span(&w->walk.path),
 				       .same_as = span_of(x->path, x->len) };
 
 		if (!id128_equal(&x->id, id))
@@ -258,22 +252,8 @@ static int put_linked(struct tar_walk *w, const struct id128 *id)
 
 static int descend(struct tar_walk *w, const struct tree_root *dir)
 {
-	struct level *l;
-	int r;
+	int r = dir_walk_enter(&w->walk, dir);
 
-	if (w->depth == w->cap) {
-		size_t cap = MAX(2 * w->cap, (size_t)16);
-
-		l = reallocarray(w->levels, cap, sizeof(*l));
-		if (!l)
-			return -ENOMEM;
-		w->levels = l;
-		w->cap = cap;
-	}
-	l = &w->levels[w->depth++];
-	l->path_len = w->path.len;
-	tree_cursor_init(&l->cursor, TREE_DIR, &w->x->place.source.base);
-	r = tree_seek_ordinal(&l->cursor, dir, 0);
 	return r < 0 ? skip(w, r) : 0;
 }
 
@@ -281,56 +261,37 @@ static int put_entry(struct tar_walk *w, const struct dirent_rec *e)
 {
 	int r;
 
-	buf_put(&w->path, e->name.data, e->name.len);
 	if (e->has_link)
 		return put_linked(w, &e->link);
 	if (e->inode.type == FT_DIR)
-		buf_put_u8(&w->path, '/');
-	if (buf_failed(&w->path))
+		buf_put_u8(&w->walk.path, '/');
+	if (buf_failed(&w->walk.path))
 		return -ENOMEM;
 	r = put_inode(w, &e->inode);
 	return r == 0 && e->inode.type == FT_DIR ? descend(w, &e->inode.dir) : r;
-}
-
-/* The next entry of the lowest directory. */
-static int step(struct tar_walk *w)
-{
-	struct level *l = &w->levels[w->depth - 1];
-	_cleanup_(node_unrefp) struct node *leaf = NULL;
-	struct dirent_rec e;
-	int r;
-
-	w->path.len = l->path_len;
-	if (l->cursor.is_end) {
-		tree_cursor_release(&l->cursor);
-		w->depth--;
-		return 0;
-	}
-	leaf = node_ref((struct node *)tree_leaf(&l->cursor));
-	node_dirent(leaf, tree_index(&l->cursor), &e);
-	r = tree_next(&l->cursor);
-	if (r < 0)
-		r = skip(w, r);
-	return r < 0 ? r : put_entry(w, &e);
 }
 
 static int put_all(struct tar_walk *w)
 {
 	struct export *x = w->x;
 	struct span name = place_name(&x->place);
-	int r;
+	struct dirent_rec e;
+	int r, is_more;
 
 	if (x->inode.type != FT_DIR) {
-		buf_put(&w->path, name.data, name.len);
-		return buf_failed(&w->path) ? -ENOMEM : put_inode(w, &x->inode);
+		buf_put(&w->walk.path, name.data, name.len);
+		return buf_failed(&w->walk.path) ? -ENOMEM : put_inode(w, &x->inode);
 	}
-	buf_put(&w->path, "./", 2);
-	r = buf_failed(&w->path) ? -ENOMEM : put_inode(w, &x->inode);
-	w->path.len = 0;
+	buf_put(&w->walk.path, "./", 2);
+	r = buf_failed(&w->walk.path) ? -ENOMEM : put_inode(w, &x->inode);
+	w->walk.path.len = 0;
 	if (r == 0)
 		r = descend(w, &x->inode.dir);
-	while (r == 0 && w->depth > 0) {
-		r = report_is_cancelled(&x->report) ? -ECANCELED : step(w);
+	while (r == 0 && (is_more = dir_walk_next(&w->walk, &e)) != 0) {
+		if (report_is_cancelled(&x->report))
+			r = -ECANCELED;
+		else
+			r = is_more < 0 ? skip(w, is_more) : put_entry(w, &e);
 		report_tell(&x->report, false);
 	}
 	return r;
@@ -338,7 +299,7 @@ static int put_all(struct tar_walk *w)
 
 int export_tar(struct export *x)
 {
-	struct tar_walk w = { .x = x };
+	struct tar_walk w = { .x = x, .walk.source = &x->place.source.base };
 	int r = tar_writer_new(x->req->fd, x->report.o->cancelled, &w.out);
 
 	if (r == 0)
@@ -346,13 +307,10 @@ int export_tar(struct export *x)
 	if (r == 0)
 		r = tar_writer_finish(w.out);
 	tar_writer_free(w.out);
-	while (w.depth > 0)
-		tree_cursor_release(&w.levels[--w.depth].cursor);
+	dir_walk_release(&w.walk);
 	htab_walk(&w.links, free_written, NULL);
 	htab_release(&w.links);
-	buf_release(&w.path);
 	buf_release(&w.xattrs);
-	free(w.levels);
 	free(w.ranges);
 	return r;
 }

@@ -109,15 +109,15 @@ static int put_commit(struct batch_of_commits *b, struct moving_commit *m, const
 	return 0;
 }
 
-static void add_stats(struct push *p, struct packer *packer)
+void push_add_stats(struct push_result *r, struct packer *packer)
 {
 	struct packer_stats s;
 
 	packer_stats(packer, &s);
-	p->result.objects += s.chunks + s.nodes;
-	p->result.bytes += s.raw_bytes;
-	p->result.stored_bytes += s.stored_bytes;
-	p->result.packs += s.packs;
+	r->objects += s.chunks + s.nodes;
+	r->bytes += s.raw_bytes;
+	r->stored_bytes += s.stored_bytes;
+	r->packs += s.packs;
 }
 
 /* Is it time for the commits gone through so far to be written? */
@@ -165,7 +165,7 @@ static int move_batch(struct push *p, size_t first, size_t *ret_count)
 		r = packer_recheck(b->copier.packer);
 	if (r == 0) {
 		packer_tell_index(b->copier.packer);
-		add_stats(p, b->copier.packer);
+		push_add_stats(&p->result, b->copier.packer);
 		*ret_count = b->count;
 	}
 	release(b);
@@ -213,6 +213,10 @@ static int push(struct push *p)
 		r = push_make_repo(p);
 	if (r == 0 && !p->req->is_dry)
 		r = move_commits(p);
+	if (r == 0 && p->req->along)
+		r = p->req->along(
+			&(struct push_along){ p->req, &p->repo.id, &p->report, &p->result },
+			p->req->ctx);
 	if (r == 0 && !p->req->is_dry)
 		r = push_publish(p);
 	for (size_t i = 0; r == 0 && i < p->refs.count; i++)

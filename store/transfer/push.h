@@ -13,6 +13,8 @@
 
 #include "transfer/transfer.h"
 
+struct report;
+
 enum push_kind {
 	PUSH_REPO,
 	PUSH_BRANCH,
@@ -36,6 +38,8 @@ struct push_outcome {
 	struct oid from, to; /* where it is here; where it was there (null: nowhere) */
 };
 
+struct push_along;
+
 struct push_request {
 	struct store *from, *to; /* borrowed, as all below */
 	const char *repo;
@@ -45,6 +49,9 @@ struct push_request {
 	const char *as; /* what the repo is to be called there if it is new; NULL: the same */
 	bool is_dry; /* only say what would be done */
 	void (*outcome)(const struct push_outcome *o, void *ctx); /* NULL: nobody wants to know */
+	/* Called when all commits are there, and no name or branch is yet, or with is_dry would be.
+	 * NULL: nothing goes along. Other than 0, logged, ends the push. */
+	int (*along)(const struct push_along *a, void *ctx);
 	void *ctx;
 };
 
@@ -55,6 +62,14 @@ struct push_result {
 	uint64_t stored_bytes; /* after it */
 	uint64_t packs;
 	uint64_t diverged, clashes;
+};
+
+/* What goes with a repo's commits: see push_request.along. All is borrowed. */
+struct push_along {
+	const struct push_request *req;
+	const struct id128 *repo;
+	struct report *report;
+	struct push_result *result; /* what it stores is added to this */
 };
 
 /*

@@ -52,6 +52,7 @@ void copier_release(struct copier *c)
 	packer_free(c->packer);
 	access_release(&c->access);
 	oidset_release(&c->done);
+	oidset_release(&c->bare);
 }
 
 static int submit_open(struct copier *c)
@@ -293,15 +294,21 @@ int copier_open(struct copier *c, struct node *node, struct loc *up, struct movi
 	return 0;
 }
 
+bool copier_has(const struct copier *c, const struct oid *node)
+{
+	return oidset_has(&c->done, node) || (c->without_content && oidset_has(&c->bare, node));
+}
+
 int copier_leave(struct copier *c, struct moving_node *n)
 {
+	struct oidset *done = c->without_content ? &c->bare : &c->done;
 	int r;
 
 	list_append(&c->nodes, &n->link);
 	c->node_bytes += node_footprint(n->node);
-	if (c->done.ids.count >= DONE_MAX)
-		oidset_release(&c->done);
-	r = oidset_add(&c->done, &n->node->id);
+	if (done->ids.count >= DONE_MAX)
+		oidset_release(done);
+	r = oidset_add(done, &n->node->id);
 	if (r > 0)
 		r = 0;
 	while (r == 0 && c->node_bytes > NODES_MAX)
@@ -348,6 +355,18 @@ int copier_commit(struct copier *c, struct commit *commit, const struct commit *
 	return r;
 }
 
+int copier_tree(struct copier *c, const struct tree_root *root, bool without_content,
+		struct loc *at)
+{
+	int r;
+
+	*at = LOC_NOWHERE;
+	c->without_content = without_content;
+	r = copy_tree(c, TREE_DIR, root, NULL, at);
+	c->without_content = false;
+	return r;
+}
+
 int copier_finish(struct copier *c)
 {
 	int r = drain(c);
@@ -357,14 +376,18 @@ int copier_finish(struct copier *c)
 	return r < 0 ? r : packer_finish(c->packer);
 }
 
+int copier_resolve_tree(struct copier *c, const struct oid *root, struct loc *at)
+{
+	int r = find(c, OID_NODE, root, at);
+
+	packer_resolve(c->packer, at);
+	return r;
+}
+
 int copier_resolve(struct copier *c, struct commit *commit)
 {
 	struct tree_root *root = &commit->root.dir, *links = &commit->links;
-	int r = find(c, OID_NODE, &root->id, &root->loc);
+	int r = copier_resolve_tree(c, &root->id, &root->loc);
 
-	if (r == 0)
-		r = find(c, OID_NODE, &links->id, &links->loc);
-	packer_resolve(c->packer, &root->loc);
-	packer_resolve(c->packer, &links->loc);
-	return r;
+	return r < 0 ? r : copier_resolve_tree(c, &links->id, &links->loc);
 }

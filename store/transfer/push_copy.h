@@ -21,6 +21,7 @@
 #include "base/list.h"
 #include "base/oidset.h"
 #include "object/reader.h"
+#include "transfer/push.h"
 #include "transfer/report.h"
 #include "write/content.h"
 
@@ -55,6 +56,9 @@ struct copier {
 	struct list wanted, submitted, nodes;
 	size_t wanted_bytes, node_bytes;
 	struct oidset done; /* nodes that are stored, or will be, with all below them */
+	/* What files have in them is not moved, but for what the other store knows. */
+	bool without_content;
+	struct oidset bare; /* as done, but without contents */
 };
 
 int copier_init(struct copier *c, struct store *from, struct store *to, struct report *report);
@@ -67,13 +71,25 @@ void copier_release(struct copier *c);
  */
 int copier_commit(struct copier *c, struct commit *commit, const struct commit *before);
 
+/* The same for one tree of directories, whose root's place is told to @at; @without_content: the
+ * nodes alone. */
+int copier_tree(struct copier *c, const struct tree_root *root, bool without_content,
+		struct loc *at);
+
 /* All is stored, and durable, when it returns 0. */
 int copier_finish(struct copier *c);
 
-/* After that: makes the locs of a commit such as its object can have. */
+/* After that: makes the locs of a commit such as its object can have; that of one tree's root. */
 int copier_resolve(struct copier *c, struct commit *commit);
+int copier_resolve_tree(struct copier *c, const struct oid *root, struct loc *at);
+
+/* Adds what a packer has stored. */
+void push_add_stats(struct push_result *r, struct packer *packer);
 
 /* For push_tree.c. */
+
+/* Is all below the node on its way, as far as it is to be? */
+bool copier_has(const struct copier *c, const struct oid *node);
 
 /* A chunk is to be there, and so a node's hint (@at) or the commit's (@owner NULL) is told where.
  * @inlined: its bytes, perhaps; empty: they are to be fetched. */

@@ -58,7 +58,7 @@ static int begin(struct copier *c, enum tree_kind kind, const struct tree_root *
 	struct walk *w;
 	int r;
 
-	if (oid_is_null(&root->id) || oidset_has(&c->done, &root->id) ||
+	if (oid_is_null(&root->id) || copier_has(c, &root->id) ||
 	    (before && oid_equal(&before->id, &root->id)))
 		return 0;
 	r = get_node(c, &root->id, &root->loc, &node);
@@ -127,6 +127,8 @@ static int copy_inode(struct copier *c, struct moving_node *n, const struct inod
 	const struct content *x = &ino->content;
 	int r = 0;
 
+	if (c->without_content && ino->type != FT_DIR)
+		return 0;
 	if (ino->xattrs.large_len > 0)
 		r = copier_want(c, n, &ino->xattrs.large, ino->xattrs.large_len, &ino->xattrs.loc,
 				(struct span){ 0 }, &hint->xattr_loc);
@@ -176,7 +178,7 @@ static int child_entry(struct copier *c, struct walk *w, struct moving_node *n, 
 	int r;
 
 	node_child(n->node, i, &child);
-	if (oidset_has(&c->done, &child.id))
+	if (copier_has(c, &child.id))
 		return 0;
 	r = get_node(c, &child.id, &child.loc, &node);
 	if (r < 0)

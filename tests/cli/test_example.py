@@ -145,5 +145,18 @@ def test_an_experiment_answers_what_is_asked_of_it_later(machines):
     one.shell.ok("commit", one.top / "corpus/main")
     stale = runs_of(one.ask("uses", "--stale", "corpus/main/space/003.txt"))
     assert set(stale) == {"table", "features"} | set(MODELS)
-    one.experiment("features", "bayes", "logistic", "table")
+
+    # That, in order, and nothing else.
+    planned = one.ask("run", "--update", "--dry-run")["steps"]
+    assert [s["run"]["name"] for s in planned][0] == "features"
+    assert planned[0]["reasons"][0]["path"] == "corpus/main/space/003.txt"
+    done = one.ask("run", "--update", one.top / "report/main/table.csv")["steps"]
+    assert {s["run"]["name"] for s in done} == {"table", "features"} | set(MODELS)
+    assert [s["run"]["name"] for s in done][::5] == ["features", "table"]
+    assert {s["result"] for s in done} <= {"done", "same"} and done[0]["result"] == "done"
     assert not runs_of(one.ask("uses", "--stale", "corpus/main/space/003.txt"))
+    assert one.ask("run", "--update")["steps"] == []
+
+    # And what the table was before is made again as it was, beside it.
+    again = one.ask("rerun", made["table"]["run"]["id"])
+    assert [c["same"] for c in again["compared"] if c["what"] == "output"] == [True]

@@ -139,6 +139,26 @@ def test_a_busy_mount_is_not_unmounted_but_detached_when_asked(shell, mount, rep
     wait_for(lambda: daemons(mount.state) == [])
 
 
+def test_while_runs_go_on_a_mount_is_not_unmounted_but_ended_when_forced(shell, mount, repo):
+    run = subprocess.Popen([PFS, "run", "-n", "long", "sh", "-c", "echo half > out; exec sleep 100"],
+                           cwd=repo, env=shell.environment, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: glob.glob(f"{mount.path}/.pfs/run/*/root/R/main/out"))
+        assert "1 run goes on" in shell.fails(1, "umount", mount.path)
+        assert mounted(mount.path)
+        shell.ok("umount", "-f", mount.path)
+        assert not mounted(mount.path) and daemons(mount.state) == []
+    finally:
+        run.terminate()
+        run.communicate(timeout=30)
+    mount.start()
+    wait_for(lambda: os.listdir(mount.state / "runs") == [])
+    [record] = shell.json("runs", "--json", cwd=mount.path)
+    assert record["status"] == "lost"
+    [out] = record["outputs"]
+    assert (mount / "R" / out["kept"] / "out").read_text() == "half\n"
+
+
 def test_a_dead_mount_is_said_and_taken_away(shell, mount, repo):
     (repo / "f").write_text("kept")
     (pid,) = daemons(mount.state)

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -117,6 +118,22 @@ def test_only_named_outputs_may_be_written(shell, mount, files):
     assert record(mount)["out"] == ["S/main"]
 
 
+@pytest.mark.parametrize("words", ["commit", "restore R/main/f", "merge side", "branch create R/new",
+                                   "branch remove R/side", "branch rename R/side other",
+                                   "repo create S", "repo remove R", "repo set R autocommit=off"])
+def test_in_a_run_nothing_else_is_changed(shell, mount, files, words):
+    shell.ok("commit", files)
+    os.mkdir(mount / "R/side")
+    (files / "f").write_text("second\n")
+    before = shell.ok("log", "R/main", cwd=files)
+    done = run(shell, files, "sh", "-c", f"echo of the run > f; {PFS} {words}")
+    assert done.code == 1 and "inside a run" in done.err
+    assert (files / "f").read_text() == "second\n"
+    assert shell.ok("log", "R/main", cwd=files) == before
+    assert sorted(os.listdir(mount / "R")) == ["commits", "main", "run-" + record(mount)["id"],
+                                               "side"]
+
+
 def test_a_run_in_a_run_knows_its_parent(shell, mount, files):
     assert run(shell, files, "sh", "-c", f"{PFS} run cat f").out == "first\n"
     outer, inner = sorted(records(mount), key=lambda r: "parent" in r)
@@ -135,6 +152,18 @@ def test_runs_in_a_run_see_what_those_before_them_made(shell, mount, files):
     assert [r["outputs"][0]["into"] for r in (a, b)] == [outer["id"]] * 2
     history = json.loads(shell.ok("log", "--json", files))
     assert history[0]["id"] == outer["outputs"][0]["published"]
+
+
+def test_what_a_run_in_a_run_made_is_known_to_be_its(shell, mount, files):
+    script = f"{PFS} run -n inner sh -c 'cat f > g'; echo x > own"
+    assert run(shell, files, "-n", "outer", "sh", "-c", script).code == 0
+    outer, inner = shell.json("runs", "--json", cwd=files)
+    assert inner["parent"] == inner["outputs"][0]["into"] == outer["id"]
+    for name, by in ("g", inner), ("own", outer):
+        first, *_ = shell.json("why", "--json", files / name)
+        assert (first["how"], first["run"]) == ("place", by["id"])
+    lines = shell.ok("runs", cwd=files).splitlines()
+    assert lines[1].startswith(outer["id"]) and lines[2].startswith("  " + inner["id"])
 
 
 def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, files):
@@ -317,6 +346,16 @@ def test_a_file_in_the_mount_is_recorded_as_such(shell, mount, files):
     assert record(mount)["cwd"] == {"pfs": "R/main"}
 
 
+def test_with_its_output_in_a_file_there_what_it_made_is_seen_at_its_end(shell, mount, files):
+    with open(files / "out", "w") as f:
+        p = start(shell, files, "sh", "-c", "echo said; echo made > made", stdout=f)
+        p.communicate(timeout=SECONDS)
+        assert (files / "made").read_text() == "made\n"
+        f.write("more\n")
+    assert (files / "out").read_text() == "said\nmore\n"
+    assert shell.ok("status", cwd=files).count("  A  ") == 2
+
+
 def test_a_reader_that_goes_ends_the_command(shell, mount, files):
     done = subprocess.run(f"{PFS} run sh -c 'yes; echo $? >&2' | head -n 1", shell=True, cwd=files,
                           env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -350,6 +389,17 @@ def test_it_ends_when_the_command_does_and_the_rest_is_passed_on(shell, mount, f
     assert record(mount)["output"]["stdout"]["head"] == "early\n"
     go.write_text("go\n")
     assert p.stdout.read().split() == [b"late", *(b"%d" % i for i in range(1, 50001))]
+
+
+def test_it_ends_though_somebody_writes_on_faster_than_is_read(shell, mount, files):
+    p = start(shell, files, "sh", "-c", "yes & head -c 300000 /dev/zero; echo made > made")
+    ended = threading.Thread(target=p.wait)
+    ended.start()
+    while ended.is_alive():
+        assert os.read(p.stdout.fileno(), 4096)
+        ended.join(0.01)
+    assert (files / "made").read_text() == "made\n"
+    p.stdout.close()
 
 
 def test_with_log_all_of_it_is_in_the_runs_directory(shell, mount, files):
@@ -565,3 +615,18 @@ def test_outside_of_a_run_nothing_can_be_said(shell, name):
 def test_a_step_is_a_number(shell):
     shell.fails(2, "metric", "a=1", "--step", "x")
     shell.fails(2, "param", "a=1", "--step", "1")
+
+
+def test_a_run_that_has_ended_is_known_without_being_asked_for(shell, mount, files):
+    def known():
+        return shell.json("stats", "--json", cwd=files)["runs"]["known"]
+
+    assert known() == 0
+    assert run(shell, files, "cat", "f").code == 0
+    until = time.monotonic() + 60
+    while known() == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    numbers = (mount / ".pfs" / "stats").read_text()
+    assert "\npfs_runs_known 1\n" in numbers and "\npfs_runs_going_on 0\n" in numbers
+    assert "Runs\n  known                    1\n" in shell.ok("stats", cwd=files)

@@ -73,3 +73,23 @@ def test_what_was_made_from_a_file_is_told(shell, runs):
 def test_what_nobody_has_is_said_in_a_sentence(shell, runs):
     assert "out/main has no `nothing`" in shell.fails(1, "why", "--store", runs, "out/main/nothing")
     assert "No run" in shell.ok("uses", "--store", runs, "out/main/nothing")
+
+
+def test_runs_are_pushed_with_the_commits_they_made(shell, runs, tmp_path):
+    there = tmp_path / "there"
+    shell.ok("init", there)
+    assert f"{COUNT} runs" in shell.ok("push", "--store", runs, there, "out")
+    first, *made = shell.json("why", "--store", there, "--json", "out/main/f7")
+    assert [m["run"]["params"]["seed"] for m in made] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert "Nothing is missing" in shell.ok("push", "--store", runs, there, "out")
+    again = shell.json("push", "--store", runs, "--json", "--dry-run", there, "out")
+    assert again["repos"][0]["runs"] == 0
+
+
+def test_a_clone_has_all_runs(shell, runs, tmp_path):
+    there = tmp_path / "there"
+    shell.ok("init", there)
+    assert f"{COUNT} runs" in shell.ok("push", "--store", runs, "--dry-run", "--all", there)
+    shell.ok("push", "--store", runs, "--all", there)
+    ids = [[r["id"] for r in shell.json("runs", "--store", s, "--json")] for s in (runs, there)]
+    assert len(ids[0]) == COUNT and ids[0] == ids[1]

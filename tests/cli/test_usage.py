@@ -3,7 +3,7 @@
 
 import pytest
 
-COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore run "
+COMMANDS = ("init mount umount repo branch commit log status diff show merge sync restore run rerun "
             "param metric runs why uses import export push pull cache stats doctor help "
             "version").split()
 

@@ -88,3 +88,21 @@ def test_200_repos_are_mounted_listed_followed_and_committed_to(full):
         for m in a, b:
             assert sorted(os.listdir(m / f"{name}/main")) == sorted(["f", a.name, b.name])
             assert (m / f"{name}/b/{b.name}").read_text() == name
+
+
+def test_heads_of_200_repos_in_use_cost_one_request_a_refresh(full):
+    a, b = full
+    for name in NAMES:
+        assert (b / f"{name}/work/f").read_text() == name
+    # Those that were found last are old once more before the first listing is there.
+    time.sleep(2 * REFRESH)
+    before, start = requests(b), time.monotonic()
+    time.sleep(10 * REFRESH)
+    refreshes = (time.monotonic() - start) / REFRESH + 1
+    asked = requests(b) - before
+    print(f"requests: {asked / refreshes:.1f} for a refresh of {REPOS}")
+    assert asked <= len(NAMES) / 4 * refreshes
+    # And what is new is seen as ever.
+    (a / "r142/work/f").write_text("new")
+    a.ok("commit", a / "r142/work")
+    assert becomes(lambda: (b / "r142/work/f").read_text(), "new")

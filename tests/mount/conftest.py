@@ -37,6 +37,7 @@ class Mount:
         self.state = self.base / ("state" + name)
         self.log_path = self.base / ("log" + name)
         self.options = options
+        self.autocommit_speed = 1
         self.process = None
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.store.exists():
@@ -47,7 +48,7 @@ class Mount:
         name = "\0pfs-test-%d-%s" % (os.getpid(), os.urandom(4).hex())
         ready.bind(name)
         ready.settimeout(0.05)
-        words = [PROGRAM, str(self.store), str(self.path)]
+        words = [PROGRAM, str(self.store), str(self.path), "-a", str(self.autocommit_speed)]
         every = ",".join(x for x in ("state=%s" % self.state, self.options, options) if x)
         words += ["-o", every]
         environment = dict(os.environ, NOTIFY_SOCKET="@" + name[1:])

@@ -3,16 +3,20 @@
  * The daemon without the command, for the mount tests:
  *
  *	pfs-fs-test init STORE
- *	pfs-fs-test STORE DIR [-b] [-o OPTIONS]...	-b: in the background
+ *	pfs-fs-test STORE DIR [-b] [-a SPEED] [-o OPTIONS]...
+ *
+ * -b: in the background; -a: autocommit's clock goes so fast
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "mount.h"
 #include "object/store.h"
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: pfs-fs-test init STORE | STORE DIR [-b] [-o OPTIONS]...\n");
+	fprintf(stderr,
+		"usage: pfs-fs-test init STORE | STORE DIR [-b] [-a SPEED] [-o OPTIONS]...\n");
 	return 2;
 }
 
@@ -32,6 +36,8 @@ int main(int argc, char **argv)
 	for (int i = 3; r == 0 && i < argc; i++) {
 		if (strcmp(argv[i], "-b") == 0)
 			o.foreground = false;
+		else if (strcmp(argv[i], "-a") == 0 && i + 1 < argc)
+			o.autocommit_speed = (unsigned)atoi(argv[++i]);
 		else if (strcmp(argv[i], "-o") == 0 && i + 1 < argc)
 			r = mount_options_parse(&o, argv[++i]);
 		else

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import threading
 import time
 
 import pytest
@@ -85,6 +86,20 @@ def test_two_runs_at_once_have_each_its_own(mount, files):
         a.end()
         b.end()
     assert (files / "a").read_text() == "of a" and (files / "b").read_text() == "of b"
+
+
+def test_of_runs_that_end_at_once_none_is_merged_twice(mount, repo):
+    runs = [Run(mount) for _ in range(24)]
+    for i, run in enumerate(runs):
+        (run.view / f"R/main/{i}").write_text("made")
+    ends = [threading.Thread(target=run.end) for run in runs]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join()
+    assert len(os.listdir(repo)) == len(runs)
+    # A merge commit that lost its swap would have been taken back.
+    assert mount.stats()['pfs_store_requests_total{op="remove"}'] == 0
 
 
 def test_only_named_outputs_can_be_written(mount, files):

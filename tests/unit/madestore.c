@@ -10,6 +10,7 @@
 #include "object/reader.h"
 #include "object/refs.h"
 #include "run/archive.h"
+#include "run/fields.h"
 #include "run/trees.h"
 #include "write/publish.h"
 #include "write/session.h"
@@ -139,10 +140,9 @@ static struct span part_of(const char *path, unsigned i)
 }
 
 /* One of a run's trees: directories are closed where the next path leaves them. */
-static void put_tree(struct session *w, const char *name, const struct made_file *files)
+static void put_tree(struct session *w, const char *name, const struct made_file *files, size_t n)
 {
-	struct made_file all[MADE_FILES_MAX];
-	const size_t n = count_files(files);
+	struct made_file all[2 * MADE_FILES_MAX];
 	const struct inode dir = dir_inode();
 
 	if (n == 0)
@@ -177,8 +177,51 @@ static void put_tree(struct session *w, const char *name, const struct made_file
 
 static void put_trees(struct session *w, const struct made_run *run)
 {
-	put_tree(w, "read", run->read);
-	put_tree(w, "written", run->written);
+	struct made_file looked[2 * MADE_FILES_MAX];
+	size_t n = count_files(run->read), more = count_files(run->looked);
+
+	if (run->printed) {
+		const struct inode dir = dir_inode(), ino = file_inode(run->printed, 0);
+
+		assert_ok(session_dir_begin(w, NULL));
+		assert_ok(session_put(w, span_str("stdout"), &ino));
+		assert_ok(session_dir_end(w, span_str("extra"), &dir));
+	}
+	memcpy(looked, run->read, n * sizeof(*looked));
+	memcpy(looked + n, run->looked, more * sizeof(*looked));
+	put_tree(w, "looked", looked, n + more);
+	put_tree(w, "read", run->read, n);
+	put_tree(w, "written", run->written, count_files(run->written));
+}
+
+/* The repos that its files are in, as they are. */
+static json_t *pins_of(struct store *s, const struct made_run *run)
+{
+	const struct made_file *lists[] = { run->read, run->looked, run->written };
+	json_t *all = json_array(), *seen = json_object();
+
+	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
+		for (size_t i = 0; i < count_files(lists[k]); i++) {
+			struct span repo = part_of(lists[k][i].path, 0);
+			_cleanup_free_ char *name = strndup((const char *)repo.data, repo.len);
+			_cleanup_ref_ struct ref ref = { 0 };
+			_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+
+			if (json_object_get(seen, name) ||
+			    refs_repo(s->refs, name, &KNOWN, &rec) < 0)
+				continue;
+			assert_ok(
+				refs_get(s->refs, &rec.id, REF_BRANCH, "main", &KNOWN, &ref, NULL));
+			json_object_set_new(seen, name, json_true());
+			json_array_append_new(
+				all, json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", name, "repo_id",
+					       json_of_id128(&rec.id), "branch", "main",
+					       "branch_id", json_of_id128(&ref.branch), "commit",
+					       json_of_oid(&ref.target)));
+		}
+	}
+	json_decref(seen);
+	return all;
 }
 
 static json_t *array_of(const char *object)
@@ -204,10 +247,10 @@ static void set_time(json_t *o, const char *key, int64_t sec)
 
 static struct run_id begin(struct store *s, const struct made_run *run)
 {
-	json_t *start =
-		json_pack("{s:i, s:[s,s], s:s, s:i, s:i, s:s, s:o, s:[]}", "pfs-run", 1, "argv",
-			  run->command ?: "make", "it", "user", "ann", "uid", 1000, "gid", 1000,
-			  "machine", "lab", "params", array_of(run->params), "pinned");
+	json_t *start = json_pack("{s:i, s:[s,s], s:s, s:i, s:i, s:s, s:o, s:o}", "pfs-run", 1,
+				  "argv", run->command ?: "make", "it", "user", "ann", "uid", 1000,
+				  "gid", 1000, "machine", "lab", "params", array_of(run->params),
+				  "pinned", pins_of(s, run));
 	struct run_id id;
 
 	assert_non_null(start);
@@ -216,8 +259,10 @@ static struct run_id begin(struct store *s, const struct made_run *run)
 		json_object_set_new(start, "name", json_string(run->name));
 	if (run->group)
 		json_object_set_new(start, "group", json_string(run->group));
+	if (run->parent)
+		json_object_set_new(start, "parent", json_string(run->parent));
 	set_time(start, "started", run->started);
-	assert_ok(archive_begin(s, start, NULL, &id));
+	assert_ok(archive_begin(s, start, NULL, NULL, NULL, &id));
 	json_decref(start);
 	return id;
 }
@@ -236,7 +281,12 @@ static void end(struct store *s, const struct made_run *run, const struct run_id
 	if (count_files(run->written) > 0) {
 		struct span repo = part_of(run->written[0].path, 0);
 		json_t *o = json_pack("{s:s%, s:s}", "repo", repo.data, repo.len, "branch", "main");
+		_cleanup_free_ char *name = strndup((const char *)repo.data, repo.len);
+		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+		char repo_id[ID128_HEX];
 
+		assert_ok(refs_repo(s->refs, name, &KNOWN, &rec));
+		json_object_set_new(o, "repo_id", json_string(id128_hex(&rec.id, repo_id)));
 		json_object_set_new(o, "result", json_string(oid_hex(&tree->id, hex)));
 		if (published)
 			json_object_set_new(o, "published", json_string(oid_hex(published, hex)));

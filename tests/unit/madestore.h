@@ -19,13 +19,15 @@ enum {
 };
 
 struct made_run {
-	const char *name, *group; /* NULL: none */
+	const char *name, *group, *parent; /* NULL: none */
 	const char *command; /* NULL: "make" */
 	int64_t started; /* seconds since 1970 */
 	const char *status; /* NULL: "ok"; "running": without an end */
 	const char *params, *metrics; /* JSON objects; NULL: none */
-	struct made_file read[MADE_FILES_MAX],
-		written[MADE_FILES_MAX]; /* up to the first without a path */
+	const char *printed; /* kept whole; NULL: nothing */
+	/* Up to the first without a path. What was read was looked up; besides, @looked was, where
+	 * no text means that it was not there. */
+	struct made_file read[MADE_FILES_MAX], looked[MADE_FILES_MAX], written[MADE_FILES_MAX];
 	bool is_unpublished; /* what is written goes to no branch */
 };
 

@@ -15,7 +15,8 @@
 #include "scratch.h"
 
 enum {
-	REFRESH_MS = 40
+	REFRESH_MS = 40,
+	PATIENT_MS = 20000, /* for what comes by itself */
 };
 
 /* A process of one machine, as far as refs go. */
@@ -239,3 +240,22 @@ static inline _unused_ void fault_add(struct world *w, struct fault f)
 {
 	assert_ok(fault_backend_add(w->backend, &f));
 }
+
+/* How long something took, in ms. */
+static inline _unused_ int64_t since(int64_t start_ns)
+{
+	return (now_ns() - start_ns) / 1000000;
+}
+
+/* How often something may be looked at in that time; on a slow machine much of it passes. */
+static inline _unused_ uint64_t looks_since(int64_t start_ns)
+{
+	return (uint64_t)since(start_ns) / REFRESH_MS + 3;
+}
+
+/* A test on a store in memory, and on one in files. */
+#define BOTH(f)                                                     \
+	{ #f " (memory)", f, world_in_memory, world_close, NULL },  \
+	{                                                           \
+#f " (files)", f, world_in_files, world_close, NULL \
+	}

@@ -131,7 +131,7 @@ struct fault_counts storestand_counts(struct storestand *s)
 	return c;
 }
 
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

@@ -260,7 +260,7 @@ static void what_is_no_key_is_refused_everywhere(void **state)
 	put(b, ".../a.b-c_D9", "z");
 }
 
-static int unexpected(const char *key, uint64_t size, void *ctx)
+static int unexpected(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	fail_msg("%s is listed", key);
 	return 0;

@@ -76,13 +76,13 @@ static bool is_whole(struct span data)
 	return span_equal(data, buf_span(&expected));
 }
 
-static int check_whole(const char *key, uint64_t size, void *ctx)
+static int check_whole(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct backend *b = ctx;
 	_cleanup_buf_ struct buf data = { 0 };
-	struct etag tag;
+	struct etag now;
 
-	assert_ok(b->ops->get_all(b, key, 1 << 20, NULL, NULL, &data, &tag));
+	assert_ok(b->ops->get_all(b, key, 1 << 20, NULL, NULL, &data, &now));
 	if (!is_whole(buf_span(&data)))
 		fail_msg("%s is not whole", key);
 	return 0;
@@ -264,7 +264,7 @@ struct seen {
 	unsigned staying;
 };
 
-static int see(const char *key, uint64_t size, void *ctx)
+static int see(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct seen *s = ctx;
 
@@ -298,7 +298,7 @@ static void a_listing_has_what_stays_while_others_come_and_go(void **state)
 	pthread_join(writer, NULL);
 }
 
-static int check_is_whole_text(const char *key, uint64_t size, void *ctx)
+static int check_is_whole_text(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	assert_int_equal(size, 100000);
 	return 0;

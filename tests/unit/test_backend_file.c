@@ -176,7 +176,7 @@ static void who_may_not_write_is_told_so_when_the_store_is_opened(void **state)
 	backend_free(b);
 }
 
-static int count(const char *key, uint64_t size, void *ctx)
+static int count(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

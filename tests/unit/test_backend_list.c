@@ -15,7 +15,7 @@ struct keys {
 	size_t stop_after; /* 0: never */
 };
 
-static int collect(const char *key, uint64_t size, void *ctx)
+static int collect(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct keys *k = ctx;
 
@@ -126,7 +126,7 @@ static void a_listing_ends_when_its_reader_has_enough(void **state)
 	keys_release(&seen);
 }
 
-static int delete_it(const char *key, uint64_t size, void *ctx)
+static int delete_it(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct backend *b = ctx;
 

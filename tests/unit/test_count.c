@@ -93,7 +93,7 @@ static void a_put_in_pieces_is_one_request_when_it_ends(void **state)
 	assert_int_equal(counts_of(s).ops[COUNT_PUT].calls, 1);
 }
 
-static int ignore(const char *key, uint64_t size, void *ctx)
+static int ignore(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	return 0;
 }

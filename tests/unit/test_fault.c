@@ -199,7 +199,7 @@ static void a_call_that_fails_has_not_happened(void **state)
 	assert_int_equal(read_into(b, "a/1", text), 10);
 }
 
-static int count(const char *key, uint64_t size, void *ctx)
+static int count(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(int *)ctx;
 	return 0;

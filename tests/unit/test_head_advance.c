@@ -149,23 +149,53 @@ static void where_both_have_changed_the_same_it_stays_where_it_is(void **state)
 	end(&s, &o);
 }
 
-static void a_file_open_for_writing_keeps_it_where_it_is(void **state)
+static struct vnode *open_to_write(struct headstand *s, const char *path)
+{
+	struct vnode *v = at(s, path);
+
+	assert_ok(view_open(v, O_RDWR, &s->acc));
+	return v;
+}
+
+static void close_written(struct headstand *s, struct vnode *v)
+{
+	view_close(v, O_RDWR);
+	vnode_unref(s->vnodes, v);
+}
+
+static void a_file_of_the_branchs_that_is_open_for_writing_keeps_it_where_it_is(void **state)
 {
 	struct headstand s, o;
 	struct oid target = begin(&s, &o);
 	struct vnode *v;
 
 	change(&s, "mine", "my own");
-	v = at(&s, "d/mine");
-	assert_ok(view_open(v, O_RDWR, &s.acc));
+	v = open_to_write(&s, "d/theirs");
 	assert_int_equal(head_advance(s.head, &target, &s.acc), 0);
 	assert_text(&s, "theirs", "one");
-	assert_ok(view_write(v, 0, span_str("six"), false, false, &s.acc));
-	view_close(v, O_RDWR);
-	vnode_unref(s.vnodes, v);
+	close_written(&s, v);
 	assert_int_equal(head_advance(s.head, &target, &s.acc), 1);
-	assert_text(&s, "d/mine", "six");
+	assert_text(&s, "d/theirs", "two");
+	assert_text(&s, "mine", "my own");
+	end(&s, &o);
+}
+
+static void another_file_that_is_open_for_writing_is_written_on(void **state)
+{
+	struct headstand s, o;
+	struct oid target = begin(&s, &o);
+	struct vnode *v;
+
+	change(&s, "mine", "my own");
+	v = open_to_write(&s, "d/mine");
+	assert_int_equal(head_advance(s.head, &target, &s.acc), 1);
 	assert_text(&s, "theirs", "two");
+	assert_ok(view_write(v, 0, span_str("six"), false, false, &s.acc));
+	assert_text(&s, "d/mine", "six");
+	close_written(&s, v);
+	remount(&s);
+	assert_text(&s, "d/mine", "six");
+	assert_text(&s, "mine", "my own");
 	end(&s, &o);
 }
 
@@ -299,7 +329,9 @@ int main(void)
 		cmocka_unit_test(a_pinned_head_takes_it_in_as_well),
 		cmocka_unit_test(a_clean_head_just_follows),
 		cmocka_unit_test(where_both_have_changed_the_same_it_stays_where_it_is),
-		cmocka_unit_test(a_file_open_for_writing_keeps_it_where_it_is),
+		cmocka_unit_test(
+			a_file_of_the_branchs_that_is_open_for_writing_keeps_it_where_it_is),
+		cmocka_unit_test(another_file_that_is_open_for_writing_is_written_on),
 		cmocka_unit_test(a_commit_that_does_not_come_after_its_own_is_not_taken_in),
 		cmocka_unit_test(who_has_a_file_open_goes_on_reading_what_it_was),
 		cmocka_unit_test(when_the_branch_got_the_same_nothing_is_uncommitted_any_more),

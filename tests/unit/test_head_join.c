@@ -334,7 +334,7 @@ static void a_commit_that_was_withdrawn_is_forgotten_when_its_maker_dies(void **
 }
 
 /* How many commits the store has. */
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

@@ -88,7 +88,7 @@ static struct oid named(struct headstand *s, const char *name)
 	return ref.target;
 }
 
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

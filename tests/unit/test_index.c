@@ -785,7 +785,7 @@ struct listing {
 	char text[400];
 };
 
-static int list_key(const char *key, uint64_t size, void *ctx)
+static int list_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct listing *l = ctx;
 	size_t n = strlen(l->text);
@@ -822,7 +822,7 @@ static void objects_are_kept_with_their_tags(void **state)
 	assert_string_equal(l.text, "heads/b/main:5 heads/b/stop:1 ");
 }
 
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(int *)ctx;
 	return 0;

@@ -86,6 +86,30 @@ static void a_zone_says_where_else(void **state)
 	assert_int_equal(t.tv_nsec, 500000000);
 }
 
+static void assert_range(const char *text, int64_t from, int64_t span)
+{
+	struct timespec a, b;
+
+	if (moment_range_parse(text, NOW, HOUR, &a, &b) != 0)
+		fail_msg("`%s` is not read", text);
+	assert_int_equal(a.tv_sec, from);
+	assert_int_equal(b.tv_sec - a.tv_sec, span);
+}
+
+static void a_range_is_the_day_minute_or_second_that_is_written(void **state)
+{
+	const int64_t day = 1768431600;
+
+	assert_range("2026-01-15", day, DAY);
+	assert_range("2026-01-15T14:00", day + 14 * HOUR, 60);
+	assert_range("2026-01-15T14:00:05", day + 14 * HOUR + 5, 1);
+	assert_range("2026-01-15T14:00:05.5", day + 14 * HOUR + 5, 0);
+	assert_range("2026-01-15T14:00Z", day + 15 * HOUR, 60);
+	/* In the zone that is named there is no summer time. */
+	assert_range("2026-07-15", 1784070000, DAY);
+	assert_range("2d", NOW.tv_sec - 2 * DAY, 0);
+}
+
 static void what_is_no_time_is_refused(void **state)
 {
 	static const char *const none[] = {
@@ -143,6 +167,7 @@ int main(void)
 		cmocka_unit_test(months_and_years_go_by_the_calendar),
 		cmocka_unit_test(a_date_is_its_first_instant_here),
 		cmocka_unit_test(a_zone_says_where_else),
+		cmocka_unit_test(a_range_is_the_day_minute_or_second_that_is_written),
 		cmocka_unit_test(what_is_no_time_is_refused),
 	};
 

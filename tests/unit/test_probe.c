@@ -22,7 +22,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static int count(const char *key, uint64_t size, void *ctx)
+static int count(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	(*(unsigned *)ctx)++;
 	return 0;

@@ -284,7 +284,7 @@ struct packs {
 	uint32_t count;
 };
 
-static int note_pack(const char *key, uint64_t size, void *ctx)
+static int note_pack(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	struct packs *p = ctx;
 

@@ -6,10 +6,6 @@
 #include "meddler.h"
 #include "refs_world.h"
 
-enum {
-	PATIENT_MS = 20000, /* for what comes by itself */
-};
-
 static void a_new_repo_has_an_unborn_default_branch(void **state)
 {
 	struct world *w = *state;
@@ -139,18 +135,6 @@ static void a_change_survives_a_look_that_began_before_it(void **state)
 		repo_make(r, look_at_main ? "r3" : "r2", &w->repo);
 	}
 	refs_free(r);
-}
-
-/* How long something took, in ms. */
-static int64_t since(int64_t start_ns)
-{
-	return (now_ns() - start_ns) / 1000000;
-}
-
-/* How often something may be looked at in that time; on a slow machine much of it passes. */
-static uint64_t looks_since(int64_t start_ns)
-{
-	return (uint64_t)since(start_ns) / REFRESH_MS + 3;
 }
 
 /* Whether a listing of branches comes to be this, when the refresh time is over and a look ends. */
@@ -389,6 +373,7 @@ static void a_long_listing_is_kept_at_the_end_and_never_without_what_was_made(vo
 	struct oid c = commit_make(w, NULL, NULL);
 	struct refs *next;
 	unsigned n = 0;
+	int r;
 
 	for (unsigned i = 0; i < 1000; i++) {
 		char name[OBJECT_NAME_MAX + 1];
@@ -402,7 +387,10 @@ static void a_long_listing_is_kept_at_the_end_and_never_without_what_was_made(vo
 	assert_ok(refs_create_name(w->here.refs, &w->repo, "new", &c, NULL));
 	fault_add(w, (struct fault){ .op = FAULT_LIST, .kind = FAULT_FAIL, .error = -EIO });
 	next = refs_of(w->backend, w->here.index);
-	assert_int_equal(refs_list(next, &w->repo, REF_NAME, &KNOWN, count_names, &n), -EIO);
+	n = 0;
+	r = refs_list(next, &w->repo, REF_NAME, &KNOWN, count_names, &n);
+	/* The look may have been about to keep it. */
+	assert_true(r == -EIO || (r == 0 && n == 1001));
 	refs_free(next);
 	machine_restart(w->backend, &w->here);
 	n = 0;
@@ -625,124 +613,6 @@ static void a_criss_cross_history_is_walked_once(void **state)
 	assert_int_equal(refs_is_ancestor(w->here.refs, &w->repo, &alone, &a, &KNOWN), 0);
 }
 
-/* What a watcher was told. */
-struct told {
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	int count;
-	char branch[OBJECT_NAME_MAX + 1];
-	struct oid target;
-	uint8_t state;
-};
-
-static void tell(const struct id128 *repo, const char *branch, const struct ref *now, void *ctx)
-{
-	struct told *t = ctx;
-
-	WITH_LOCK(&t->lock);
-	t->count++;
-	snprintf(t->branch, sizeof(t->branch), "%s", branch);
-	t->target = now->target;
-	t->state = now->state;
-	pthread_cond_signal(&t->wake);
-}
-
-static void told_init(struct told *t)
-{
-	*t = (struct told){ 0 };
-	pthread_mutex_init(&t->lock, NULL);
-	cond_init(&t->wake);
-}
-
-/* Waits until @n have come; then whether no more do. */
-static void assert_told(struct told *t, int n)
-{
-	struct deadline dl = deadline_in_ms(10000);
-
-	pthread_mutex_lock(&t->lock);
-	while (t->count < n && deadline_check(&dl) == 0)
-		cond_wait_until(&t->wake, &t->lock, &dl, 100);
-	pthread_mutex_unlock(&t->lock);
-	usleep(REFRESH_MS * 3000);
-	WITH_LOCK(&t->lock);
-	assert_int_equal(t->count, n);
-}
-
-static void who_uses_a_branch_hears_of_others_moves_and_not_of_own(void **state)
-{
-	struct world *w = *state;
-	struct oid a = commit_make(w, NULL, NULL), b = commit_make(w, &a, NULL),
-		   c = commit_make(w, &b, NULL), null = { 0 }, now;
-	struct refs *r = w->here.refs;
-	struct machine m;
-	struct told t;
-
-	told_init(&t);
-	machine_open(w->backend, &m);
-	refs_watch(r, tell, &t);
-	branch_target(r, &w->repo, "main");
-	refs_use_branch(r, &w->repo, "main", true);
-	assert_told(&t, 0);
-
-	assert_ok(refs_move_branch(m.refs, &w->repo, "main", NULL, &null, &a, NULL, &now));
-	assert_told(&t, 1);
-	assert_string_equal(t.branch, "main");
-	assert_memory_equal(&t.target, &a, sizeof(a));
-
-	assert_ok(refs_move_branch(r, &w->repo, "main", NULL, &a, &b, NULL, &now));
-	assert_told(&t, 1);
-
-	refs_use_branch(r, &w->repo, "main", false);
-	branch_target(m.refs, &w->repo, "main");
-	assert_ok(refs_move_branch(m.refs, &w->repo, "main", NULL, &b, &c, NULL, &now));
-	assert_told(&t, 1);
-	refs_watch(r, NULL, NULL);
-	machine_close(&m);
-}
-
-static void a_branch_that_is_removed_by_others_is_told_of_too(void **state)
-{
-	struct world *w = *state;
-	struct oid a = commit_make(w, NULL, NULL);
-	struct machine m;
-	struct told t;
-
-	told_init(&t);
-	machine_open(w->backend, &m);
-	assert_ok(refs_create_branch(w->here.refs, &w->repo, "b", &a, NULL));
-	refs_watch(w->here.refs, tell, &t);
-	refs_use_branch(w->here.refs, &w->repo, "b", true);
-	assert_ok(refs_remove_branch(m.refs, &w->repo, "b", NULL));
-	assert_told(&t, 1);
-	assert_int_equal(t.state, REF_TOMBSTONE);
-	refs_watch(w->here.refs, NULL, NULL);
-	machine_close(&m);
-}
-
-static void watching_costs_conditional_looks_only(void **state)
-{
-	struct world *w = *state;
-	struct fault_counts counts;
-	int64_t start = now_ns();
-
-	branch_target(w->here.refs, &w->repo, "main");
-	refs_use_branch(w->here.refs, &w->repo, "main", true);
-	fault_backend_reset_counts(w->backend);
-	do {
-		usleep(REFRESH_MS * 1000);
-		fault_backend_counts(w->backend, &counts);
-	} while (counts.calls[FAULT_GET_ALL] < 10 && since(start) < PATIENT_MS);
-	assert_in_range(counts.calls[FAULT_GET_ALL], 10, looks_since(start));
-	assert_int_equal(counts.read, 0);
-	refs_use_branch(w->here.refs, &w->repo, "main", false);
-}
-
-#define BOTH(f)                                                     \
-	{ #f " (memory)", f, world_in_memory, world_close, NULL },  \
-	{                                                           \
-#f " (files)", f, world_in_files, world_close, NULL \
-	}
-
 static void a_branch_is_resolved_with_one_request(void **state)
 {
 	struct world *w = *state;
@@ -785,9 +655,6 @@ int main(void)
 		BOTH(a_commit_of_ours_is_known_at_once),
 		BOTH(ancestors_are_told_from_others),
 		BOTH(a_criss_cross_history_is_walked_once),
-		BOTH(who_uses_a_branch_hears_of_others_moves_and_not_of_own),
-		BOTH(a_branch_that_is_removed_by_others_is_told_of_too),
-		BOTH(watching_costs_conditional_looks_only),
 		BOTH(a_branch_is_resolved_with_one_request),
 	};
 

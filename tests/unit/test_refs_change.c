@@ -907,12 +907,6 @@ static void a_lost_reply_with_a_commit_on_top_is_success(void **state)
 	refs_free(r);
 }
 
-#define BOTH(f)                                                     \
-	{ #f " (memory)", f, world_in_memory, world_close, NULL },  \
-	{                                                           \
-#f " (files)", f, world_in_files, world_close, NULL \
-	}
-
 static void a_name_that_is_known_to_be_free_is_made_with_one_look(void **state)
 {
 	struct world *w = *state;

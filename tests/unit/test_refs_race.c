@@ -413,12 +413,6 @@ static void a_move_costs_this_much(void **state)
 	print_message("  refs_move_branch: %.0f us\n", (double)(now_ns() - start) / 1000 / MOVES);
 }
 
-#define BOTH(f)                                                     \
-	{ #f " (memory)", f, world_in_memory, world_close, NULL },  \
-	{                                                           \
-#f " (files)", f, world_in_files, world_close, NULL \
-	}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {

@@ -22,7 +22,7 @@ static struct run_id begin(struct storestand *s, const char *name)
 	json_t *start = start_of(name);
 	struct run_id id;
 
-	assert_ok(archive_begin(&s->store, start, NULL, &id));
+	assert_ok(archive_begin(&s->store, start, NULL, NULL, NULL, &id));
 	assert_string_equal(json_string_value(json_object_get(start, "id")), id.s);
 	json_decref(start);
 	return id;
@@ -57,7 +57,7 @@ static unsigned records(struct storestand *s)
 {
 	unsigned n = 0;
 
-	assert_ok(archive_list(&s->store, NULL, count, &n, NULL));
+	assert_ok(archive_list(&s->store, "", NULL, count, &n, NULL));
 	return n;
 }
 
@@ -157,7 +157,7 @@ static void a_store_that_does_not_answer_ends_with_the_deadline(void **state)
 
 	add_fault(s, FAULT_SWAP, FAULT_FAIL, -EINPROGRESS, 0);
 	add_fault(s, FAULT_GET_ALL, FAULT_FAIL, -EIO, 0);
-	r = archive_begin(&s->store, start, &dl, &id);
+	r = archive_begin(&s->store, start, NULL, NULL, &dl, &id);
 	assert_int_equal(r, -EINPROGRESS);
 	fault_backend_clear(s->store.backend);
 	assert_int_equal(records(s), 0);
@@ -172,9 +172,9 @@ static void a_refusal_is_final(void **state)
 	struct run_id id;
 
 	add_fault(s, FAULT_SWAP, FAULT_FAIL, -ENOSPC, 1);
-	assert_int_equal(archive_begin(&s->store, start, NULL, &id), -ENOSPC);
+	assert_int_equal(archive_begin(&s->store, start, NULL, NULL, NULL, &id), -ENOSPC);
 	s->store.read_only = true;
-	assert_int_equal(archive_begin(&s->store, start, NULL, &id), -EROFS);
+	assert_int_equal(archive_begin(&s->store, start, NULL, NULL, NULL, &id), -EROFS);
 	s->store.read_only = false;
 	assert_int_equal(records(s), 0);
 	log_set_quiet(was);
@@ -230,12 +230,12 @@ static void a_listing_has_runs_alone_in_order(void **state)
 	put_key(s, "runs/202512/20260101-000000-0000.start");
 	put_key(s, "runs/202601/notes.txt");
 	put_key(s, "runs/readme");
-	assert_ok(archive_list(&s->store, NULL, note, &l, NULL));
+	assert_ok(archive_list(&s->store, "", NULL, note, &l, NULL));
 	assert_string_equal(l.text, "20251231-235959-0000 20260115-143052-7f3a! "
 				    "20260115-143052-7f3a ");
-	assert_ok(archive_list(&s->store, run_end_key(&id).s, note, &part, NULL));
+	assert_ok(archive_list(&s->store, "", run_end_key(&id).s, note, &part, NULL));
 	assert_string_equal(part.text, "20260115-143052-7f3a ");
-	assert_int_equal(archive_list(&s->store, NULL, note, &cut, NULL), 7);
+	assert_int_equal(archive_list(&s->store, "", NULL, note, &cut, NULL), 7);
 }
 
 #define test(f) cmocka_unit_test_setup_teardown(f, storestand_set_up, storestand_tear_down)

@@ -111,6 +111,8 @@ static void what_is_true_matches(void **state)
 		"started <= 2026-01-15",
 		"ended >= 2026-01-15T15:31:52",
 		"started > 2d",
+		"started > '1 month ago'",
+		"started < 9999-12-31",
 		"started < 1s",
 		"model > a",
 	};

@@ -4,131 +4,17 @@
  * mount takes it to its end, and what the run has made is on its branches whole, once, or kept.
  */
 #include <fcntl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "backend/fault.h"
-#include "runstand.h"
+#include "killstand.h"
 
-enum {
-	STEPS_MAX = 400,
-	SURVIVED = 77,
-	WAIT_MS = 120 * 1000,
-};
-
-/* The process ends before its n-th step; 0: it does not. A step is what changes a directory: every
- * object and every note is complete before it has its name. */
-static atomic_long steps_left;
-
-static void step(void)
-{
-	if (steps_left && atomic_fetch_sub(&steps_left, 1) == 1)
-		_exit(0);
-}
-
-int renameat(int from, const char *old, int to, const char *new)
-{
-	step();
-	return (int)syscall(SYS_renameat2, from, old, to, new, 0);
-}
-
-int linkat(int from, const char *old, int to, const char *new, int flags)
-{
-	step();
-	return (int)syscall(SYS_linkat, from, old, to, new, flags);
-}
-
-int unlinkat(int dir, const char *name, int flags)
-{
-	step();
-	return (int)syscall(SYS_unlinkat, dir, name, flags);
-}
-
-static void close_stand(struct runstand *s)
-{
-	runs_free(s->runs);
-	stand_close(&s->h);
-}
-
-static void open_stand(struct runstand *s)
-{
-	stand_open(&s->h);
-	runstand_open_runs(s);
-}
-
+/* Something is uncommitted in the mount's own head. */
 static struct runstand make(void)
 {
-	struct runstand s = runstand_make();
-	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
-	struct oid base;
+	struct runstand s = killstand_make();
 
-	make_text(&s.h, s.h.root, "in", "1");
-	base = stand_commit(&s.h, NULL);
-	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
-	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "other", &base, NULL));
+	make_text(&s.h, s.h.root, "notes", "mine");
 	return s;
-}
-
-static bool is_there(struct runstand *s, const char *id)
-{
-	_cleanup_free_ char *dir = strf("%s/runs/%s", s->h.state, id);
-
-	return access(dir, F_OK) == 0;
-}
-
-static int count_private(struct view *head, struct span label, void *ctx)
-{
-	++*(unsigned *)ctx;
-	return 0;
-}
-
-/* Until nothing of it is left in the state directory. */
-static void wait_until_gone(struct runstand *s, const char *id)
-{
-	struct deadline dl = deadline_in_ms(WAIT_MS);
-	unsigned privates = 0;
-
-	while (is_there(s, id)) {
-		assert_ok(deadline_check(&dl));
-		usleep(2000);
-	}
-	assert_ok(heads_each_private(s->h.heads, count_private, &privates));
-	assert_int_equal(privates, 0);
-}
-
-/* How many commits of a branch's history the run has made. */
-static unsigned commits_of(struct runstand *s, const char *branch, const char *id)
-{
-	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
-	struct oid at;
-	unsigned n = 0;
-
-	assert_ok(refs_repo(s->h.store->refs, "r", &w, &rec));
-	assert_ok(tip_of_branch(s, branch, &at));
-	while (!oid_is_null(&at)) {
-		_cleanup_loaded_ struct loaded c = { 0 };
-
-		assert_ok(refs_load_commit(s->h.store->refs, &rec.id, &at, &w, &c));
-		for (unsigned i = 0; i < c.commit.meta_count; i++)
-			n += span_equal(c.commit.meta[i].key, span_str("pfs.run")) &&
-			     span_equal(c.commit.meta[i].value, span_str(id));
-		at = c.commit.parent_count ? c.commit.parents[0] : (struct oid){ 0 };
-	}
-	return n;
-}
-
-/* What the end's record says of a branch. */
-static const char *said_of(const json_t *end, const char *branch, const char *key)
-{
-	json_t *out;
-	size_t i;
-
-	json_array_foreach (json_object_get(end, "outputs"), i, out)
-		if (strcmp(json_string_value(json_object_get(out, "branch")), branch) == 0)
-			return json_string_value(json_object_get(out, key));
-	return NULL;
 }
 
 static void assert_kept(struct runstand *s, const json_t *end, const char *branch, const char *name)
@@ -150,7 +36,7 @@ static const char *judge(struct runstand *s, const char *id_text, const char *na
 	struct run_id id;
 	bool is_ok;
 
-	wait_until_gone(s, id_text);
+	wait_until_all_gone(s);
 	assert_ok(run_id_parse(id_text, &id));
 	assert_ok(archive_get(s->h.store, &id, &DEADLINE_NEVER, &start, &end));
 	assert_non_null(end);
@@ -167,15 +53,22 @@ static const char *judge(struct runstand *s, const char *id_text, const char *na
 			assert_int_equal(commits_of(s, branches[i], id_text), 0);
 		}
 	}
+	/* The mount's own head has it as well, and what it had. */
+	if (is_ok)
+		assert_text(&s->h, name, "made");
+	assert_text(&s->h, "notes", "mine");
 	json_decref(start);
 	json_decref(end);
 	return is_ok ? "ok" : "lost";
 }
 
+/* A run that is to write to both branches; without it the second is pinned late. */
+static const char *fields = "'out': ['r/main', 'r/other']";
+
 /* Writes to both branches; the caller's run. */
 static struct run *begin(struct runstand *s, const char *name)
 {
-	struct run *run = runstand_begin(s, "'out': ['r/main', 'r/other']");
+	struct run *run = runstand_begin(s, fields);
 
 	runstand_write(s, run, "main", name, "made");
 	runstand_write(s, run, "other", name, "made");
@@ -190,8 +83,7 @@ static void end_in_child(struct runstand *s, const char *name, long steps, int t
 
 	open_stand(s);
 	run = begin(s, name);
-	if (write(told, run_id(run)->s, RUN_ID_LEN) != RUN_ID_LEN)
-		_exit(1);
+	say(told, run_id(run)->s);
 	steps_left = steps;
 	if (run_end(run, request, &s->h.acc, &answer) < 0)
 		_exit(2);
@@ -201,38 +93,35 @@ static void end_in_child(struct runstand *s, const char *name, long steps, int t
 	_exit(SURVIVED);
 }
 
+static void end_at(struct runstand *s, long step, int told)
+{
+	_cleanup_free_ char *name = strf("f%ld", step);
+
+	end_in_child(s, name, step, told);
+}
+
+static void is_ended(struct runstand *s, const char *said, long step)
+{
+	_cleanup_free_ char *name = strf("f%ld", step);
+
+	judge(s, said, name);
+}
+
 static void killed_at_any_step_it_is_taken_to_its_end(void **state)
 {
 	struct runstand s = make();
-	int status = 0, fd[2];
-	long k;
 
-	close_stand(&s);
-	for (k = 1; k < STEPS_MAX && WEXITSTATUS(status) != SURVIVED; k++) {
-		_cleanup_free_ char *name = strf("f%ld", k);
-		char id[RUN_ID_LEN + 1] = "";
-		pid_t pid;
-
-		assert_ok(pipe(fd));
-		pid = fork();
-		assert_true(pid >= 0);
-		if (pid == 0)
-			end_in_child(&s, name, k, fd[1]);
-		assert_int_equal(read(fd[0], id, RUN_ID_LEN), RUN_ID_LEN);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFEXITED(status));
-		assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == SURVIVED);
-		open_stand(&s);
-		judge(&s, id, name);
-		close_stand(&s);
-		close(fd[0]);
-		close(fd[1]);
-	}
-	/* Each step has had its turn. */
-	assert_int_equal(WEXITSTATUS(status), SURVIVED);
-	assert_true(k > 10);
-	open_stand(&s);
+	kill_at_each_step(&s, end_at, is_ended);
 	runstand_remove(&s);
+}
+
+static void so_is_what_it_made_of_a_branch_that_it_pinned_late(void **state)
+{
+	const char *was = fields;
+
+	fields = "";
+	killed_at_any_step_it_is_taken_to_its_end(state);
+	fields = was;
 }
 
 static struct backend *faults;
@@ -299,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(killed_at_any_step_it_is_taken_to_its_end),
+		cmocka_unit_test(so_is_what_it_made_of_a_branch_that_it_pinned_late),
 		cmocka_unit_test(a_store_that_fails_once_loses_nothing),
 		cmocka_unit_test(an_answer_that_is_lost_does_no_harm),
 	};

@@ -350,6 +350,54 @@ static void a_run_of_a_killed_mount_is_lost_and_its_output_kept(void **state)
 	runstand_remove(&s);
 }
 
+/* A run writes to a branch that it has not pinned at its start; is that kept after a kill, with
+ * and without the note of it? */
+static void keep_late(bool is_noted)
+{
+	struct runstand s = runstand_make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_free_ char *kept = NULL, *dir = NULL, *note = NULL;
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	json_t *start, *end;
+	struct run_id id;
+	struct run *run;
+	struct oid base;
+
+	make_text(&s.h, s.h.root, "f", "0");
+	base = stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	id = *run_id(run);
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "late", &base, NULL));
+	runstand_write(&s, run, "late", "f", "half");
+	kept = kept_branch(run);
+	dir = strf("%s/runs/%s", s.h.state, id.s);
+	note = strf("%s/late", dir);
+	run_unref(run);
+	if (!is_noted)
+		assert_ok(unlink(note));
+	runstand_remount(&s);
+	while (access(dir, F_OK) == 0)
+		usleep(1000);
+	assert_on_branch(&s, kept, "f", "half");
+	assert_on_branch(&s, "late", "f", "0");
+	assert_ok(archive_get(s.h.store, &id, &DEADLINE_NEVER, &start, &end));
+	assert_int_equal(json_array_size(json_object_get(end, "outputs")), 1);
+	json_decref(start);
+	json_decref(end);
+	runstand_remove(&s);
+}
+
+static void what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well(void **state)
+{
+	keep_late(true);
+}
+
+static void so_it_is_when_nothing_tells_of_the_branch(void **state)
+{
+	keep_late(false);
+}
+
 static void throw_away_files_are_not_published_wherever_they_are(void **state)
 {
 	struct runstand s = runstand_make();
@@ -385,6 +433,48 @@ static void throw_away_files_are_not_published_wherever_they_are(void **state)
 	assert_on_branch(&s, "main", "new/out~", NULL);
 	assert_on_branch(&s, "main", "old/out", "made");
 	assert_on_branch(&s, "main", "old/out~", NULL);
+	runstand_remove(&s);
+}
+
+/* The run makes a directory with that file in it. */
+static void write_below(struct runstand *s, struct vnode *in, const char *dir, const char *name)
+{
+	struct vnode *d = stand_create(&s->h, in, dir, S_IFDIR | 0755);
+
+	make_text(&s->h, d, name, "bytes");
+	vnode_unref(s->h.vnodes, d);
+}
+
+static void nor_are_those_in_directories(void **state)
+{
+	struct runstand s = runstand_make();
+	struct vnode *root, *old, *new;
+	struct run *run;
+	struct stat st;
+
+	write_below(&s, s.h.root, "old", "f");
+	make_text(&s.h, s.h.root, "other", "a file");
+	stand_commit(&s.h, NULL);
+	run = runstand_begin(&s, "");
+	root = runstand_root(&s, run, "main");
+	assert_ok(view_lookup(root, span_str("old"), &s.h.acc, &old, &st));
+	new = stand_create(&s.h, root, "new", S_IFDIR | 0755);
+	write_below(&s, old, "__pycache__", "m.pyc");
+	write_below(&s, old, "made", "f");
+	write_below(&s, new, "__pycache__", "m.pyc");
+	write_below(&s, new, "made", "f");
+	assert_ok(view_unlink(root, span_str("other"), &s.h.acc));
+	write_below(&s, root, "other", "notes~");
+	vnode_unref(s.h.vnodes, new);
+	vnode_unref(s.h.vnodes, old);
+	vnode_unref(s.h.vnodes, root);
+	end_well(&s, run);
+	assert_on_branch(&s, "main", "old/f", "bytes");
+	assert_on_branch(&s, "main", "old/made/f", "bytes");
+	assert_on_branch(&s, "main", "new/made/f", "bytes");
+	assert_on_branch(&s, "main", "old/__pycache__/m.pyc", NULL);
+	assert_on_branch(&s, "main", "new/__pycache__/m.pyc", NULL);
+	assert_on_branch(&s, "main", "other/notes~", NULL);
 	runstand_remove(&s);
 }
 
@@ -431,6 +521,9 @@ int main(void)
 		cmocka_unit_test(a_run_that_changes_nothing_makes_no_commit),
 		cmocka_unit_test(only_what_it_was_told_to_may_be_written),
 		cmocka_unit_test(a_run_of_a_killed_mount_is_lost_and_its_output_kept),
+		cmocka_unit_test(what_it_has_of_a_branch_that_it_pinned_late_is_kept_as_well),
+		cmocka_unit_test(so_it_is_when_nothing_tells_of_the_branch),
+		cmocka_unit_test(nor_are_those_in_directories),
 		cmocka_unit_test(throw_away_files_are_not_published_wherever_they_are),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
 	};

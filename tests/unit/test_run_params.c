@@ -51,6 +51,48 @@ static void options_with_a_value_behind_or_attached_are_parameters(void **state)
 	assert_argv("empty=\"\" ", ARGV("train", "--empty="));
 }
 
+/* @argv, a blank behind each, after K gets V; freed by the caller. */
+static char *replaced(const char *const *argv, const char *key, const char *value, int want)
+{
+	char *copy[16] = { NULL }, *all = calloc(1, 1 << 10);
+	size_t n = 0;
+
+	for (; argv[n]; n++)
+		copy[n] = strdup(argv[n]);
+	assert_int_equal(params_replace(copy, span_str(key), value), want);
+	for (size_t i = 0; copy[i]; i++) {
+		strcat(strcat(all, copy[i]), " ");
+		free(copy[i]);
+	}
+	return all;
+}
+
+static void assert_replaced(const char *expected, int want, const char *value,
+			    const char *const *argv)
+{
+	_cleanup_free_ char *all = replaced(argv, "lr", value, want);
+
+	assert_string_equal(all, expected);
+}
+
+static void a_parameter_is_replaced_in_the_form_in_which_it_stands(void **state)
+{
+	assert_replaced("x --lr 2 ", 1, "2", ARGV("x", "--lr", "1"));
+	assert_replaced("x --lr=2 -v ", 1, "2", ARGV("x", "--lr=1", "-v"));
+	assert_replaced("x +lr=2 ", 1, "2", ARGV("x", "+lr=1"));
+	assert_replaced("x lr=2 lrs=1 ", 1, "2", ARGV("x", "lr=1", "lrs=1"));
+	assert_replaced("x --lr 1 --lr 2 ", 1, "2", ARGV("x", "--lr", "1", "--lr", "3"));
+	assert_replaced("x ", 0, "2", ARGV("x"));
+	assert_replaced("sh -c lr=1 ", 0, "2", ARGV("sh", "-c", "lr=1"));
+}
+
+static void a_flag_goes_with_false_and_takes_nothing_else(void **state)
+{
+	assert_replaced("x -y ", 1, "false", ARGV("x", "--lr", "-y"));
+	assert_replaced("x --lr -y ", 1, "true", ARGV("x", "--lr", "-y"));
+	assert_replaced("x --lr -y ", -EINVAL, "2", ARGV("x", "--lr", "-y"));
+}
+
 static void a_negative_number_is_a_value_and_an_option_is_none(void **state)
 {
 	assert_argv("a=-3 b=true ", ARGV("x", "--a", "-3", "--b", "-v"));
@@ -174,6 +216,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_with_a_value_behind_or_attached_are_parameters),
+		cmocka_unit_test(a_parameter_is_replaced_in_the_form_in_which_it_stands),
+		cmocka_unit_test(a_flag_goes_with_false_and_takes_nothing_else),
 		cmocka_unit_test(a_negative_number_is_a_value_and_an_option_is_none),
 		cmocka_unit_test(an_option_alone_is_true),
 		cmocka_unit_test(values_are_typed_as_json),

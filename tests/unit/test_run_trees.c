@@ -152,7 +152,7 @@ static int tell(struct span path, const struct inode *ino, void *ctx)
 	return 0;
 }
 
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

@@ -214,7 +214,8 @@ static void two_runs_are_compared_with_what_they_read(void **state)
 	assert_ok(ask(s, "{\"verb\": \"run-diff\", \"a\": \"features\", \"b\": \"%s\"}",
 		      s->model[0].s));
 	got = differences(s);
-	assert_string_equal(got, "param ngrams;param lr;metric acc;input data/main/corpus;input "
+	assert_string_equal(got, "param ngrams;param lr;metric acc;pinned data/main;"
+				 "pinned out/main;input data/main/corpus;input "
 				 "out/main/features;");
 	assert_ok(ask(s, "{\"verb\": \"run-diff\", \"a\": \"features\", \"b\": \"features\"}"));
 	none = differences(s);
@@ -355,6 +356,56 @@ static void another_user_sees_ids_alone(void **state)
 	assert_int_equal(json_array_size(s->lines), 4);
 }
 
+static int64_t depth_at(struct stand *s, size_t i)
+{
+	return json_integer_value(json_object_get(line(s, i), "depth"));
+}
+
+static void runs_in_runs_come_behind_the_outer_one_where_that_is_asked_for(void **state)
+{
+	struct stand *s = *state;
+	const int64_t t = T0 + 1000;
+	struct run_id outer = made_run(s->store, &(struct made_run){ .started = t }),
+		      other = made_run(s->store, &(struct made_run){ .started = t + 10 }),
+		      first = made_run(s->store,
+				       &(struct made_run){ .started = t + 20, .parent = outer.s }),
+		      second = made_run(s->store,
+					&(struct made_run){ .started = t + 30, .parent = outer.s }),
+		      within = made_run(s->store,
+					&(struct made_run){ .started = t + 40, .parent = first.s });
+	const struct run_id *flat[] = { &outer, &other, &first, &second, &within };
+	const struct run_id *nested[] = { &outer, &first, &within, &second, &other };
+	const int64_t depths[] = { 0, 1, 2, 1, 0 };
+	const char *lost = "20200101-000000-0000";
+
+	assert_runs(s, "{\"verb\": \"runs\", \"limit\": 5}", flat, 5);
+	assert_string_equal(text_of(line(s, 2), "parent"), outer.s);
+	assert_runs(s, "{\"verb\": \"runs\", \"limit\": 5, \"nested\": true}", nested, 5);
+	for (size_t i = 0; i < ARRAY_SIZE(depths); i++)
+		assert_int_equal(depth_at(s, i), depths[i]);
+	/* One whose outer run is not told. */
+	assert_runs(s, "{\"verb\": \"runs\", \"limit\": 1, \"nested\": true}", flat + 4, 1);
+	assert_int_equal(depth_at(s, 0), 0);
+	other = made_run(s->store, &(struct made_run){ .started = t + 50, .parent = lost });
+	assert_runs(s, "{\"verb\": \"runs\", \"limit\": 1, \"nested\": true}",
+		    (const struct run_id *[]){ &other }, 1);
+}
+
+/* As only a record that lies can say. */
+static void runs_in_one_another_in_a_circle_are_told_once_each(void **state)
+{
+	struct stand *s = *state;
+	const int64_t t = T0 + 1000;
+	struct run_id a = run_id_new(t * 1000000000, 0), b = run_id_new((t + 1) * 1000000000, 0),
+		      own = run_id_new((t + 2) * 1000000000, 0);
+	const struct run_id *all[] = { &a, &b, &own };
+
+	made_run(s->store, &(struct made_run){ .started = t, .parent = b.s });
+	made_run(s->store, &(struct made_run){ .started = t + 1, .parent = a.s });
+	made_run(s->store, &(struct made_run){ .started = t + 2, .parent = own.s });
+	assert_runs(s, "{\"verb\": \"runs\", \"limit\": 3, \"nested\": true}", all, 3);
+}
+
 static void put_object(struct stand *s, const char *key, const char *text)
 {
 	struct etag tag;
@@ -451,6 +502,8 @@ int main(void)
 		TEST(what_is_made_again_as_it_was_is_not_stale),
 		TEST(what_was_made_from_a_branch_is_of_all_in_it),
 		TEST(another_user_sees_ids_alone),
+		TEST(runs_in_runs_come_behind_the_outer_one_where_that_is_asked_for),
+		TEST(runs_in_one_another_in_a_circle_are_told_once_each),
 		TEST(damaged_and_newer_records_are_told_of_and_keep_nothing_else_away),
 		TEST(a_run_without_an_end_is_running_until_it_has_one),
 		TEST(an_index_that_is_lost_comes_back),

@@ -139,7 +139,7 @@ static void a_reply_cut_anywhere_is_read_again(void **state)
 	}
 }
 
-static int count_key(const char *key, uint64_t size, void *ctx)
+static int count_key(const char *key, uint64_t size, const struct etag *tag, void *ctx)
 {
 	++*(unsigned *)ctx;
 	return 0;

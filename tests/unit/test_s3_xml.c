@@ -23,9 +23,9 @@ static const char list_aws[] = DECL
 		"p/b",
 		"18446744073709551615") "<CommonPrefixes><Prefix>x/</Prefix></CommonPrefixes></ListBucketResult>\n";
 
-static int note(const char *key, uint64_t size, void *ctx)
+static int note(const char *key, uint64_t size, const char *etag, void *ctx)
 {
-	buf_printf(ctx, "%s=%llu ", key, (unsigned long long)size);
+	buf_printf(ctx, "%s=%llu%s ", key, (unsigned long long)size, etag);
 	return 0;
 }
 
@@ -72,7 +72,7 @@ static void a_listing_is_told_in_order(void **state)
 
 	assert_ok(s3_listing_parse(span_str(list_aws), note, &told, &l));
 	buf_put_u8(&told, 0);
-	assert_string_equal((char *)told.data, "p/a=0 p/b=18446744073709551615 ");
+	assert_string_equal((char *)told.data, "p/a=0\"e\" p/b=18446744073709551615\"e\" ");
 	assert_true(l.is_truncated);
 	assert_string_equal(l.token, "1ueGc&/=");
 	assert_int_equal(l.count, 2);
@@ -92,6 +92,9 @@ static void listings_are_judged(void **state)
 		  0 },
 		{ LIST(LAST "<EncodingType></EncodingType><NextContinuationToken/>"), 0 },
 		{ LIST(LAST "<Contents><Size>1</Size><Key>a</Key></Contents>"), 0 },
+		/* a tag may be missing, or of no use */
+		{ LIST("<Contents><Key>a</Key><ETag/><Size>1</Size></Contents>" LAST), 0 },
+		{ LIST("<Contents><Key>a</Key><ETag>a b</ETag><Size>1</Size></Contents>" LAST), 0 },
 		/* may not be whole */
 		{ LIST(""), -EBADMSG },
 		{ LIST("<IsTruncated>true</IsTruncated>"), -EBADMSG },
@@ -137,7 +140,7 @@ static void listings_are_judged(void **state)
 	}
 }
 
-static int refuse_second(const char *key, uint64_t size, void *ctx)
+static int refuse_second(const char *key, uint64_t size, const char *etag, void *ctx)
 {
 	return ++*(int *)ctx == 2 ? 7 : 0;
 }

@@ -3,7 +3,7 @@
 # from the root of the mount.
 
 _pfs_commands="init mount umount repo branch commit log status diff show merge sync restore run
-	param metric runs why uses import export push pull cache stats doctor help version"
+	rerun param metric runs why uses import export push pull cache stats doctor help version"
 
 _pfs_mount_options="state= memory= disk= ro rw refresh= single_writer threads= max_nodes= placement=off
 	allow_other dev suid noexec nonempty foreground"
@@ -13,7 +13,7 @@ _pfs_options() {
 	case $1 in
 	init) echo "--single-writer" ;;
 	mount) echo "-f --foreground -o --options" ;;
-	umount) echo "-l --lazy" ;;
+	umount) echo "-f --force -l --lazy" ;;
 	repo) echo "--chunk --branch --json --store" ;;
 	branch) echo "--json --store" ;;
 	commit) echo "-m --message -n --name --meta --author --json --store" ;;
@@ -22,7 +22,11 @@ _pfs_options() {
 	status | show | stats) echo "--json --store" ;;
 	merge) echo "--ours --theirs --into --json --store" ;;
 	restore | sync) echo "--json" ;;
-	run) echo "-n --name --out --param --group --log --memo --keep-going --mount" ;;
+	run)
+		echo "-n --name --out --param --group --log --memo --keep-going --mount --update --dry-run --force" \
+			"--json"
+		;;
+	rerun) echo "--param --check --json --mount" ;;
 	metric) echo "--step" ;;
 	import)
 		echo "-m --message -n --name --meta --author --keep --one-file-system --threads" \
