@@ -50,10 +50,12 @@ static void print_reasons(const json_t *line)
 		print_name(json_object_get(o, "path"), "");
 		if (*field_text(o, "run"))
 			printf(" is stale itself, by run %s\n", field_text(o, "run"));
-		else if (*field_text(o, "now"))
-			puts(" has changed since");
-		else
+		else if (*field_text(o, "was") && !*field_text(o, "now"))
 			puts(" is empty or gone now");
+		else if (*field_text(o, "now") && !*field_text(o, "was"))
+			puts(" is new");
+		else
+			puts(" has changed since");
 	}
 }
 
@@ -72,7 +74,7 @@ static int show(json_t *line, void *ctx)
 			printf("    %s\n", field_text(line, "problem"));
 		print_reasons(line);
 		print_outputs(line);
-	} else if (field_bool(line, "uncommitted")) {
+	} else if (field_bool(line, "uncommitted") && !u->stale) {
 		cli_note(
 			"it has uncommitted changes, which no run has read under its branch's name");
 	}
@@ -136,8 +138,8 @@ const struct command cmd_uses = {
 		"Tells which runs read a file or what is in a directory, in any version, and what they\n"
 		"made; which runs read that, and so on, in any repo.\n"
 		"\n"
-		"  --stale         only what is on its branch now, and was made from something of which its\n"
-		"                  branch has another version by now\n"
+		"  --stale         only what is on its branch now, and was made by a run that would see\n"
+		"                  something else now, committed or not\n"
 		"  --json          one JSON value instead of text\n"
 		"  --store STORE   a store that is not mounted\n"
 		"\n"

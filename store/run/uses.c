@@ -18,8 +18,8 @@
 #include "base/htab.h"
 #include "run/archive.h"
 #include "run/catalog.h"
-#include "run/fields.h"
 #include "run/json_bytes.h"
+#include "run/stale.h"
 #include "run/why.h"
 
 enum {
@@ -49,7 +49,6 @@ struct usage {
 	/* Of the run that is told. */
 	const struct user *at;
 	json_t *outputs, *reasons; /* owned */
-	json_t *start; /* its record's; owned; NULL: nobody has asked */
 	uint64_t more, there;
 	bool is_stale;
 };
@@ -73,7 +72,6 @@ static void usage_release(struct usage *g)
 	heap_release(&g->waiting);
 	json_decref(g->outputs);
 	json_decref(g->reasons);
-	json_decref(g->start);
 }
 
 static bool starts_before(const void *a, const void *b)
@@ -172,95 +170,72 @@ static bool is_of_commit(const struct run_place *p)
 	return oid_parse(p->rev, &id) == 0;
 }
 
-static bool is_branch(const json_t *pinned, const struct run_place *place)
+/* The reason that @o tells, which is taken. */
+static int add_reason(struct usage *g, struct span path, json_t *o)
 {
-	return span_equal(span_str(field_text(pinned, "repo")), place->repo) &&
-	       span_equal(span_str(field_text(pinned, "branch")), place->rev);
-}
+	int r = set(o, "path", json_of_bytes(path));
 
-/* What the run's branch had committed when the run saw something uncommitted there: 0, @ret null
- * for an unborn branch's; -ENOENT: nothing of it was uncommitted. */
-static int committed_of(struct usage *g, const struct run_place *place, struct id128 *ret_repo,
-			struct oid *ret)
-{
-	json_t *end = NULL, *p;
-	size_t i;
-	int r = 0;
-
-	if (!g->start) {
-		r = archive_get(g->u->rd.store, &g->at->id, &g->u->rd.access->deadline, &g->start,
-				&end);
-		json_decref(end);
-	}
-	if (r < 0)
+	g->is_stale = true;
+	if (json_array_size(g->reasons) == RUN_USES_REASONS) {
+		json_decref(o);
 		return r;
-	json_array_foreach (json_object_get(g->start, "pinned"), i, p)
-		if (is_branch(p, place) && json_object_get(p, "committed"))
-			return field_id128(p, "repo_id", ret_repo)
-				       ?: field_oid(p, "committed", ret);
-	return -ENOENT;
-}
-
-/* Was what is there now there already, under what was uncommitted? 1, 0, -errno. Then nobody has
- * replaced what the run read, only not committed it. */
-static int was_there(struct usage *g, const struct run_place *place, const struct run_file *now)
-{
-	const struct run_reading *rd = &g->u->rd;
-	struct refs_wait w = { .may_wait = true, .deadline = rd->access->deadline };
-	_cleanup_loaded_ struct loaded c = { 0 };
-	struct run_file then = { 0 };
-	struct id128 repo;
-	struct oid id;
-	int r = committed_of(g, place, &repo, &id);
-
-	if (r == 0 && !oid_is_null(&id)) {
-		r = refs_load_commit(rd->store->refs, &repo, &id, &w, &c);
-		if (r == 0)
-			r = run_file_in_commit(rd, &c.commit, place->path, &then);
-		r = r == -ENOENT ? 0 : r;
 	}
-	if (r < 0)
-		return r == -ENOENT || r == -EINVAL ? 0 : r;
-	return then.type == now->type && oid_equal(&then.id, &now->id);
+	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
 }
 
-/* What the run read: is it something else now? */
+/* What the run read, and is there still: was it made by a stale run? */
 static int take_read(struct span path, const struct run_file *f, void *ctx)
 {
 	struct usage *g = ctx;
 	const struct stale_output *old = oid_is_null(&f->id) ? NULL : find_stale(g, &f->id);
 	struct run_place place;
-	struct run_file now = { 0 };
+	struct run_file now = *f;
 	json_t *o;
-	int r;
+	int r = 0;
 
-	if (!run_place_read(path, &place))
+	if (!old || !run_place_read(path, &place))
 		return 0;
-	r = is_of_commit(&place) ? 0 : run_tips_find(g->u->tips, &place, &now);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	if (is_of_commit(&place) || (r == 0 && oid_equal(&now.id, &f->id) && now.type == f->type)) {
-		if (!old)
-			return 0;
-		now.id = f->id;
-	} else {
-		old = NULL;
-		r = was_there(g, &place, &now);
-		if (r != 0)
-			return MIN(r, 0);
-	}
-	g->is_stale = true;
-	if (json_array_size(g->reasons) == RUN_USES_REASONS)
-		return 0;
+	if (!is_of_commit(&place))
+		r = run_tips_find(g->u->tips, &place, &now);
+	if (r < 0 || now.type != f->type || !oid_equal(&now.id, &f->id))
+		return r == -ENOENT ? 0 : r;
 	o = json_object();
-	r = set(o, "path", json_of_bytes(path));
-	if (r == 0 && old)
-		r = set(o, "run", json_string(old->run.s));
-	if (r == 0 && !old)
-		r = set_oid(o, "was", &f->id);
-	if (r == 0 && !old)
-		r = set_oid(o, "now", &now.id);
-	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
+	r = set(o, "run", json_string(old->run.s));
+	return add_reason(g, path, o) ?: r;
+}
+
+/* What the run looked at, and is something else now. */
+static int take_changed(struct span path, const struct run_file *was, const struct run_file *now,
+			void *ctx)
+{
+	json_t *o = json_object();
+	int r = was ? set_oid(o, "was", &was->id) : 0;
+
+	if (r == 0 && now)
+		r = set_oid(o, "now", &now->id);
+	return add_reason(ctx, path, o) ?: r;
+}
+
+static int look_for_changes(struct usage *g)
+{
+	struct run_staleness s = {
+		.rd = g->u->rd,
+		.tips = g->u->tips,
+		.id = &g->at->id,
+		.changed = take_changed,
+		.ctx = g,
+	};
+	json_t *start, *end = NULL;
+	int r = archive_get(s.rd.store, s.id, &s.rd.access->deadline, &start, &end);
+
+	if (r < 0)
+		return r;
+	s.start = start;
+	s.end = end;
+	r = end ? run_stale(&s) : 0;
+	json_decref(start);
+	json_decref(end);
+	return r;
 }
 
 /* Is what is at a place now, with that content, of the run, or has another made it again since? */
@@ -365,13 +340,13 @@ static int tell(struct usage *g, const struct user *m)
 	json_decref(g->reasons);
 	g->outputs = json_array();
 	g->reasons = json_array();
-	json_decref(g->start);
-	g->start = NULL;
 	r = catalog_row(g->u->rd.store, &m->id, &bytes, &row);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (g->u->stale)
 		r = each(g, &row, INDEX_RUN_READ, take_read);
+	if (r == 0 && g->u->stale)
+		r = look_for_changes(g);
 	if (r == 0)
 		r = each(g, &row, INDEX_RUN_WRITTEN, take_written);
 	if (r == -EIO || r == -EBADMSG) {

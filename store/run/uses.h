@@ -3,9 +3,9 @@
  * What was made from a file: the runs that read it, what they wrote, the runs that read that, and
  * so on, in any repo.
  *
- * An output is *there* when its branch has it now as the run wrote it. A run is *stale* when its
- * branch has now another version of something that it read, or when what it read was made by a
- * stale run; so are its outputs, unless another run has made the same again since.
+ * An output is *there* when its branch has it now as the run wrote it. A run is *stale* when it
+ * would see something else now (run/stale.h), or when what it read was made by a stale run; so are
+ * its outputs, unless another run has made the same again since.
  *
  * Threads: the caller's.
  */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "head/pin.h"
 #include "run/archive.h"
 #include "run/expr.h"
 #include "run/learner.h"
@@ -56,6 +57,19 @@ int runs_look(struct request *q)
 						   complaint()[0] ? complaint()
 								  : "the store does not answer")));
 	complaint_clear();
+	return r;
+}
+
+int runs_pin_tips(struct request *q, struct run_tips *tips)
+{
+	const struct pin_request req = { .message = "as it was asked for" };
+	_cleanup_free_ struct pinned *all = NULL;
+	size_t n = 0;
+	int r = heads_pin(q->service->heads, &req, &q->access, &all, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = run_tips_pin(tips, all[i].repo_name, all[i].branch_name, &all[i].repo,
+				 &all[i].commit);
 	return r;
 }
 

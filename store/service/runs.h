@@ -7,6 +7,7 @@
 #pragma once
 
 #include "run/catalog.h"
+#include "run/files.h"
 #include "service/request.h"
 
 /*
@@ -23,6 +24,9 @@ bool runs_may_see(const struct request *q, const struct run_row *row);
 
 /* What a start's record says of branches in repos that the caller may not enter. */
 void runs_leave_out_hidden(struct request *q, json_t *start);
+
+/* What is there is what a run would find that is begun now: uncommitted changes are pinned. */
+int runs_pin_tips(struct request *q, struct run_tips *tips);
 
 /* A line that is JSON already; takes it. As request_answer(). */
 int request_give(struct request *q, json_t *line);

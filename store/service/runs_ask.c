@@ -377,6 +377,9 @@ int verb_uses(struct request *q)
 		r = runs_look(q);
 	if (r == 0)
 		r = run_tips_new(&u.rd, &w, &tips);
+	/* What is not committed yet counts where it can be told: in a mount's own heads. */
+	if (r == 0 && u.stale && q->service->runs && !q->who->within)
+		r = runs_pin_tips(q, tips);
 	if (r < 0)
 		return r;
 	u.tips = tips;

@@ -4,7 +4,6 @@
  */
 #include "base/log.h"
 #include "base/text.h"
-#include "head/pin.h"
 #include "run/plan.h"
 #include "run/run.h"
 #include "service/address.h"
@@ -34,21 +33,6 @@ static bool may_see(const struct run_row *row, void *ctx)
 	return runs_may_see(ctx, row);
 }
 
-/* All as a run would find it that is begun now. */
-static int pin(struct planning *p)
-{
-	const struct pin_request req = { .message = "as an update found it" };
-	const struct service *s = p->q->service;
-	_cleanup_free_ struct pinned *all = NULL;
-	size_t n = 0;
-	int r = heads_pin(s->heads, &req, &p->q->access, &all, &n);
-
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = run_tips_pin(p->tips, all[i].repo_name, all[i].branch_name, &all[i].repo,
-				 &all[i].commit);
-	return r;
-}
-
 static int begin(struct planning *p)
 {
 	struct request *q = p->q;
@@ -71,7 +55,7 @@ static int begin(struct planning *p)
 	if (r == 0)
 		r = run_tips_new(&how.rd, &w, &p->tips);
 	if (r == 0)
-		r = pin(p);
+		r = runs_pin_tips(q, p->tips);
 	how.tips = p->tips;
 	return r < 0 ? r : run_plan_new(&how, &p->plan);
 }

@@ -46,3 +46,25 @@ def test_an_uncommitted_script_that_was_committed_otherwise_is(shell, made):
     os.unlink(made / "script")
     shell.ok("commit", made)
     assert stale(shell, made / "in") == []
+
+
+def test_a_change_that_is_not_committed_counts(shell, made):
+    (made / "in").write_text("2")
+    assert stale(shell, made / "in") == [["R/main/in"]]
+    done = shell.run("uses", "--stale", made / "in")
+    assert "has changed since" in done.out and done.err == ""
+
+
+def test_what_a_run_itself_wrote_over_is_not_stale_for_that(shell, made):
+    (made / "numbers").write_text("2\n1\n")
+    shell.ok("run", "sort", "-o", "numbers", "numbers", cwd=made)
+    assert stale(shell, made / "numbers") == []
+
+
+def test_a_new_name_in_a_directory_that_was_listed_counts(shell, made):
+    os.mkdir(made / "texts")
+    (made / "texts/a").write_text("a")
+    shell.ok("run", "sh", "-c", "cat texts/* > all", cwd=made)
+    (made / "texts/b").write_text("b")
+    assert stale(shell, made / "texts/a") == [["R/main/texts/b"]]
+    assert "R/main/texts/b is new" in shell.ok("uses", "--stale", made / "texts/a")
