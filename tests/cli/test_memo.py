@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -106,6 +107,22 @@ def test_it_is_run_when_something_it_saw_is_another(memo, script, change):
     assert memo.run(script)
     change(memo)
     assert memo.run(script), script
+
+
+@pytest.mark.parametrize("other", ["d", "e"])
+def test_an_exchange_depends_on_all_that_is_in_either(memo, other):
+    os.mkdir(memo.files / "e")
+    (memo.files / "e/x").touch()
+    swap = "import ctypes; assert not ctypes.CDLL(None).renameat2(-100, b'd', -100, b'e', 2)"
+    script = f'python3 -c "{swap}"'
+    back = [sys.executable, "-c", swap]
+    assert memo.run(script) and memo.code == 0, memo.err
+    subprocess.run(back, cwd=memo.files, check=True)
+    assert not memo.run(script)
+    assert (memo.files / "d/x").exists()
+    subprocess.run(back, cwd=memo.files, check=True)
+    (memo.files / other / "more").touch()
+    assert memo.run(script)
 
 
 def test_what_it_did_not_look_at_may_be_another(memo):
