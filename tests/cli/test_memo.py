@@ -92,6 +92,8 @@ def test_all_that_it_printed_is_printed(memo):
     ("test -e f", lambda m: os.chmod(m.files / "f", 0o600)),
     ("test -e none || true", lambda m: (m.files / "none").touch()),
     ("ls d", lambda m: (m.files / "d/more").touch()),
+    ("cat d/*", lambda m: (m.files / "d/in").write_text("other\n")),
+    ("stat d/* | grep -c File", lambda m: os.chmod(m.files / "d/in", 0o600)),
     ("cat d/in", lambda m: os.rename(m.files / "d", m.files / "e") or os.mkdir(m.files / "d")
         or (m.files / "d/in").write_text("other\n")),
     ("rmdir d || true", lambda m: os.unlink(m.files / "d/in")),
