@@ -20,7 +20,8 @@ void bypass_release(struct bypass *b)
 
 /* The URL of the store that is mounted. What was mounted says more than the daemon's name for it:
  * where the keys and certificates are. */
-static int store_of_mount(const struct target *t, struct client *mount, struct target *ret)
+static int store_of_mount(const struct target *t, struct client *mount, enum client_use use,
+			  struct target *ret)
 {
 	_cleanup_mounts_ struct mounts m = { 0 };
 	const struct mounted *x = mounts_load(&m) == 0 ? mounts_at(&m, t->mount) : NULL;
@@ -29,6 +30,13 @@ static int store_of_mount(const struct target *t, struct client *mount, struct t
 
 	if (r != 0)
 		return r;
+	if (use == CLIENT_CHANGES && *field_text(line, "run")) {
+		cli_error(
+			"inside run %s nothing is committed but what it writes, when it has ended",
+			field_text(line, "run"));
+		json_decref(line);
+		return -EROFS;
+	}
 	ret->store = strdup(x && strstr(x->source, "://") ? x->source : field_text(line, "url"));
 	json_decref(line);
 	return ret->store ? 0 : -ENOMEM;
@@ -43,7 +51,7 @@ int bypass_url(const struct target *t, char **ret)
 	if (t->mount)
 		r = client_open(t, CLIENT_READS, &mount);
 	if (r == 0 && t->mount)
-		r = store_of_mount(t, mount, &direct);
+		r = store_of_mount(t, mount, CLIENT_READS, &direct);
 	if (r < 0)
 		return r;
 	*ret = t->mount ? TAKE_PTR(direct.store) : strdup(t->store);
@@ -84,7 +92,7 @@ int bypass_open(const char *store, const char *arg, enum client_use use, struct 
 	if (b.target.mount) {
 		r = client_open(&b.target, CLIENT_READS, &b.mount);
 		if (r == 0)
-			r = store_of_mount(&b.target, b.mount, &direct);
+			r = store_of_mount(&b.target, b.mount, use, &direct);
 	} else {
 		direct.store = strdup(b.target.store);
 		r = direct.store ? 0 : -ENOMEM;

@@ -258,8 +258,11 @@ static int run(const struct command *self, int argc, char **argv)
 		return EXIT_PFS_FAILED;
 	while ((r = cli_option(self, argc, argv, "h", longs)) >= 0) {
 		if (r == OPT_PARAM && !param_is_text(optarg))
-			return cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`",
-					 optarg);
+			return cli_usage(
+				self,
+				"--param wants KEY=VALUE, KEY as text of at most %d bytes and VALUE of at "
+				"most %d, not `%.100s`",
+				PARAM_KEY_MAX, PARAM_VALUE_MAX, optarg);
 		if (r == OPT_PARAM)
 			params[n++] = optarg;
 		else if (r == OPT_MOUNT)

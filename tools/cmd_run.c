@@ -45,7 +45,11 @@ static void add_out(const struct command *self, json_t *out, const char *arg)
 static void add_param(const struct command *self, json_t *params, const char *arg)
 {
 	if (param_add_text(params, span_str(arg), "option") < 0)
-		exit(cli_usage(self, "--param wants KEY=VALUE, as text, not `%.100s`", arg));
+		exit(cli_usage(
+			self,
+			"--param wants KEY=VALUE, KEY as text of at most %d bytes and VALUE of at "
+			"most %d, not `%.100s`",
+			PARAM_KEY_MAX, PARAM_VALUE_MAX, arg));
 }
 
 /* Then there is no command whose options are its own. */

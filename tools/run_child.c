@@ -176,10 +176,11 @@ static int use_root(const struct child_options *o, const char *cwd, int error)
 	if (!dir)
 		return -ENOMEM;
 	if (!getenv("PFS_ROOT"))
-		cli_note(
-			"pfs: this system does not let the command have a mount namespace (%s): it is "
-			"recorded only what it does below $PFS_ROOT, not below %s",
-			strerror(error), o->mount);
+		cli_note("pfs: this system does not let the command have a mount namespace (%s): "
+			 "recorded, and kept apart until its end, is only what it does below "
+			 "$PFS_ROOT, not below %s",
+			 /* What "no space" means of namespaces. */
+			 error == ENOSPC ? "no more are allowed" : strerror(error), o->mount);
 	if (setenv("PFS_ROOT", o->view, 1) < 0)
 		return -errno;
 	if (!cwd)

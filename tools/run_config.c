@@ -86,8 +86,8 @@ int config_read(const char *path, json_t *params, char why[CONFIG_ERROR_MAX])
 
 json_t *config_of_json(struct span text, char why[CONFIG_ERROR_MAX])
 {
-	json_error_t error;
-	json_t *j = json_loadb((const char *)text.data, text.len, JSON_DECODE_ANY, &error);
+	json_error_t error = { 0 };
+	json_t *j = params_json(text, &error);
 
 	if (!j)
 		snprintf(why, CONFIG_ERROR_MAX, "line %d: %s", error.line, error.text);

@@ -42,7 +42,7 @@ struct running {
 	struct signals signals;
 	struct ended ended;
 	struct memo_input input;
-	bool has_view; /* the command sees nothing but it of the mount */
+	bool has_view; /* the command sees nothing else of the mount, as far as is known */
 	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
 };
 
@@ -214,7 +214,9 @@ static int tell(const struct running *x, const json_t *answer, const struct once
 static int finish(struct running *x, const struct once *once)
 {
 	const struct run_options *o = &once->options;
-	struct run_place place = { .id = x->id, .dir = x->dir, .root = x->root };
+	struct run_place place = {
+		.id = x->id, .dir = x->dir, .root = x->root, .has_view = x->has_view
+	};
 	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
 	       *answer = NULL;
 	int r;
@@ -224,7 +226,9 @@ static int finish(struct running *x, const struct once *once)
 		json_object_set_new(q, "memo", json_true());
 	r = client_ask_one(x->client, q, &answer);
 	if (r < 0) {
-		cli_error("the end of run %s is not recorded yet", x->id);
+		cli_error(
+			"the end of run %s is not recorded yet; it will be as soon as the mount can",
+			x->id);
 		return EXIT_PFS_FAILED;
 	}
 	r = tell(x, answer, once);
@@ -253,7 +257,7 @@ static int end_as(const struct ended *e, int code)
 
 int run_once(struct once *o)
 {
-	struct running x = { .signals.fd = -1 };
+	struct running x = { .signals.fd = -1, .has_view = true };
 	int code, r = begin(&x, o);
 
 	if (r < 0 || x.repeated) {

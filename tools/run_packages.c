@@ -406,19 +406,50 @@ static void add_r(const char *dir, const char *name, void *ctx)
 		add(ctx, strf("%s %s", name, version));
 }
 
+/* ~/R/PLATFORM-library/VERSION is where a user's are unless he says otherwise. */
+static void add_r_version(const char *dir, const char *name, void *ctx)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, name);
+
+	each_name(path, add_r, ctx);
+}
+
+static void add_r_platform(const char *dir, const char *name, void *ctx)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, name);
+
+	if (ends_with(name, "-library"))
+		each_name(path, add_r_version, ctx);
+}
+
+/* R's own, and those of the site. */
+static void add_r_prefix(const char *prefix, struct lines *l)
+{
+	static const char *const libraries[] = { "library", "site-library" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(libraries); i++) {
+		_cleanup_free_ char *dir = strf("%s/lib/R/%s", prefix, libraries[i]);
+
+		each_name(dir, add_r, l);
+	}
+}
+
 int packages_of_r(const char *program, struct package_list *ret)
 {
-	static const char *const libraries[] = { "/usr/lib/R/library", "/usr/lib/R/site-library",
-						 "/usr/local/lib/R/site-library" };
 	static const char *const variables[] = { "R_LIBS", "R_LIBS_SITE", "R_LIBS_USER" };
-	const char *base = strrchr(program, '/');
+	const char *base = strrchr(program, '/'), *home = getenv("HOME");
+	_cleanup_free_ char *prefix = prefix_of(program), *users = strf("%s/R", home ?: "");
 	struct lines l = { 0 };
 
 	base = base ? base + 1 : program;
 	if (strcmp(base, "R") != 0 && strcmp(base, "Rscript") != 0)
 		return -ENOENT;
-	for (size_t i = 0; i < ARRAY_SIZE(libraries); i++)
-		each_name(libraries[i], add_r, &l);
+	if (prefix)
+		add_r_prefix(prefix, &l);
+	if (!prefix || strcmp(prefix, "/usr/local") != 0)
+		add_r_prefix("/usr/local", &l);
+	if (home)
+		each_name(users, add_r_platform, &l);
 	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
 		_cleanup_free_ char *dirs = strdup(getenv(variables[i]) ?: "");
 		char *rest = dirs, *dir;

@@ -34,9 +34,7 @@ int param_add(json_t *into, struct span key, json_t *value, const char *from)
 
 static json_t *value_of(struct span text)
 {
-	if (text.len > PARAM_VALUE_MAX || !utf8_is_valid(text.data, text.len))
-		return NULL;
-	return run_value((const char *)text.data, text.len);
+	return text.len <= PARAM_VALUE_MAX ? run_value((const char *)text.data, text.len) : NULL;
 }
 
 int param_add_text(json_t *into, struct span text, const char *from)
@@ -256,9 +254,67 @@ int params_flatten(json_t *into, const json_t *object, size_t max, const char *f
 	return r;
 }
 
+/* NaN, or a number that none of JSON's can hold, as programs write them all the same. */
+static bool is_wild_number(struct span token)
+{
+	static const char *const names[] = { "NaN", "Infinity", "-Infinity" };
+	json_t *j;
+	bool is_wild;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (span_equal(token, span_str(names[i])))
+			return true;
+	if (!isdigit(token.data[0]) && (token.data[0] != '-' || token.len < 2))
+		return false;
+	j = run_value((const char *)token.data, token.len);
+	is_wild = json_is_string(j);
+	json_decref(j);
+	return is_wild;
+}
+
+/* Of the string, the word or number, or the other character that @text starts with. */
+static size_t token_len(struct span text)
+{
+	size_t n = 1;
+
+	if (text.data[0] == '"') {
+		while (n < text.len && text.data[n] != '"')
+			n += 1 + (text.data[n] == '\\');
+		return MIN(n + 1, text.len);
+	}
+	if (!isalnum(text.data[0]) && text.data[0] != '-')
+		return 1;
+	while (n < text.len && (isalnum(text.data[n]) || memchr("+-.", text.data[n], 3)))
+		n++;
+	return n;
+}
+
+json_t *params_json(struct span text, json_error_t *ret_error)
+{
+	json_t *j = json_loadb((const char *)text.data, text.len, JSON_DECODE_ANY, ret_error);
+	_cleanup_buf_ struct buf quoted = { 0 };
+
+	if (j)
+		return j;
+	while (text.len > 0) {
+		struct span token = span_of(text.data, token_len(text));
+		bool is_wild = is_wild_number(token);
+
+		if (is_wild)
+			buf_put_u8(&quoted, '"');
+		buf_put(&quoted, token.data, token.len);
+		if (is_wild)
+			buf_put_u8(&quoted, '"');
+		text = span_of(text.data + token.len, text.len - token.len);
+	}
+	if (buf_failed(&quoted))
+		return NULL;
+	return json_loadb((const char *)quoted.data, quoted.len, JSON_DECODE_ANY, ret_error);
+}
+
 static int add_object(json_t *into, struct span line)
 {
-	json_t *j = json_loadb((const char *)line.data, line.len, 0, NULL), *step;
+	json_t *j = params_json(line, NULL), *step;
 	size_t first = json_array_size(into);
 	int r;
 

@@ -17,10 +17,11 @@ enum {
 	PARAM_LINES_MAX = 5000, /* of those that a run says, the last */
 };
 
-/* Adds one. @value is taken; -EINVAL: not a key or a value that can be kept; -ENOMEM. */
+/* Adds one. @value is taken. -EINVAL: no key in UTF-8, or no value (NULL) that can be kept;
+ * -ENOMEM. */
 int param_add(json_t *into, struct span key, json_t *value, const char *from);
 
-/* "K=V", typed. 0, -EINVAL, -ENOMEM. */
+/* "K=V", typed; V may be any bytes. 0, -EINVAL, -ENOMEM. */
 int param_add_text(json_t *into, struct span text, const char *from);
 
 /* Is it one of these? */
@@ -28,6 +29,10 @@ bool param_is_text(const char *text);
 
 /* The arguments of a command: --K V, --K=V, K=V; --K alone is true. */
 void params_of_argv(json_t *into, char *const *argv);
+
+/* JSON as programs write it: what is no number to JSON (NaN, Infinity, 1e999, integers above 64
+ * bits) is a string. NULL: it is none, *@ret_error (NULL: nobody asks) says why. */
+json_t *params_json(struct span text, json_error_t *ret_error);
 
 /*
  * The last of these that is called @key gets another value, in the form in which it stands there;

@@ -15,6 +15,7 @@
 #include "base/fdio.h"
 #include "base/text.h"
 #include "capture.h"
+#include "present.h"
 #include "run/json_bytes.h"
 #include "run_config.h"
 #include "run_params.h"
@@ -33,7 +34,7 @@ enum {
 struct configs {
 	const struct run_place *place;
 	json_t *params, *errors; /* borrowed */
-	json_t *paths; /* owned */
+	json_t *read; /* {"path", "commit"} of each; owned */
 	size_t count, text;
 };
 
@@ -51,30 +52,46 @@ static _printf_(2, 3) void note(json_t *errors, const char *fmt, ...)
 static int take_config(json_t *line, void *ctx)
 {
 	struct configs *c = ctx;
-	json_t *path = json_object_get(line, "path");
 
 	if (c->count++ < CONFIGS_MAX)
-		json_array_append(c->paths, path);
+		json_array_append(c->read, line);
 	return 0;
 }
 
-/* One file's parameters. */
-static void read_config(struct configs *c, json_t *path)
+/* Where "R/B/..." is as it was when the run began, which may have changed it since; NULL. To be
+ * freed. */
+static char *pinned_path(const struct configs *c, struct span path, const char *commit)
 {
+	const char *text = (const char *)path.data;
+	size_t repo = path.len > 0 ? strcspn(text, "/") : 0;
+	const char *below = path.len > repo ? strchr(text + repo + 1, '/') : NULL;
+
+	if (!below)
+		return NULL;
+	return strf("%s/%.*s/commits/%s%s", c->place->root, (int)repo, text, commit, below);
+}
+
+/* One file's parameters. */
+static void read_config(struct configs *c, const json_t *file)
+{
+	json_t *path = json_object_get(file, "path"), *params = json_array();
 	_cleanup_buf_ struct buf name = { 0 };
 	_cleanup_free_ char *full = NULL;
-	json_t *params = json_array();
 	char why[CONFIG_ERROR_MAX];
 	int r = json_to_bytes(path, &name);
 
-	if (r == 0)
-		full = strf("%s/%.*s", c->place->root, (int)name.len, (const char *)name.data);
+	buf_put_u8(&name, '\0');
+	if (r == 0 && !buf_failed(&name)) {
+		name.len--;
+		full = pinned_path(c, buf_span(&name), field_text(file, "commit"));
+	}
 	if (!full) {
 		json_decref(params);
 		return;
 	}
 	r = config_read(full, params, why);
-	if (r < 0)
+	/* The commit has none of that name: the run has made it, and so it is no input. */
+	if (r < 0 && r != -ENOENT)
 		note(c->errors, "%.*s has no parameters that could be read: %s", (int)name.len,
 		     (const char *)name.data, why);
 	else if (r > 0)
@@ -96,17 +113,17 @@ static void read_configs(struct client *client, struct configs *c)
 {
 	json_t *q = request_new("run-configs");
 
-	c->paths = json_array();
+	c->read = json_array();
 	json_object_set_new(q, "id", json_string(c->place->id));
 	if (client_ask(client, q, take_config, c) < 0)
 		note(c->errors, "it could not be told which configuration files were read");
-	for (size_t i = 0; i < json_array_size(c->paths); i++)
-		read_config(c, json_array_get(c->paths, i));
+	for (size_t i = 0; i < json_array_size(c->read); i++)
+		read_config(c, json_array_get(c->read, i));
 	if (c->count > CONFIGS_MAX)
 		note(c->errors,
 		     "of %zu files that may be configuration the first %d were looked at", c->count,
 		     CONFIGS_MAX);
-	json_decref(c->paths);
+	json_decref(c->read);
 }
 
 /* The end of a file, from a line's start on. */
@@ -156,7 +173,8 @@ static void read_lines(const struct run_place *p, const char *name, json_t *into
 	if (r > 0 || first > 0)
 		note(errors, "of many %s the last %zu are kept", name, count - first);
 	if (bad > 0)
-		note(errors, "of the %s %zu lines are neither K=V nor a JSON object", name, bad);
+		note(errors, "of the %s %zu lines are no K=V or JSON object that can be kept", name,
+		     bad);
 	for (size_t i = first; i < count; i++)
 		json_array_append(into, json_array_get(lines, i));
 	json_decref(lines);
@@ -205,6 +223,10 @@ json_t *run_report(struct client *c, const struct run_place *p, const struct end
 	read_lines(p, "metrics", metrics, errors);
 	if (!relay)
 		note(errors, "what it printed was not kept");
+	if (!p->has_view)
+		note(errors,
+		     "it had no mount namespace: what it did below the mount point, and not "
+		     "below $PFS_ROOT, is not in this record");
 	json_object_set_new(report, "params", params);
 	json_object_set_new(report, "metrics", metrics);
 	if (json_array_size(errors) > 0)

@@ -17,6 +17,7 @@ struct relay;
 struct run_place {
 	const char *id; /* borrowed, as all here */
 	const char *dir, *root; /* the run's directory, and its view's */
+	bool has_view; /* the command saw nothing but the view of the mount */
 };
 
 /* "run-end", or NULL: no memory. @relay NULL: nothing is known of its output. */

@@ -178,6 +178,8 @@ static void put_options(json_t *request, const struct run_options *o)
 		json_object_set(request, "memo", o->memo);
 	if (o->rerun)
 		json_object_set_new(request, "rerun", json_string(o->rerun));
+	if (o->update)
+		json_object_set_new(request, "update", json_string(o->update));
 	params_of_argv(params, o->argv);
 	json_array_extend(params, o->params);
 	json_object_set_new(request, "params", params);

@@ -24,6 +24,7 @@ struct run_options {
 	/* Of a former run: whose commits it reads, whose results it is held against; where it was,
 	 * and what its stdin was, as in its record (NULL: this process's own). */
 	const char *rerun;
+	const char *update; /* which this one is instead of, of what is there now */
 	const char *place; /* of the mount, then */
 	const json_t *cwd, *stdin_at;
 	char *const *argv; /* ended by NULL */

@@ -286,6 +286,7 @@ static int be_step(const struct update *u, const json_t *step, int told)
 	if (r == 0) {
 		tell_redirected(&f);
 		o->group = u->group;
+		o->update = f.id;
 		o->is_quiet = u->o->json;
 		o->cwd = o->stdin_at = NULL;
 		r = run_once(&once);

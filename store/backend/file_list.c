@@ -73,9 +73,6 @@ static bool is_wanted(struct listing *l, size_t len, const char *name, size_t na
 	if (len + name_len > KEY_MAX)
 		return false;
 	memcpy(l->path + len, name, name_len + 1);
-	/* Most of a large directory goes here. */
-	if (l->after && name[name_len - 1] != '/' && strcmp(l->path, l->after) <= 0)
-		return false;
 	/* ".", "..", "tmp" and what no backend has made end here. */
 	if (!backend_prefix_is_valid(l->path))
 		return false;
@@ -83,7 +80,8 @@ static bool is_wanted(struct listing *l, size_t len, const char *name, size_t na
 	if (strncmp(l->path, l->prefix, n) != 0)
 		return false;
 	if (name[name_len - 1] != '/')
-		return len + name_len >= prefix_len && backend_key_is_valid(l->path);
+		return len + name_len >= prefix_len && backend_key_is_valid(l->path) &&
+		       (!l->after || strcmp(l->path, l->after) > 0);
 	/* of a directory all that is below may be above @after, or a part */
 	return !l->after || strncmp(l->path, l->after, len + name_len) >= 0;
 }
@@ -104,6 +102,7 @@ static bool is_directory(int dirfd, const struct dirent *e, bool *ret_is_file)
 
 static int names_read(struct listing *l, size_t len, struct names *ret)
 {
+	const bool is_after = l->after && strncmp(l->path, l->after, len) == 0;
 	const struct dirent *e;
 	DIR *d;
 	int fd, r = 0;
@@ -120,11 +119,13 @@ static int names_read(struct listing *l, size_t len, struct names *ret)
 	}
 	while (errno = 0, (e = readdir(d))) {
 		char name[sizeof(e->d_name) + 1];
-		size_t name_len = strlen(e->d_name);
 		bool is_file, is_dir = is_directory(fd, e, &is_file);
+		size_t name_len;
 
-		if (!is_dir && !is_file)
+		/* Most of a large directory goes here, at little cost. */
+		if (!is_dir && (!is_file || (is_after && strcmp(e->d_name, l->after + len) <= 0)))
 			continue;
+		name_len = strlen(e->d_name);
 		memcpy(name, e->d_name, name_len);
 		if (is_dir)
 			name[name_len++] = '/';

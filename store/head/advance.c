@@ -144,7 +144,7 @@ static int move(struct advancing *a)
 	if (r < 0)
 		return r == -ESTALE ? 0 : r;
 	id = base.id;
-	r = head_move(a->head, &base, &a->to.id, a->acc);
+	r = head_move(a->head, &base, &a->to.id, true, a->acc);
 	if (r <= 0 && !oid_equal(&id, &a->to.id))
 		take_back(a->head, &id);
 	return r;
@@ -199,7 +199,7 @@ static int advance_once(struct head *h, const struct oid *target, struct access 
 		return r;
 	/* It may have turned out that nothing is changed. */
 	if (is_clean(h))
-		return follow_locked(h, target, acc);
+		return follow_locked(h, target, true, acc);
 	if (must_stay(h, target))
 		return 0;
 	r = load(&a, target, &a.to);
@@ -313,7 +313,8 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 	if (c->about_to)
 		r = c->about_to(ret, c->ctx);
 	if (r == 0)
-		r = oid_equal(ret, &h->view.base.id) ? 1 : head_move(h, &base, &committed, acc);
+		r = oid_equal(ret, &h->view.base.id) ? 1
+						     : head_move(h, &base, &committed, true, acc);
 	if (r <= 0 && !oid_equal(ret, &committed))
 		take_back(h, ret);
 	if (r > 0 && c->has_moved)

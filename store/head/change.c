@@ -12,13 +12,18 @@ enum {
 	INO_TRIES = 64,
 };
 
+bool view_can_change(const struct view *v)
+{
+	return v->is_head && !head_of((struct view *)v)->is_fixed;
+}
+
 int change_room(struct view *v, struct access *acc)
 {
 	/* As on any local filesystem, a slow disk is waited for; whoever asked may give up. */
 	struct deadline dl = { .at_ns = INT64_MAX, .cancelled = acc->deadline.cancelled };
 	struct table *t;
 
-	if (!v->is_head)
+	if (!view_can_change(v))
 		return -EROFS;
 	t = head_of(v)->heads->table;
 	if (table_has_room(t))
@@ -94,7 +99,7 @@ int change_begin(struct change *c, struct view *v, struct access *acc)
 {
 	struct head *h;
 
-	if (!v->is_head)
+	if (!view_can_change(v))
 		return -EROFS;
 	h = head_of(v);
 	if (h->is_removed)

@@ -39,9 +39,6 @@ int head_land_pin(struct head *h, const struct oid *id, struct span object, stru
 int head_store(struct head *h, const struct commit_request *req, bool is_pin, struct access *acc,
 	       bool *ret_is_new);
 
-/* Of a pin's commit. */
-#define META_PIN "pfs.pin"
-
 struct pin_request;
 
 /* head_pin() under commit_lock (pin.c). */

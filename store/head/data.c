@@ -41,7 +41,7 @@ int view_open(struct vnode *n, int flags, struct access *acc)
 
 	if (n->type != FT_REG)
 		return n->type == FT_DIR ? -EISDIR : -EINVAL;
-	if (opens_for_writing(flags) && !v->is_head)
+	if (opens_for_writing(flags) && !view_can_change(v))
 		return -EROFS;
 	r = live_get(n, &l);
 	if (r < 0)

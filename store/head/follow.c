@@ -33,17 +33,17 @@ static bool is_free(const struct head *h)
 }
 
 /* The same: is nothing of it uncommitted, or about to be? */
-static bool is_clean(struct head *h)
+static bool is_clean(struct head *h, bool under_writers)
 {
-	return is_free(h) && !h->writers && !is_uncommitted(h);
+	return is_free(h) && (!h->writers || under_writers) && !is_uncommitted(h);
 }
 
 /* Worth a look at all? */
-static bool may_move(struct head *h, const struct oid *target)
+static bool may_move(struct head *h, const struct oid *target, bool under_writers)
 {
 	WITH_LOCK(&h->view.lock);
 
-	return is_clean(h) && !oid_equal(&h->view.base.id, target);
+	return is_clean(h, under_writers) && !oid_equal(&h->view.base.id, target);
 }
 
 /* Looks at what has come up since, until that is little. */
@@ -68,7 +68,8 @@ static bool may_exchange(const struct moving *m)
 
 	if (is_pinned(h))
 		return is_free(h) && !has_changes(h);
-	return is_clean(h) && m->base.commit.generation > h->view.base.commit.generation;
+	return is_clean(h, m->under_writers) &&
+	       m->base.commit.generation > h->view.base.commit.generation;
 }
 
 /* Exchanges the base if the head may move: 1, 0; -EAGAIN: there is more to be walked over. */
@@ -124,7 +125,8 @@ static void say(struct head *h, enum outdated_kind kind)
 		o->outdated(&h->view, &(struct outdated){ .kind = kind }, o->ctx);
 }
 
-int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc)
+int head_move(struct head *h, struct base *base, const struct oid *committed, bool under_writers,
+	      struct access *acc)
 {
 	_cleanup_moving_ struct moving m;
 	int r = moving_init(&m, h, acc, base);
@@ -132,6 +134,7 @@ int head_move(struct head *h, struct base *base, const struct oid *committed, st
 	if (r < 0)
 		return r;
 	m.committed = *committed;
+	m.under_writers = under_writers;
 	say(h, OUTDATED_BEGIN);
 	r = walk_and_move(&m);
 	if (r > 0 && h->heads->opts.outdated)
@@ -140,19 +143,19 @@ int head_move(struct head *h, struct base *base, const struct oid *committed, st
 	return r;
 }
 
-int follow_locked(struct head *h, const struct oid *target, struct access *acc)
+int follow_locked(struct head *h, const struct oid *target, bool under_writers, struct access *acc)
 {
 	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
 	_cleanup_base_ struct base base = { 0 };
 	_cleanup_buf_ struct buf object = { 0 };
 	int r;
 
-	if (!may_move(h, target))
+	if (!may_move(h, target, under_writers))
 		return 0;
 	r = refs_commit(h->view.store->refs, &h->view.repo, target, &w, &object);
 	if (r == 0)
 		r = base_load(target, buf_span(&object), &base);
-	return r < 0 ? r : head_move(h, &base, target, acc);
+	return r < 0 ? r : head_move(h, &base, target, under_writers, acc);
 }
 
 int head_follow(struct view *head, const struct oid *target, struct access *acc)
@@ -162,7 +165,7 @@ int head_follow(struct view *head, const struct oid *target, struct access *acc)
 
 	if (oid_is_null(target) || pthread_mutex_trylock(&h->commit_lock) != 0)
 		return 0;
-	r = follow_locked(h, target, acc);
+	r = follow_locked(h, target, false, acc);
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

@@ -30,6 +30,7 @@ struct moving {
 	struct access *acc; /* borrowed */
 	struct base base; /* where it goes; then, where it was */
 	struct oid committed; /* what it is to be on: the same, or what that is a pin on */
+	bool under_writers; /* as of head_move() */
 	struct htab by_id; /* of the directories; owned, as all below */
 	struct list walked, unwalked;
 	struct moving_file *files;
@@ -66,10 +67,11 @@ int moving_exchange(struct moving *m);
 /*
  * The head moves to @base, which is taken, and its committed base is @committed from then on: a
  * clean head to a commit above its own, a pinned one to anything. 1; 0: it stays where it is, since
- * there are changes in its layers, or a file is open for writing (in a pinned one: one that is left
- * behind); -errno.
+ * there are changes in its layers, or a file is open for writing that is left behind (in a clean
+ * head, without @under_writers: any); -errno.
  */
-int head_move(struct head *h, struct base *base, const struct oid *committed, struct access *acc);
+int head_move(struct head *h, struct base *base, const struct oid *committed, bool under_writers,
+	      struct access *acc);
 
 /* Says what is outdated, with no lock held but commit_lock, to a head that has a client. */
 void moving_tell(const struct moving *m);

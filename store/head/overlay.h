@@ -93,6 +93,7 @@ struct head {
 	struct id128 branch; /* identity; of a private head a random one */
 	bool is_private; /* no branch's; never changed, as the two below */
 	struct id128 numbers; /* whose inode numbers it has: the branch's */
+	bool is_fixed; /* nothing can be changed in it; set before anybody uses it */
 	char *label; /* of a private head; owned; HEAD_LABEL_MAX bytes at most */
 	uint8_t label_len;
 	pthread_mutex_t commit_lock;
@@ -301,8 +302,11 @@ struct change {
 	uint64_t age; /* the last age given out */
 };
 
-/* Under view->lock: -EROFS (a commit), -ESTALE (the branch is gone), -EAGAIN (no room in the table:
- * the caller may not wait). Ends with change_apply() or change_release(). */
+/* Not a commit, and not fixed. */
+bool view_can_change(const struct view *v);
+
+/* Under view->lock: -EROFS (view_can_change()), -ESTALE (the branch is gone), -EAGAIN (no room in
+ * the table: the caller may not wait). Ends with change_apply() or change_release(). */
 int change_begin(struct change *c, struct view *v, struct access *acc);
 int change_apply(struct change *c);
 void change_release(struct change *c);
@@ -468,8 +472,9 @@ int orphan_remove(struct head *h, uint64_t ino);
 /* The one behind @h (NULL: the first), or NULL. Heads come at the end and stay as long as all. */
 struct head *next_head(struct heads *hs, const struct head *h);
 
-/* As head_follow(), with commit_lock held. */
-int follow_locked(struct head *h, const struct oid *target, struct access *acc);
+/* As head_follow(), with commit_lock held. @under_writers: a file that is open for writing keeps it
+ * only if it is left behind. */
+int follow_locked(struct head *h, const struct oid *target, bool under_writers, struct access *acc);
 
 /* Another mount has renamed the branch. A commit that is under way finds that by itself. */
 void follow_name(struct head *h, const char *name);

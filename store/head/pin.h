@@ -15,6 +15,9 @@
 
 #include "head/head.h"
 
+/* Is in the metadata of a pin's commit. */
+#define META_PIN "pfs.pin"
+
 /* What a commit made by a pin says of itself; borrowed. */
 struct pin_request {
 	const char *message; /* NULL: none */
@@ -51,8 +54,8 @@ int head_pin(struct view *head, const struct pin_request *req, struct access *ac
 /*
  * Takes the branch's commit @target into a head that has changes of its own: they are on top of it
  * afterwards, still uncommitted. A clean head just follows. 1: it has; 0: it stays where it is: the
- * two have changed the same, a file that the branch has changed is open for writing (in a clean
- * head: any file), or it is written to all the time; -errno.
+ * two have changed the same, a file that the branch has changed is open for writing, or it is
+ * written to all the time; -errno.
  */
 int head_advance(struct view *head, const struct oid *target, struct access *acc);
 
@@ -64,6 +67,8 @@ int head_advance(struct view *head, const struct oid *target, struct access *acc
 int heads_new_private(struct heads *h, const struct id128 *repo, const char *repo_name,
 		      const char *branch_name, const struct oid *base, struct span label,
 		      struct access *acc, struct view **ret);
+/* Whatever would change that head is -EROFS. Before anybody uses it. */
+void head_fix(struct view *head);
 
 /* What one commit has changed over another, to be taken into a head; all is borrowed. */
 struct head_change {

@@ -100,6 +100,11 @@ int heads_new_private(struct heads *hs, const struct id128 *repo, const char *re
 	return 0;
 }
 
+void head_fix(struct view *head)
+{
+	head_of(head)->is_fixed = true;
+}
+
 /* References to all there are. */
 static int snapshot(struct heads *hs, struct head ***ret, size_t *ret_count)
 {

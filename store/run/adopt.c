@@ -103,6 +103,7 @@ static int read_note(struct run *run)
 {
 	int r = run_file_read(run, "note", &run->note);
 
+	run->is_noted = r == 0;
 	return r == -ENOENT ? run_note_end(run, NULL) : r;
 }
 

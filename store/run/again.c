@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A run that reads what a former one has read ("rerun" of run-begin): its pins are that one's.
+ * Runs that do again what a former one has done.
  *
- * A commit that is not there any more matters only if the former run has looked at it: a run pins
- * every branch of its mount.
+ * A *rerun* reads what that has read: its pins are that one's. A commit that is not there any more
+ * matters only if the former run has looked at it: a run pins every branch of its mount.
+ *
+ * An *update* finds all as it is now, but for what the former run has made and nobody has changed
+ * since, which is as that found it: what makes a directory, appends to a file or changes it in
+ * place does so once. To the run that is as if it were uncommitted, so it is not published.
  */
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "merge/merge.h"
 #include "run/archive.h"
 #include "run/fields.h"
 #include "run/parts.h"
+#include "run/publish.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
+#include "write/publish.h"
 
 enum {
 	RECORD_TIMEOUT_MS = 30 * 1000,
+	RESTARTS_MAX = 3,
 };
 
 struct former {
@@ -137,4 +146,178 @@ int run_pin_again(struct run *run, const char *of, struct access *acc)
 		if (r == 0)
 			r = pin(run, &f, p, "pinned", acc);
 	return r;
+}
+
+/* ---- what it has made, taken back ---- */
+
+/* Is in the metadata of a commit from which that was taken: the pin that it was in. */
+#define META_FOUND "pfs.found"
+
+/* A three-way merge of commits, in which ours counts where both have changed something. */
+struct mix {
+	struct run *run;
+	struct access *acc;
+	const char *repo_name, *branch;
+	struct id128 repo;
+	struct chunk_params chunk;
+	struct loaded ours, base, theirs; /* without an id: nothing */
+	struct inode empty;
+};
+
+static void mix_release(struct mix *m)
+{
+	loaded_release(&m->ours);
+	loaded_release(&m->base);
+	loaded_release(&m->theirs);
+}
+
+/* @theirs null: nothing. */
+static int mix_load(struct mix *m, const struct oid *ours, const struct oid *base,
+		    const struct oid *theirs)
+{
+	struct refs *refs = m->run->runs->opts.store->refs;
+	struct refs_wait w = { .may_wait = true, .deadline = m->acc->deadline };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	const struct oid *ids[] = { ours, base, theirs };
+	struct loaded *to[] = { &m->ours, &m->base, &m->theirs };
+	int r = refs_repo(refs, m->repo_name, &w, &rec);
+
+	m->repo = rec.id;
+	m->chunk = rec.chunk;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ids); i++)
+		if (!oid_is_null(ids[i]))
+			r = refs_load_commit(refs, &m->repo, ids[i], &w, to[i]);
+	return r;
+}
+
+static struct merge_side side_of(const struct mix *m, const struct loaded *l)
+{
+	static const struct tree_root no_links;
+
+	return oid_is_null(&l->id)
+		       ? (struct merge_side){ .root = &m->empty, .links = &no_links }
+		       : (struct merge_side){ .root = &l->commit.root, .links = &l->commit.links };
+}
+
+/* As a commit on @parent, which has @meta besides. */
+static int mix_once(struct mix *m, const struct loaded *parent, const struct commit_meta *more,
+		    struct oid *ret)
+{
+	struct commit_meta meta[2] = { { span_str(META_PIN), span_str("1") } };
+	_cleanup_(session_freep) struct session *s = NULL;
+	_cleanup_buf_ struct buf object = { 0 };
+	const struct session_options so = { .store = m->run->runs->opts.store,
+					    .chunk = m->chunk,
+					    .cancelled = m->acc->deadline.cancelled };
+	const struct publication p = { .store = so.store,
+				       .repo = m->repo,
+				       .branch = m->branch,
+				       .parents = &parent->id,
+				       .parent_count = 1,
+				       .generation = parent->commit.generation + 1,
+				       .meta = meta,
+				       .meta_count = 1 + !!more,
+				       .deadline = m->acc->deadline };
+	struct merge_options o = { .access = m->acc, .base_count = 1, .prefer = MERGE_PREFER_OURS };
+	struct snapshot snap;
+	int r = session_new(&so, &s);
+
+	if (more)
+		meta[1] = *more;
+	m->empty = m->ours.commit.root;
+	m->empty.dir = (struct tree_root){ 0 };
+	o.ours = side_of(m, &m->ours);
+	o.theirs = side_of(m, &m->theirs);
+	o.bases[0] = side_of(m, &m->base);
+	if (r == 0)
+		r = merge_write(&o, s, &snap);
+	if (r == 0)
+		r = publish(&p, s, &snap, ret, &object);
+	if (r < 0)
+		return r;
+	refs_note_commit(so.store->refs, &m->repo, ret, buf_span(&object));
+	packer_tell_index(session_packer(s));
+	return 0;
+}
+
+static int mix(struct mix *m, const struct loaded *parent, const struct commit_meta *more,
+	       struct oid *ret)
+{
+	int r = -ERESTART;
+
+	for (unsigned i = 0; r == -ERESTART && i <= RESTARTS_MAX; i++)
+		r = mix_once(m, parent, more, ret);
+	return r == -ERESTART ? -EAGAIN : r;
+}
+
+static int undo(struct run *run, const json_t *out, struct access *acc)
+{
+	struct run_head *h = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
+	_cleanup_(mix_release) struct mix m = { .run = run, .acc = acc };
+	struct commit_meta found = { .key = span_str(META_FOUND) };
+	struct oid made, was;
+	struct id128 branch;
+	char hex[OID_HEX];
+	int r;
+
+	if (!h || oid_is_null(&h->pinned) || !json_object_get(out, "result") ||
+	    field_id128(out, "branch_id", &branch) < 0 || !id128_equal(&branch, &h->branch_id))
+		return 0;
+	m.repo_name = h->repo;
+	m.branch = h->branch;
+	r = field_oid(out, "result", &made) ?: field_oid(out, "pinned", &was);
+	if (r == 0)
+		r = mix_load(&m, &h->pinned, &made, &was);
+	/* Then it finds what the former run has made, and overwrites that. */
+	if (r == -ENOENT)
+		return 0;
+	found.value = span_str(oid_hex(&h->pinned, hex));
+	return r < 0 ? r : mix(&m, &m.ours, &found, &h->pinned);
+}
+
+int run_undo(struct run *run, const char *of, struct access *acc)
+{
+	_cleanup_(former_release) struct former f = { .id = of };
+	json_t *out;
+	size_t i;
+	int r = load(run, &f);
+
+	json_array_foreach (json_object_get(f.end, "outputs"), i, out)
+		if (r == 0)
+			r = undo(run, out, acc);
+	return r;
+}
+
+/* The pin from which something was taken back; itself, where nothing was. */
+static int found_in(struct run *run, const struct id128 *repo, struct access *acc, struct oid *id)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
+	_cleanup_loaded_ struct loaded c = { 0 };
+	int r = refs_load_commit(run->runs->opts.store->refs, repo, id, &w, &c);
+
+	for (unsigned i = 0; r == 0 && i < c.commit.meta_count; i++)
+		if (span_equal(c.commit.meta[i].key, span_str(META_FOUND)))
+			return oid_parse(c.commit.meta[i].value, id);
+	return r;
+}
+
+int run_redo(struct run *run, const struct publishing *p, struct access *acc, struct oid *ret_base,
+	     struct oid *ret_result)
+{
+	_cleanup_(mix_release) struct mix m = {
+		.run = run, .acc = acc, .repo_name = p->repo_name, .branch = p->branch
+	};
+	struct run_head h;
+	int r = run_head_now(run, p->repo_name, p->branch, &h);
+
+	if (r == 0 && !oid_is_null(&h.pinned))
+		r = found_in(run, &p->repo, acc, &h.pinned);
+	if (r < 0)
+		return r;
+	*ret_base = h.pinned;
+	*ret_result = p->result;
+	if (oid_is_null(&h.pinned) || oid_equal(&h.pinned, &p->pinned))
+		return 0;
+	r = mix_load(&m, &p->result, &p->pinned, &h.pinned);
+	return r < 0 ? r : mix(&m, &m.theirs, NULL, ret_result);
 }

@@ -27,9 +27,10 @@ enum {
 };
 
 /* What of a request becomes the record's as it is. */
-static const char *const told[] = { "argv",   "cwd",	"env",	       "out",	"name",
-				    "group",  "params", "environment", "stdin", "stdout",
-				    "stderr", "user",	"keep_going",  "rerun", "mount" };
+static const char *const told[] = { "argv",	  "cwd",    "env",    "out",
+				    "name",	  "group",  "params", "environment",
+				    "stdin",	  "stdout", "stderr", "user",
+				    "keep_going", "rerun",  "update", "mount" };
 
 /* Outputs that the request names: they must be there. None named: every branch is one. */
 static int name_outputs(struct run *run, struct access *acc)
@@ -98,41 +99,36 @@ static int pin_all(struct run *run, struct access *acc)
 	return r < 0 ? r : note_pinned(run, p, n);
 }
 
-/* The outer run's heads, with a reference each; all it has is the inner one's as well. */
-static int copy_heads(struct run *run, struct view **views, size_t *ret_count)
+/* All that the outer run has is the inner one's as well. Its heads, with a reference each: how many
+ * are in *@ret, which is to be freed. */
+static int copy_heads(struct run *run, struct view ***ret, size_t *ret_count)
 {
 	struct run *parent = run->parent;
 	WITH_LOCK(&parent->lock);
 
-	*ret_count = 0;
-	for (size_t i = 0; i < parent->head_count; i++) {
+	*ret = calloc(parent->head_count + 1, sizeof(struct view *));
+	for (size_t i = 0; *ret && i < parent->head_count; i++) {
 		struct run_head h = *parent->heads[i];
 
 		if (h.view && view_is_head(h.view))
-			views[(*ret_count)++] = view_ref(h.view);
+			(*ret)[(*ret_count)++] = view_ref(h.view);
 		h.view = NULL;
 		h.is_late = false;
 		if (!run_head_add(run, &h))
 			return -ENOMEM;
 	}
-	return 0;
+	return *ret ? 0 : -ENOMEM;
 }
 
 /* One inside another sees what that has, as of now. */
 static int pin_parent(struct run *run, struct access *acc)
 {
 	const struct pin_request req = { .message = "as a run in a run found it" };
-	_cleanup_free_ struct run_head **all = NULL;
 	_cleanup_free_ struct view **views = NULL;
 	_cleanup_free_ struct pinned *p = NULL;
-	ssize_t max = run_heads(run->parent, &all);
 	size_t n = 0;
-	int r;
+	int r = copy_heads(run, &views, &n);
 
-	views = max < 0 ? NULL : calloc((size_t)max + 1, sizeof(struct view *));
-	if (!views)
-		return -ENOMEM;
-	r = copy_heads(run, views, &n);
 	if (r == 0)
 		r = heads_pin_these(views, n, &req, acc, &p);
 	for (size_t i = 0; r == 0 && i < n; i++)
@@ -309,21 +305,32 @@ static int store_start(struct run *run, const json_t *request, const struct acce
 		r = run_dir_stored(run);
 	if (r == 0)
 		return 0;
-	if (may_be_there)
+	if (may_be_there) {
 		abandon(run);
-	else if (run->dirfd >= 0)
+		return log_errno(r,
+				 "run %s: it is not known whether its record was stored; it will "
+				 "be ended as lost",
+				 run->id.s);
+	}
+	if (run->dirfd >= 0)
 		drop_dir(run);
 	return log_errno(r, "the record of a run cannot be stored");
 }
 
 static int pin(struct run *run, struct access *acc)
 {
+	const char *former = field_text(run->start, "update");
+	int r;
+
 	if (run->parent && run_is_rerun(run))
 		return log_fail(-EBUSY, "nothing can be rerun in a run: run %s goes on",
 				run->parent->id.s);
 	if (run_is_rerun(run))
 		return run_pin_again(run, field_text(run->start, "rerun"), acc);
-	return run->parent ? pin_parent(run, acc) : pin_all(run, acc);
+	if (run->parent)
+		return pin_parent(run, acc);
+	r = pin_all(run, acc);
+	return r == 0 && *former ? run_undo(run, former, acc) : r;
 }
 
 int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,

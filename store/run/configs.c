@@ -2,8 +2,8 @@
 /*
  * Configuration files among those that a run has read, for its parameters (RUNS.md, section 4).
  *
- * A result is none: neither what the run has written itself, nor what is there as a run is known to
- * have written it. Where that cannot be told, it is taken for one that is configuration.
+ * A result is none: what is there as a run is known to have written it. (What the run has written
+ * itself it has not read from a commit.) Where that cannot be told, it is configuration.
  */
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ enum {
 struct configs {
 	struct run *run;
 	struct access *acc;
-	int (*fn)(struct span path, void *ctx);
+	run_config_fn fn;
 	void *ctx;
 	struct buf path;
 	size_t *ends; /* owned; of path, by depth */
@@ -79,32 +79,6 @@ static int load_top(struct configs *c, const struct run_place *p, const struct t
 	return r;
 }
 
-/* Is it in the run as it was in the commit? */
-static bool is_untouched(struct configs *c, const struct run_place *p, const struct top_name *name,
-			 const struct run_file *was)
-{
-	struct vnode_table *vnodes = c->run->runs->opts.vnodes;
-	_cleanup_view_ struct view *v = NULL;
-	struct vnode *root, *file;
-	struct oid id;
-	struct stat st;
-	int r;
-
-	if (oid_parse(p->rev, &id) == 0)
-		return true;
-	r = run_branch(c->run, name->repo, name->rev, c->acc, &v);
-	if (r == 0)
-		r = view_root(v, &root);
-	if (r < 0)
-		return false;
-	r = view_walk(root, p->path, c->acc, &file, &st);
-	vnode_unref(vnodes, root);
-	if (r < 0)
-		return false;
-	vnode_unref(vnodes, file);
-	return run_file_is(was, &st);
-}
-
 /* Has a run written it there as it is? What other runs have come to is looked at once, for so long:
  * of what is not known by then nothing is said. */
 static bool is_output(struct configs *c, const struct run_place *p, const struct oid *id)
@@ -132,7 +106,7 @@ static bool is_config(struct configs *c)
 	if (!run_place_read(buf_span(&c->path), &p) || !name_top(&p, &name) ||
 	    load_top(c, &p, &name) < 0 || run_file_in_commit(&rd, &c->top.commit, p.path, &was) < 0)
 		return false;
-	return was.type == FT_REG && is_untouched(c, &p, &name, &was) && !is_output(c, &p, &was.id);
+	return was.type == FT_REG && !is_output(c, &p, &was.id);
 }
 
 static int see(unsigned depth, struct span name, unsigned what, void *ctx)
@@ -164,11 +138,10 @@ static int see(unsigned depth, struct span name, unsigned what, void *ctx)
 	    c->count == CONFIGS_MAX || !is_config(c))
 		return 0;
 	c->count++;
-	return c->fn(buf_span(&c->path), c->ctx);
+	return c->fn(buf_span(&c->path), &c->top.id, c->ctx);
 }
 
-int run_configs(struct run *run, struct access *acc, int (*fn)(struct span path, void *ctx),
-		void *ctx)
+int run_configs(struct run *run, struct access *acc, run_config_fn fn, void *ctx)
 {
 	struct configs c = { .run = run, .acc = acc, .fn = fn, .ctx = ctx };
 	int r;

@@ -35,7 +35,10 @@ int run_note_save(struct run *run)
 {
 	int r = run_file_write(run, "note", run->note);
 
-	return r < 0 ? log_errno(r, "run %s: what it has come to cannot be noted", run->id.s) : 0;
+	if (r < 0)
+		return log_errno(r, "run %s: what it has come to cannot be noted", run->id.s);
+	run->is_noted = true;
+	return 0;
 }
 
 void run_note_error(struct run *run, const char *text)
@@ -89,7 +92,8 @@ int run_note_end(struct run *run, const json_t *request)
 		 json_object_set_new(run->note, "memo",
 				     json_pack("{s:o}", "key", json_of_oid(&run->memo))) < 0)
 		return -ENOMEM;
-	return run_note_save(run);
+	run_note_save(run);
+	return 0;
 }
 
 bool run_has_status(const struct run *run, const char *status)
@@ -238,8 +242,10 @@ static int tree(struct run *run, struct access *acc)
 
 int run_settle(struct run *run, struct access *acc)
 {
-	int r = results(run, acc);
+	int r = run->is_noted ? 0 : run_note_save(run);
 
+	if (r == 0)
+		r = results(run, acc);
 	if (r == 0)
 		r = tree(run, acc);
 	if (r == 0)

@@ -6,8 +6,6 @@
 
 #include "run/expr_parts.h"
 
-#define NS_PER_SEC 1000000000.0
-
 /* Is there a match of @pattern (* and ? stand for anything, one byte) in all of @s? In time that
  * does not explode: only the last * is tried again. */
 static bool is_like(struct span s, struct span pattern)
@@ -223,9 +221,8 @@ static int own_value(const struct run_row *row, struct span key, struct run_valu
 		return run_output_next(&c, &o) && text_value(o.branch, ret);
 	if (!key_is(key, "seconds"))
 		return -1;
-	*ret = (struct run_value){ .type = RUN_VALUE_REAL,
-				   .real = (double)(row->ended_ns - row->started_ns) / NS_PER_SEC };
-	return row->started_ns && row->ended_ns;
+	*ret = (struct run_value){ .type = RUN_VALUE_REAL };
+	return run_row_seconds(row, &ret->real);
 }
 
 static bool has_prefix(struct span key, const char *prefix, struct span *ret)

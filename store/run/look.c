@@ -11,8 +11,8 @@
  *
  * Kept in the index's state, times in seconds since 1970: "looked", when the last look began that
  * came to its end; "wide", likewise the last that began further back; "full", the last full one;
- * "rows", which version of rows there are since then; "months", with their stamps. What a look keeps it
- * has read before it listed.
+ * "rows", which version of rows there are since then; "months", with their stamps. What a look
+ * keeps it has read before it listed.
  */
 #include <time.h>
 
@@ -56,7 +56,7 @@ struct month {
 
 struct months {
 	uint64_t stamp; /* of which there are; 0: that must be listed */
-	struct month *items; /* owned; ascending */
+	struct month *items; /* owned */
 	size_t count;
 };
 
@@ -77,22 +77,24 @@ struct looking {
 };
 
 static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t turn_over = PTHREAD_COND_INITIALIZER;
+static pthread_once_t turn_once = PTHREAD_ONCE_INIT;
+static pthread_cond_t turn_over; /* made once */
 static bool is_looking; /* guarded by turn_lock */
+
+static void make_turn_over(void)
+{
+	cond_init(&turn_over);
+}
 
 /* One look at a time. 0, -ETIME, -ECANCELED. */
 static int take_turn(const struct deadline *dl)
 {
 	int r = 0;
+
+	pthread_once(&turn_once, make_turn_over);
 	WITH_LOCK(&turn_lock);
-
 	while (is_looking && r == 0) {
-		struct timespec until = now_wall();
-
-		until.tv_nsec += TURN_MS * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&turn_over, &turn_lock, &until);
+		cond_wait_until(&turn_over, &turn_lock, dl, TURN_MS);
 		r = deadline_check(dl);
 	}
 	if (r == 0)
@@ -242,8 +244,8 @@ static int ask_for_open(struct looking *k, int64_t now)
 		memcpy(w.id.s, ids.data + n * INDEX_RUN_ID, INDEX_RUN_ID);
 		w.has_no_end = catalog_row(k->store, &w.id, &bytes, &row) == 0 &&
 			       row.status == RUN_RUNNING;
-		if (w.has_no_end &&
-		    (strcmp(w.id.s, k->from.s) >= 0 || strcmp(w.id.s, oldest.s) < 0))
+		if (w.has_no_end && (k->depth == DEPTH_FULL || strcmp(w.id.s, k->from.s) >= 0 ||
+				     strcmp(w.id.s, oldest.s) < 0))
 			continue;
 		k->wanted[k->wanted_count++] = w;
 	}

@@ -167,7 +167,9 @@ static int take_in(struct view *head, void *ctx)
 
 		access_init(&acc, o->run->runs->opts.store->reader, true);
 		acc.deadline = deadline_in_ms(10 * 1000);
-		if (publish_throwaway(&o->p, &acc.deadline, &t) == 0) {
+		if (publish_throwaway(&o->p, &acc.deadline, &t) == 0 &&
+		    (!json_object_get(o->run->start, "update") ||
+		     run_redo(o->run, &o->p, &acc, &c.base, &c.result) == 0)) {
 			c.leave_out_ctx = t;
 			head_take(head, &c, &acc, &at, &conflicts);
 		}

@@ -62,6 +62,7 @@ struct run {
 	size_t listed_count; /* likewise */
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
+	bool is_noted; /* its directory has a note; likewise */
 };
 
 struct runs {
@@ -117,6 +118,16 @@ int run_pinned(struct run *run, const char *repo, const char *branch, struct acc
  * refs: mostly said. (again.c) */
 int run_pin_again(struct run *run, const char *of, struct access *acc);
 
+/* Takes what the former run @of has made, and nobody has changed since, back from the pins: 0,
+ * errors as of run_pin_again(), or of writing. (again.c) */
+int run_undo(struct run *run, const char *of, struct access *acc);
+
+/* What an output of such a run changes in what its user had: as a change from @ret_base, the head's
+ * pin when it was begun, to @ret_result. Errors of reading and writing. (again.c) */
+struct publishing;
+int run_redo(struct run *run, const struct publishing *p, struct access *acc, struct oid *ret_base,
+	     struct oid *ret_result);
+
 /* Is it one whose results are only kept, to be held against those of a former run? */
 bool run_is_rerun(const struct run *run);
 
@@ -143,7 +154,8 @@ int run_settle(struct run *run, struct access *acc);
 /* The run is over: is what it has seen listed what it is now? Else it is spoiled. (listed.c) */
 void run_check_listings(struct run *run, struct access *acc);
 
-/* Notes that the run ends, and how: {"status", ...} as its end record has it. */
+/* Notes that the run ends, and how: {"status", ...} as its end record has it. 0 also where that
+ * cannot be kept now (logged): run_settle() does so first. */
 int run_note_end(struct run *run, const json_t *request);
 
 /* Notes that the run has ended as a former one that holds. (repeat.c) */

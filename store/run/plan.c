@@ -361,11 +361,9 @@ static int meet_other(struct run_plan *p, struct span path, const struct run_id 
 static int take_written(struct span path, const struct inode *ino, void *ctx)
 {
 	struct run_plan *p = ctx;
-	_cleanup_(node_unrefp) struct node *leaf = NULL;
 	struct run_file was = run_file_of(ino), now;
 	struct run_place place;
 	struct run_id id;
-	struct inode read;
 	bool is_its;
 	int r;
 
@@ -377,13 +375,8 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 	r = run_tips_find(p->p.tips, &place, &now);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (now.type == was.type && oid_equal(&now.id, &was.id)) {
-		r = run_tree_find(&p->tree, RUN_TREE_READ, path, p->p.rd.access, &leaf, &read);
-		if (r == 0)
-			r = skip(p, false, "it reads %.*s, which it changes", shown(path),
-				 (const char *)path.data);
-		return r == -ENOENT ? 0 : r;
-	}
+	if (now.type == was.type && oid_equal(&now.id, &was.id))
+		return 0;
 	r = maker_of(p, &place, &now, &id, &is_its);
 	if (r < 0)
 		return r;

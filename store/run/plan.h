@@ -8,9 +8,8 @@
  * is to be run has made: whether it must be run, that one's results will show. Others need nothing.
  *
  * What a step would overwrite that is no work of its own keeps it from being run: files that
- * somebody, or another run, has changed since. So does a run that failed, that is another user's,
- * or that reads what it changes: it would work on its own results. A file that the same command has
- * made again since is that later run's.
+ * somebody, or another run, has changed since. So does that a run failed, or is another user's. A
+ * file that the same command has made again since is that later run's.
  *
  * Threads: the caller's.
  */

@@ -312,7 +312,8 @@ static const struct field start_fields[] = {
 	{ "pinned", are_pins },	 { "environment", is_environment },
 	{ "stdin", is_path },	 { "stdout", is_path },
 	{ "stderr", is_path },	 { "keep_going", is_flag },
-	{ "rerun", is_run },	 { "mount", is_bytes },
+	{ "rerun", is_run },	 { "update", is_run },
+	{ "mount", is_bytes },
 };
 
 static const struct field end_fields[] = {

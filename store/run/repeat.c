@@ -30,10 +30,13 @@ int run_note_repeat(struct run *run, const struct memo *m)
 	json_t *request = request_of(m->end);
 	struct timespec now = now_wall();
 	char text[TIME_TEXT];
+	int r;
 
 	run->note = json_pack("{s:s, s:s, s:o, s:o, s:O, s:O}", "status", "ok", "ended",
 			      time_text(now.tv_sec, (uint32_t)now.tv_nsec, text), "memo", memo,
 			      "request", request, "outputs", json_object_get(m->end, "outputs"),
 			      "tree", json_object_get(m->end, "tree"));
-	return run->note ? run_file_write(run, "note", run->note) : -ENOMEM;
+	r = run->note ? run_file_write(run, "note", run->note) : -ENOMEM;
+	run->is_noted = r == 0;
+	return r;
 }

@@ -12,6 +12,8 @@
 #include "run/json_bytes.h"
 #include "run/trees.h"
 
+#define NS_PER_SEC 1000000000.0
+
 enum {
 	TEXT_MAX = 4096, /* of one text in a row; what is longer is cut */
 	PAIRS_MAX = 2000, /* parameters in a row, and metrics */
@@ -282,6 +284,14 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 		return -EBADMSG;
 	*ret = row;
 	return 0;
+}
+
+bool run_row_seconds(const struct run_row *row, double *ret)
+{
+	if (!row->started_ns || row->ended_ns < row->started_ns)
+		return false;
+	*ret = (double)(row->ended_ns - row->started_ns) / NS_PER_SEC;
+	return true;
 }
 
 bool run_output_next(struct cursor *c, struct run_output *ret)

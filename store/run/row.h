@@ -71,6 +71,9 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 /* 0 or -EBADMSG. */
 int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret);
 
+/* How long it took. False where that is not known: it goes on, or the clock was set back. */
+bool run_row_seconds(const struct run_row *row, double *ret);
+
 struct run_output {
 	struct span repo, branch, kept, into; /* kept, into: empty: none */
 	struct id128 repo_id; /* null: not known */

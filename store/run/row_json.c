@@ -6,8 +6,6 @@
 #include "run/json_bytes.h"
 #include "run/row.h"
 
-#define NS_PER_SEC 1000000000ll
-
 /* A text that was cut may end within a character. */
 static json_t *json_of_text(struct span s)
 {
@@ -109,15 +107,15 @@ json_t *run_row_json(const struct run_row *row)
 {
 	json_t *o = json_object();
 	bool failed = false;
+	double seconds;
 
 	set(o, "id", json_string(row->id.s), &failed);
 	set_text(o, "name", row->name, &failed);
 	set(o, "status", json_string(run_status_text(row->status)), &failed);
 	set_time(o, "started", row->started_ns, &failed);
 	set_time(o, "ended", row->ended_ns, &failed);
-	if (row->started_ns && row->ended_ns)
-		set(o, "seconds", json_real((double)(row->ended_ns - row->started_ns) / NS_PER_SEC),
-		    &failed);
+	if (run_row_seconds(row, &seconds))
+		set(o, "seconds", json_real(seconds), &failed);
 	if (row->has_exit && row->exit >= 0)
 		set(o, "exit", json_integer(row->exit), &failed);
 	else if (row->has_exit)

@@ -212,7 +212,7 @@ static struct view *view_there(struct run *run, struct run_head *h)
 	return h->view ? view_ref(h->view) : NULL;
 }
 
-/* What the run makes of its branch: a head, or the commit alone. */
+/* What the run makes of its branch: a head, or the commit alone, if there is one. */
 static int open_view(struct run *run, const struct run_head *h, struct access *acc,
 		     struct view **ret)
 {
@@ -227,8 +227,11 @@ static int open_view(struct run *run, const struct run_head *h, struct access *a
 		if (r < 0)
 			return r;
 		snprintf(label, sizeof(label), "%s %s/%s", run->id.s, h->repo, h->branch);
-		return heads_new_private(o->heads, &h->repo_id, h->repo, h->branch, &h->pinned,
-					 span_str(label), acc, ret);
+		r = heads_new_private(o->heads, &h->repo_id, h->repo, h->branch, &h->pinned,
+				      span_str(label), acc, ret);
+		if (r == 0 && !h->is_output)
+			head_fix(*ret);
+		return r;
 	}
 	r = refs_commit(o->store->refs, &h->repo_id, &h->pinned, &w, &object);
 	return r < 0 ? r : view_of_commit(o->store, o->vnodes, h->repo, buf_span(&object), ret);

@@ -86,9 +86,10 @@ struct seen *run_seen(struct run *r);
 bool run_has_changed(struct run *r, struct vnode *v, struct access *acc);
 
 /* Each file that it has read and that may be configuration, "R/B/..." (RUNS.md, section 4), up to
- * 1,000. 0, @fn's result other than 0, which ends it, or errors of seen_walk(). */
-int run_configs(struct run *r, struct access *acc, int (*fn)(struct span path, void *ctx),
-		void *ctx);
+ * 1,000, with the commit that it has read it in. 0, @fn's result other than 0, which ends it, or
+ * errors of seen_walk(). */
+typedef int (*run_config_fn)(struct span path, const struct oid *commit, void *ctx);
+int run_configs(struct run *r, struct access *acc, run_config_fn fn, void *ctx);
 
 /* It is about to see what is in /pfs ("") or in a repo, or has just seen it. 0, or errors of refs. */
 int run_saw_listing(struct run *r, const char *repo, struct access *acc);
@@ -100,8 +101,8 @@ int run_dirfd(const struct run *r);
 /*
  * The command has ended. @request: "run-end" as in RUNS.md, section 6; NULL: it is lost. Publishes,
  * and stores the end. *@ret: the answer, as there. Only the first call for a run does anything;
- * -EALREADY. 0 also for a command that failed; -errno: the record's end could not be stored, and
- * will be at the next mount.
+ * -EALREADY. 0 also for a command that failed; -errno: the record's end could not be stored, which
+ * is tried again, also at the next mount.
  */
 int run_end(struct run *r, const json_t *request, struct access *acc, json_t **ret);
 

@@ -358,6 +358,8 @@ static void end_all(struct runs *rs)
 
 		if (run->state == RUN_GOING_ON)
 			run_note_end(run, NULL);
+		else if (run->state == RUN_ENDING && !run->is_noted)
+			run_note_save(run);
 	}
 }
 

@@ -302,11 +302,11 @@ static int walk(const struct sorting *s, seen_fn fn, void *ctx)
 int seen_walk(struct seen *s, seen_fn fn, void *ctx)
 {
 	_cleanup_(sorting_release) struct sorting sorting = { 0 };
-	int r;
+	int r = 0;
 
 	pthread_mutex_lock(&s->lock);
 	/* What came after an error of writing is missing; what came before is there. */
-	r = seen_flush(s);
+	seen_flush(s);
 	if (s->written > 0)
 		r = map_log(s, &sorting);
 	pthread_mutex_unlock(&s->lock);

@@ -75,24 +75,24 @@ static int repeat(struct request *q, struct run *run)
 	return r < 0 ? request_fail(r, "what run %s printed cannot be read", former.id.s) : 1;
 }
 
-/* A run that is to be rerun must be one that the caller may see. */
-static int check_former(struct request *q)
+/* A former run that is done again must be one that the caller may see. */
+static int check_former(struct request *q, const char *field)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	struct run_row row;
 	struct run_id id;
 	int r;
 
-	if (!json_object_get(q->fields, "rerun"))
+	if (!json_object_get(q->fields, field))
 		return 0;
-	r = request_run(q, "rerun", &id);
+	r = request_run(q, field, &id);
 	if (r == 0)
 		r = catalog_row(q->service->store, &id, &bytes, &row);
 	if (r == 0 && !runs_may_see(q, &row))
 		r = log_fail(-EACCES, "the run %s is another user's", id.s);
-	if (r == 0 && json_object_set_new(q->fields, "rerun", json_string(id.s)) < 0)
+	if (r == 0 && json_object_set_new(q->fields, field, json_string(id.s)) < 0)
 		r = -ENOMEM;
-	return r < 0 ? request_fail(r, "the run to be rerun cannot be read") : 0;
+	return r < 0 ? request_fail(r, "the former run cannot be read") : 0;
 }
 
 /* Who may not enter a repo learns nothing of what is in it. */
@@ -134,7 +134,9 @@ int verb_run_begin(struct request *q)
 	if (who->run)
 		return log_fail(-EBUSY, "the run %s was begun in this conversation, and goes on",
 				run_id(who->run)->s);
-	r = check_former(q);
+	r = check_former(q, "rerun");
+	if (r == 0)
+		r = check_former(q, "update");
 	if (r == 0)
 		r = check_outputs(q);
 	if (r < 0)
@@ -170,11 +172,12 @@ static int run_of(struct request *q)
 	return 0;
 }
 
-static int answer_config(struct span path, void *ctx)
+static int answer_config(struct span path, const struct oid *commit, void *ctx)
 {
 	_cleanup_answer_ struct answer a = answer_new();
 
 	answer_bytes(&a, "path", path);
+	answer_oid(&a, "commit", commit);
 	return request_answer(ctx, &a);
 }
 

@@ -28,7 +28,8 @@ enum {
  * info			which store this is, and who answers
  *
  * One line: {url, store: id, created, is_mounted, is_read_only, pid, machine, state_dir: where it
- * keeps what is not in the store, runs: how many go on; of a mount}.
+ * keeps what is not in the store, runs: how many go on; of a mount; run: the
+ * one in whose view it is asked}.
  */
 int verb_info(struct request *q)
 {
@@ -53,6 +54,8 @@ int verb_info(struct request *q)
 		runs_stats(q->service->runs, &runs);
 		answer_number(&a, "runs", runs.going_on);
 	}
+	if (q->who->within)
+		answer_text(&a, "run", run_id(q->who->within)->s);
 	return request_answer(q, &a);
 }
 

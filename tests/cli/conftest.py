@@ -175,3 +175,17 @@ def repo(mount):
     """The head of the repo R's branch main."""
     os.mkdir(mount / "R")
     return mount / "R/main"
+
+
+@pytest.fixture
+def files(repo):
+    """The same, with a file in it."""
+    (repo / "f").write_text("first\n")
+    return repo
+
+
+def open_to_others(shell):
+    """Users that the tests turn into may enter the place of this one."""
+    for top in (shell.home, *shell.home.parents):
+        if str(top).startswith("/tmp/"):
+            os.chmod(top, 0o755)

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount, mounted
+from conftest import PFS, SECONDS, can_mount, mounted, open_to_others
 from s3servers import KEYS, MINIO, as_environment, new_url
 
 pytestmark = can_mount
@@ -45,8 +45,8 @@ class Machine:
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
-    def experiment(self, *steps):
-        return self.do("./experiment", self.top, *steps)
+    def experiment(self, *steps, options=()):
+        return self.do("./experiment", *options, self.top, *steps)
 
     def pfs(self, *words):
         return self.shell.run(*words, cwd=self.top, user=self.user, env=self.env)
@@ -64,24 +64,22 @@ class Machine:
             self.shell.ok("umount", self.top, cwd="/")
 
 
-def new_store(shell, user):
-    """A user's is in a bucket, where there is a server."""
+def new_store(shell):
+    """In a bucket, where there is a server."""
     url = shell.home / "store"
-    if user and MINIO:
+    if MINIO:
         shell.environment.update(as_environment(KEYS))
         url = new_url(MINIO)
     shell.ok("init", url)
     return url
 
 
-@pytest.fixture(params=[0, USER], ids=["root", "user"])
+@pytest.fixture
 def machines(request, shell):
     """Two machines with the code and the corpus, committed."""
     user, both = request.param, []
-    for top in (shell.home, *shell.home.parents):
-        if str(top).startswith("/tmp/"):
-            os.chmod(top, 0o755)
-    store = new_store(shell, user)
+    open_to_others(shell)
+    store = new_store(shell)
     try:
         one = Machine(shell, "one", store, user)
         both.append(one)
@@ -106,11 +104,18 @@ def runs_of(answer):
     return {line["run"]["name"]: line for line in answer if isinstance(line.get("run"), dict)}
 
 
-def test_an_experiment_answers_what_is_asked_of_it_later(machines):
+needs_parallel = pytest.mark.skipif(not shutil.which("parallel"), reason="needs GNU parallel")
+
+
+@pytest.mark.parametrize("machines, options", [
+    pytest.param(0, [], id="root, a loop"),
+    pytest.param(USER, ["-j", "4"], id="a user, parallel", marks=needs_parallel),
+], indirect=["machines"])
+def test_an_experiment_answers_what_is_asked_of_it_later(machines, options):
     one, two = machines
-    one.experiment("features", "bayes")
+    one.experiment("features", "bayes", options=options)
     two.sync()
-    two.experiment("logistic", "table")
+    two.experiment("logistic", "table", options=options)
     one.sync()
     with open(one.top / "report/main/table.csv", newline="") as f:
         table = list(csv.DictReader(f))
@@ -120,6 +125,11 @@ def test_an_experiment_answers_what_is_asked_of_it_later(machines):
     assert set(made) == {"table", "features"} | set(MODELS)
     assert {i["path"] for i in made["table"]["inputs"]} == \
         {"code/main/table.py"} | {f"results/main/{m}.json" for m in MODELS}
+
+    # On the other machine the same.
+    elsewhere = runs_of(two.ask("why", "report/main/table.csv"))
+    assert {name: line["run"]["id"] for name, line in elsewhere.items()} == \
+        {name: line["run"]["id"] for name, line in made.items()}
 
     # Which features are in this .mtx?
     [features] = runs_of(two.ask("why", "features/main/features.mtx")).values()
@@ -131,7 +141,9 @@ def test_an_experiment_answers_what_is_asked_of_it_later(machines):
         assert f"120 {len(terms)} " in f.read()
 
     # Which parameters gave this number, and which file has it?
-    best = one.ask("runs", "--where", "metrics.accuracy > 0 and status = ok", "--sort", "-accuracy")
+    question = "--where", "metrics.accuracy > 0 and status = ok", "--sort", "-accuracy"
+    best = one.ask("runs", *question)
+    assert best == two.ask("runs", *question)
     assert sorted(r["name"] for r in best) == sorted(MODELS)
     assert [r["metrics"]["accuracy"] for r in best] == [float(row["accuracy"]) for row in table]
     said = {f"{r['params']['model']}-{r['params']['alpha']}" for r in best}
@@ -145,6 +157,8 @@ def test_an_experiment_answers_what_is_asked_of_it_later(machines):
     one.shell.ok("commit", one.top / "corpus/main")
     stale = runs_of(one.ask("uses", "--stale", "corpus/main/space/003.txt"))
     assert set(stale) == {"table", "features"} | set(MODELS)
+    two.sync()
+    assert set(runs_of(two.ask("uses", "--stale", "corpus/main/space/003.txt"))) == set(stale)
 
     # That, in order, and nothing else.
     planned = one.ask("run", "--update", "--dry-run")["steps"]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`pfs run --memo`: when a former run stands for a command, and when the command is run."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -13,6 +12,7 @@ import time
 import pytest
 
 from conftest import PFS, SECONDS, can_mount
+from recorded import record
 
 pytestmark = can_mount
 
@@ -50,10 +50,7 @@ class Memo:
                                 env=self.shell.environment, stdin=subprocess.DEVNULL)
 
     def last(self):
-        found = {}
-        for path in sorted(pathlib.Path(self.mount.store).glob("runs/*/*"), reverse=True):
-            found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
-        return max(found.values(), key=lambda r: r["started"])
+        return record(self.mount)
 
 
 @pytest.fixture

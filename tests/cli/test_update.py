@@ -152,17 +152,18 @@ def test_the_records_are_a_group_and_as_they_were(works):
         [{"key": "k", "value": 1, "from": "option"}]
 
 
-def test_where_a_former_run_did_the_same_nothing_is_run(chain):
-    chain.put("raw", "1\n2\n3\n")
-    chain.update()
-    before = chain.text("table")
-    chain.put("raw", "1\n2\n3\n4\n")
-    chain.update()
-    assert chain.text("table") != before
-    chain.put("raw", "1\n2\n3\n")
-    steps = chain.update()
-    assert chain.text("table") == before
-    assert "sort" in steps or chain.last()["memo"]["of"]
+def test_where_a_former_update_did_the_same_nothing_is_run(chain):
+    tables = {}
+    for raw in ("1\n2\n3\n", "1\n2\n3\n4\n"):
+        chain.put("raw", raw)
+        assert chain.update() == ["sort", "fit", "table"]
+        tables[raw] = chain.text("table")
+    for raw, table in tables.items():
+        chain.put("raw", raw)
+        assert chain.update() == []
+        assert chain.text("table") == table and chain.text("sorted") == raw
+        assert chain.last()["memo"]["of"]
+    assert chain.plan() == []
 
 
 def test_a_path_is_made_from_what_it_is_made_from_however_deep(chain):
@@ -283,12 +284,40 @@ def test_of_runs_in_runs_the_outermost_is_run(works):
     assert works.update() == []
 
 
-def test_a_run_that_changes_what_it_reads_is_named_and_not_run(works):
-    works.make("self", "sort -o raw raw; cat other >> log")
+def test_a_run_that_changes_what_it_reads_begins_with_what_it_found(works):
+    works.put("f", "b\na\n")
+    works.make("self", "sort -o f f; cat other >> f; cat other >> log")
     works.put("other", "y\n")
-    assert works.update(code=1) == []
-    assert "reads R/main/raw, which it changes" in works.result.err
-    assert works.update("--force") == ["self"]
+    assert works.update() == ["self"]
+    assert works.text("f") == "a\nb\ny\n" and works.text("log") == "y\n"
+    assert works.update() == []
+    works.put("other", "z\n")
+    assert works.update() == ["self"]
+    assert works.text("f") == "a\nb\nz\n" and works.text("log") == "z\n"
+
+
+def test_runs_that_add_to_a_file_in_turn_add_once(works):
+    works.make("one", "echo 1 $(cat raw | wc -l) >> log")
+    works.make("two", "echo 2 $(cat raw | wc -l) >> log")
+    works.put("raw", "q\n")
+    assert works.update() == ["two"]
+    assert works.text("log") == "1 2\n2 1\n"
+
+
+def test_what_is_made_can_be_made_anew(works):
+    works.make("new", "mkdir d; cat raw > d/1; mv d e; ln -s 1 e/link; rm other")
+    works.put("raw", "q\n")
+    assert works.update() == ["new"]
+    assert works.text("e/1") == "q\n" and os.readlink(works.files / "e/link") == "1"
+    assert sorted(os.listdir(works.files)) == ["e", "raw"]
+    assert works.update() == []
+
+
+def test_what_a_run_does_not_make_any_more_stays(works):
+    works.make("less", "cat raw > out; grep -q a raw && cat raw > more; true")
+    works.put("raw", "b\n")
+    assert works.update() == ["less"]
+    assert works.text("out") == "b\n" and works.text("more") == "b\na\n"
 
 
 def test_a_circle_comes_to_an_end(works):
@@ -418,16 +447,18 @@ def test_the_command_of_an_update_that_is_killed_ends(chain, shell):
     mark.touch()
     chain.put("raw", "q\n")
     p = subprocess.Popen([PFS, "run", "--update"], cwd=chain.files, env=shell.environment,
-                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         start_new_session=True)
     until = time.monotonic() + SECONDS
     while not mark.read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
     p.kill()
     p.wait(SECONDS)
-    while "status" not in chain.last():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(p.pid, 0)
+            time.sleep(0.02)
     assert chain.last()["name"] == "slow" and chain.last()["status"] == "killed"
     assert chain.text("slow") == "2\nx\n"
 

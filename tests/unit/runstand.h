@@ -186,6 +186,18 @@ static inline _unused_ void assert_on_branch(struct runstand *s, const char *bra
 		assert_null(got);
 }
 
+/* Until nothing of the run is left in the state directory. */
+static inline _unused_ void wait_until_gone(struct runstand *s, const struct run_id *id)
+{
+	_cleanup_free_ char *dir = strf("%s/runs/%s", s->h.state, id->s);
+	struct deadline dl = deadline_in_ms(120 * 1000);
+
+	while (access(dir, F_OK) == 0) {
+		assert_ok(deadline_check(&dl));
+		usleep(2000);
+	}
+}
+
 static inline _unused_ char *kept_branch(const struct run *run)
 {
 	return strf("run-%s", run_id(run)->s);

@@ -199,6 +199,21 @@ static void another_file_that_is_open_for_writing_is_written_on(void **state)
 	end(&s, &o);
 }
 
+static void a_clean_head_takes_it_in_under_who_writes_as_well(void **state)
+{
+	struct headstand s, o;
+	struct oid target = begin(&s, &o);
+	struct vnode *v = open_to_write(&s, "d/mine");
+
+	assert_int_equal(head_follow(s.head, &target, &s.acc), 0);
+	assert_int_equal(head_advance(s.head, &target, &s.acc), 1);
+	assert_text(&s, "theirs", "two");
+	assert_ok(view_write(v, 0, span_str("six"), false, false, &s.acc));
+	assert_text(&s, "d/mine", "six");
+	close_written(&s, v);
+	end(&s, &o);
+}
+
 static void a_commit_that_does_not_come_after_its_own_is_not_taken_in(void **state)
 {
 	struct headstand s, o;
@@ -332,6 +347,7 @@ int main(void)
 		cmocka_unit_test(
 			a_file_of_the_branchs_that_is_open_for_writing_keeps_it_where_it_is),
 		cmocka_unit_test(another_file_that_is_open_for_writing_is_written_on),
+		cmocka_unit_test(a_clean_head_takes_it_in_under_who_writes_as_well),
 		cmocka_unit_test(a_commit_that_does_not_come_after_its_own_is_not_taken_in),
 		cmocka_unit_test(who_has_a_file_open_goes_on_reading_what_it_was),
 		cmocka_unit_test(when_the_branch_got_the_same_nothing_is_uncommitted_any_more),

@@ -329,6 +329,30 @@ static void a_repo_stays_while_something_is_uncommitted_in_one(void **state)
 	stand_remove(&s);
 }
 
+static void in_a_fixed_one_nothing_can_be_changed(void **state)
+{
+	const struct new_file plain = { .mode = S_IFREG | 0644 };
+	const struct setattr cut = { .what = SETATTR_SIZE };
+	struct headstand s, in;
+	struct oid base = begin(&s);
+	struct view *v = new_private(&s, &base, "x");
+	struct vnode *f, *new;
+	struct stat st;
+
+	head_fix(v);
+	in = inside(&s, v);
+	assert_ok(view_lookup(in.root, span_str("f"), &in.acc, &f, &st));
+	assert_int_equal(view_open(f, O_WRONLY, &in.acc), -EROFS);
+	assert_ok(view_open(f, O_RDONLY, &in.acc));
+	view_close(f, O_RDONLY);
+	assert_int_equal(view_setattr(f, &cut, &in.acc, &st), -EROFS);
+	assert_int_equal(view_create(in.root, span_str("new"), &plain, &in.acc, &new, &st), -EROFS);
+	assert_int_equal(view_unlink(in.root, span_str("f"), &in.acc), -EROFS);
+	vnode_unref(in.vnodes, f);
+	leave_inside(&in);
+	stand_remove(&s);
+}
+
 static void only_a_private_one_can_be_discarded_or_labelled_at_length(void **state)
 {
 	struct headstand s;
@@ -376,6 +400,7 @@ int main(void)
 		cmocka_unit_test(a_discarded_one_gives_back_all_it_had),
 		cmocka_unit_test(nobody_changes_a_discarded_one),
 		cmocka_unit_test(a_repo_stays_while_something_is_uncommitted_in_one),
+		cmocka_unit_test(in_a_fixed_one_nothing_can_be_changed),
 		cmocka_unit_test(only_a_private_one_can_be_discarded_or_labelled_at_length),
 		cmocka_unit_test(a_commit_that_there_is_not_makes_none),
 	};

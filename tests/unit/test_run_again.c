@@ -84,6 +84,55 @@ static void one_that_was_killed_is_kept_apart_as_well(void **state)
 	runstand_remove(&s);
 }
 
+static void in_an_update_its_own_former_work_is_taken_back(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *fields = NULL;
+	struct run_id id;
+	struct run *run;
+
+	make_text(&s.h, s.h.root, "in", "then");
+	id = former(&s);
+	make_text(&s.h, s.h.root, "mine", "uncommitted");
+	fields = strf("'update': '%s'", id.s);
+	run = runstand_begin(&s, fields);
+	assert_in_run(&s, run, "in", "then");
+	assert_in_run(&s, run, "mine", "uncommitted");
+	assert_in_run(&s, run, "out", NULL);
+	runstand_write(&s, run, "main", "out", "anew");
+	json_decref(runstand_end(&s, run, 0));
+	run_unref(run);
+	assert_on_branch(&s, "main", "out", "anew");
+	assert_on_branch(&s, "main", "mine", NULL);
+	/* The head has it, and what was not committed. */
+	assert_text(&s.h, "out", "anew");
+	assert_text(&s.h, "mine", "uncommitted");
+	runstand_remove(&s);
+}
+
+static void in_an_update_others_work_stays(void **state)
+{
+	struct runstand s = runstand_make();
+	_cleanup_free_ char *fields = NULL;
+	struct run_id id;
+	struct vnode *out;
+	struct run *run;
+
+	make_text(&s.h, s.h.root, "in", "then");
+	id = former(&s);
+	out = at(&s.h, "out");
+	put_text(&s.h, out, "by hand");
+	vnode_unref(s.h.vnodes, out);
+	fields = strf("'update': '%s'", id.s);
+	run = runstand_begin(&s, fields);
+	assert_in_run(&s, run, "out", "by hand");
+	json_decref(runstand_end(&s, run, 0));
+	run_unref(run);
+	assert_text(&s.h, "out", "by hand");
+	assert_on_branch(&s, "main", "out", "made");
+	runstand_remove(&s);
+}
+
 static void assert_refused(struct runstand *s, struct run *in, const char *of, int want)
 {
 	json_t *q = json_pack("{s:[s], s:s}", "argv", "true", "rerun", of);
@@ -112,6 +161,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_sees_what_was_seen_then_and_is_never_published),
 		cmocka_unit_test(one_that_was_killed_is_kept_apart_as_well),
+		cmocka_unit_test(in_an_update_its_own_former_work_is_taken_back),
+		cmocka_unit_test(in_an_update_others_work_stays),
 		cmocka_unit_test(what_has_not_ended_or_is_not_known_is_refused),
 	};
 

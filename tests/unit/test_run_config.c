@@ -37,7 +37,9 @@ static void assert_fails(parse_fn parse, const char *text, const char *expected)
 static void json_is_taken_as_it_is(void **state)
 {
 	assert_parses(config_of_json, "{\"a\": [1, 2.5, null]}", "{\"a\": [1, 2.5, null]}");
+	assert_parses(config_of_json, "{\"a\": [NaN, 1e999]}", "{\"a\": [\"NaN\", \"1e999\"]}");
 	assert_fails(config_of_json, "{\"a\": \n1,}", "line 2");
+	assert_fails(config_of_json, "{\"a\": NaN,\n1,}", "line 2");
 	assert_fails(config_of_json, "{\"a\": \"\xff\"}", "line 1");
 }
 

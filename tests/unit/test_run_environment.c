@@ -150,6 +150,56 @@ static void conda_packages_are_those_of_the_active_environment(void **state)
 	package_list_release(&l);
 }
 
+static void a_program_in_a_conda_environment_has_the_packages_of_that(void **state)
+{
+	_cleanup_free_ char *python = make("envs/a/bin/python3.9", "");
+	_cleanup_free_ char *a = make("envs/a/conda-meta/six-1.16.0-pyhd3eb1b0_1.json", "{}");
+	_cleanup_free_ char *b = make("envs/b/conda-meta/six-1.0-py39_0.json", "{}");
+	_cleanup_free_ char *other = strf("%s/envs/b", top);
+	struct package_list l;
+
+	setenv("CONDA_PREFIX", other, 1);
+	assert_int_equal(packages_of_conda(python, &l), 0);
+	assert_text(&l, "six 1.16.0 pyhd3eb1b0_1\n");
+	package_list_release(&l);
+	/* One elsewhere uses the active environment. */
+	assert_int_equal(packages_of_conda("/bin/sh", &l), 0);
+	assert_text(&l, "six 1.0 py39_0\n");
+	package_list_release(&l);
+	unsetenv("CONDA_PREFIX");
+}
+
+static void r_packages_are_those_beside_it_of_the_user_and_of_the_variables(void **state)
+{
+	_cleanup_free_ char *program = make("opt/bin/Rscript", "");
+	_cleanup_free_ char *base = make("opt/lib/R/library/stats/DESCRIPTION",
+					 "Package: stats\nVersion: 4.2.2\nPriority: base\n");
+	_cleanup_free_ char *site = make("opt/lib/R/site-library/Rcpp/DESCRIPTION",
+					 "Package: Rcpp\r\nVersion: 1.0.10\r\n");
+	_cleanup_free_ char *users =
+		make("home/R/x86_64-pc-linux-gnu-library/4.2/dplyr/DESCRIPTION",
+		     "Package: dplyr\nVersion: 1.1.0\n");
+	_cleanup_free_ char *said = make("project/renv/DESCRIPTION", "Version: 0.17.3\n");
+	_cleanup_free_ char *none = make("project/notes/README", "Version: 9\n");
+	_cleanup_free_ char *home = strf("%s/home", top), *project = strf("%s/project", top);
+	_cleanup_free_ char *was = strdup(getenv("HOME") ?: "/");
+	struct package_list l;
+
+	setenv("HOME", home, 1);
+	setenv("R_LIBS_USER", project, 1);
+	assert_int_equal(packages_of_r(program, &l), 0);
+	unsetenv("R_LIBS_USER");
+	setenv("HOME", was, 1);
+	buf_put_u8(&l.text, '\0');
+	for (const char *const *p = (const char *const[]){ "stats 4.2.2\n", "Rcpp 1.0.10\n",
+							   "dplyr 1.1.0\n", "renv 0.17.3\n", NULL };
+	     *p; p++)
+		assert_non_null(strstr((const char *)l.text.data, *p));
+	assert_null(strstr((const char *)l.text.data, "notes"));
+	package_list_release(&l);
+	assert_int_equal(packages_of_r("/bin/sh", &l), -ENOENT);
+}
+
 static json_t *environment_of(const char *name, const char *mount)
 {
 	json_t *request = json_object(), *e;
@@ -254,6 +304,8 @@ int main(void)
 		cmocka_unit_test(a_damaged_memory_is_none),
 		cmocka_unit_test(python_packages_are_those_of_the_virtual_environment),
 		cmocka_unit_test(conda_packages_are_those_of_the_active_environment),
+		cmocka_unit_test(a_program_in_a_conda_environment_has_the_packages_of_that),
+		cmocka_unit_test(r_packages_are_those_beside_it_of_the_user_and_of_the_variables),
 		cmocka_unit_test(a_script_names_its_interpreter),
 		cmocka_unit_test(an_executable_in_the_mount_is_only_named),
 		cmocka_unit_test(a_command_that_there_is_not_has_no_executable),

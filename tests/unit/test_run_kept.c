@@ -48,12 +48,11 @@ static struct run *fail_with_out(struct runstand *s)
 
 static void forget(struct runstand *s, struct run *run)
 {
-	_cleanup_free_ char *dir = strf("%s/runs/%s", s->h.state, run_id(run)->s);
+	const struct run_id id = *run_id(run);
 
 	run_forgotten(run);
 	run_unref(run);
-	while (access(dir, F_OK) == 0)
-		usleep(1000);
+	wait_until_gone(s, &id);
 }
 
 static void what_is_written_later_goes_on_top_of_what_somebody_has_committed_there(void **state)

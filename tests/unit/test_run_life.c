@@ -356,7 +356,7 @@ static void keep_late(bool is_noted)
 {
 	struct runstand s = runstand_make();
 	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
-	_cleanup_free_ char *kept = NULL, *dir = NULL, *note = NULL;
+	_cleanup_free_ char *kept = NULL, *note = NULL;
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	json_t *start, *end;
 	struct run_id id;
@@ -371,14 +371,12 @@ static void keep_late(bool is_noted)
 	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "late", &base, NULL));
 	runstand_write(&s, run, "late", "f", "half");
 	kept = kept_branch(run);
-	dir = strf("%s/runs/%s", s.h.state, id.s);
-	note = strf("%s/late", dir);
+	note = strf("%s/runs/%s/late", s.h.state, id.s);
 	run_unref(run);
 	if (!is_noted)
 		assert_ok(unlink(note));
 	runstand_remount(&s);
-	while (access(dir, F_OK) == 0)
-		usleep(1000);
+	wait_until_gone(&s, &id);
 	assert_on_branch(&s, kept, "f", "half");
 	assert_on_branch(&s, "late", "f", "0");
 	assert_ok(archive_get(s.h.store, &id, &DEADLINE_NEVER, &start, &end));

@@ -140,13 +140,18 @@ static void a_new_key_as_hydra_writes_it_is_one(void **state)
 	assert_argv("model.lr=1 db/kind=\"x\" ", ARGV("x", "+model.lr=1", "++db/kind=x"));
 }
 
-static void bytes_that_are_no_text_and_huge_values_are_left_out(void **state)
+static void keys_that_are_no_text_and_huge_values_are_left_out(void **state)
 {
 	static char huge[PARAM_VALUE_MAX + 10];
 
 	memset(huge, 'a', sizeof(huge) - 1);
 	huge[1] = '=';
-	assert_argv("b=1 ", ARGV("x", "a=\xff", huge, "--\xfe=1", "b=1"));
+	assert_argv("b=1 ", ARGV("x", "\xff=1", huge, "--\xfe=1", "b=1"));
+}
+
+static void values_may_be_any_bytes(void **state)
+{
+	assert_argv("a={\"hex\":\"ff\"} b={\"hex\":\"c3\"} ", ARGV("x", "a=\xff", "--b", "\xc3"));
 }
 
 static void assert_lines(const char *expected, const char *text, size_t expected_bad)
@@ -178,6 +183,19 @@ static void lines_that_are_neither_are_counted_and_hurt_no_others(void **state)
 {
 	assert_lines("a=1 b=2 ", "a=1\nnonsense\n{\"x\": \n[1]\n=3\nb=2", 4);
 	assert_lines("b=2 ", "\xff=1\nb=2\n", 1);
+}
+
+static void what_is_no_number_to_json_is_a_string(void **state)
+{
+	assert_lines("a=\"NaN\" b=\"-Infinity\" c=[\"1e999\",1] ",
+		     "{\"a\": NaN,\"b\":-Infinity, \"c\": [1e999, 1]}\n", 0);
+	assert_lines("a=\"99999999999999999999\"@3 ",
+		     "{\"a\": 99999999999999999999, \"step\": 3}\n", 0);
+	assert_lines("a=\"NaN\" ", "a=NaN\n", 0);
+	assert_lines("NaN=\"x \\\" NaN\" b=\"NaN\" ", "{\"NaN\": \"x \\\" NaN\", \"b\": NaN}\n", 0);
+	assert_lines("",
+		     "{NaN\n{\"a\": nan}\n{\"a\": NaN\n{\"a\": \"NaN}\n{\"a\": -}\n{\"a\": +1}\n",
+		     6);
 }
 
 static void no_lines_are_no_parameters(void **state)
@@ -226,10 +244,12 @@ int main(void)
 		cmocka_unit_test(comparisons_paths_and_addresses_are_no_parameters),
 		cmocka_unit_test(behind_two_dashes_only_assignments_are_parameters),
 		cmocka_unit_test(a_new_key_as_hydra_writes_it_is_one),
-		cmocka_unit_test(bytes_that_are_no_text_and_huge_values_are_left_out),
+		cmocka_unit_test(keys_that_are_no_text_and_huge_values_are_left_out),
+		cmocka_unit_test(values_may_be_any_bytes),
 		cmocka_unit_test(lines_are_assignments_or_objects),
 		cmocka_unit_test(a_step_belongs_to_what_stands_beside_it),
 		cmocka_unit_test(lines_that_are_neither_are_counted_and_hurt_no_others),
+		cmocka_unit_test(what_is_no_number_to_json_is_a_string),
 		cmocka_unit_test(no_lines_are_no_parameters),
 		cmocka_unit_test(nested_keys_are_joined_and_arrays_stay_whole),
 		cmocka_unit_test(of_too_many_values_the_first_are_kept),

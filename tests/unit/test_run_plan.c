@@ -250,20 +250,6 @@ static void a_circle_is_told_once(void **state)
 	assert_int_equal(json_array_size(s->lines), 2);
 }
 
-static void who_reads_what_he_changes_is_not_run(void **state)
-{
-	struct stand *s = *state;
-
-	put(s, "f", "2 1");
-	put(s, "conf", "1");
-	run(s, (struct made_run){ .name = "self",
-				  .read = { { "r/main/f", "2 1" }, { "r/main/conf", "1" } },
-				  .written = { { "r/main/f", "1 2" } } });
-	assert_string_equal(plan(s, ""), "");
-	put(s, "conf", "2");
-	assert_string_equal(plan(s, ""), "self:stale!");
-}
-
 static void failed_and_other_users_runs_are_not_run(void **state)
 {
 	struct stand *s = *state;
@@ -328,7 +314,6 @@ int main(void)
 		TEST(what_it_would_write_over_keeps_it_from_being_run),
 		TEST(another_runs_work_keeps_it_from_being_run_and_its_own_does_not),
 		TEST(a_circle_is_told_once),
-		TEST(who_reads_what_he_changes_is_not_run),
 		TEST(failed_and_other_users_runs_are_not_run),
 		TEST(of_many_steps_each_is_behind_what_it_needs),
 	};

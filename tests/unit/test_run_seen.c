@@ -307,6 +307,22 @@ static void a_full_disk_is_said_and_keeps_what_was_there(void **state)
 	assert_non_null(strstr(walked(s), "1 f 1\n"));
 }
 
+static void a_disk_that_was_full_from_the_start_leaves_nothing_seen(void **state)
+{
+	struct stand *s = *state;
+	struct rlimit old, none = { 0 };
+
+	name(s, seen_top(s->seen, "r/b"), "f", SEEN_PRESENT);
+	assert_ok(getrlimit(RLIMIT_FSIZE, &old));
+	none.rlim_max = old.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_ok(setrlimit(RLIMIT_FSIZE, &none));
+	assert_string_equal(walked(s), "0  0\n");
+	assert_ok(setrlimit(RLIMIT_FSIZE, &old));
+	assert_int_equal(seen_error(s->seen), -EFBIG);
+	assert_string_equal(walked(s), "0  0\n");
+}
+
 /*
  * A model: what was noted of each of many names in many places, some of them named again and again
  * over a table that is too small for them.
@@ -501,6 +517,7 @@ int main(void)
 		test(records_that_cannot_be_are_cut_off),
 		test(zeroes_at_the_end_are_cut_off),
 		test(a_full_disk_is_said_and_keeps_what_was_there),
+		test(a_disk_that_was_full_from_the_start_leaves_nothing_seen),
 		test(random_names_come_out_as_a_model_has_them),
 		test(many_names_take_bounded_memory),
 		test(depth_has_no_bound),

@@ -74,6 +74,82 @@ static void it_is_merged_with_what_the_outer_one_has_written_meanwhile(void **st
 	runstand_remove(&s);
 }
 
+/* Writes a number to a file of one branch, then to one of the other, and so on. */
+struct counting {
+	struct runstand *s;
+	struct vnode *files[2];
+	atomic_bool stop;
+};
+
+static void *count(void *arg)
+{
+	struct counting *c = arg;
+	struct access acc;
+
+	access_init(&acc, c->s->h.store->reader, true);
+	for (unsigned n = 1; !c->stop; n++) {
+		char text[8];
+
+		snprintf(text, sizeof(text), "%06u", n % 1000000);
+		for (int i = 0; i < 2; i++)
+			assert_ok(view_write(c->files[i], 0, span_str(text), false, false, &acc));
+	}
+	access_release(&acc);
+	return NULL;
+}
+
+static int number_in(struct runstand *s, struct run *run, const char *branch)
+{
+	struct vnode *root = runstand_root(s, run, branch);
+	_cleanup_free_ char *text = text_below(s, root, "n");
+
+	vnode_unref(s->h.vnodes, root);
+	assert_non_null(text);
+	return atoi(text);
+}
+
+static void it_sees_one_state_of_all_that_the_outer_one_has(void **state)
+{
+	static const char *const branches[] = { "main", "other" };
+	struct runstand s = make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	const struct oid base = view_commit(s.h.head);
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct counting c = { .s = &s };
+	struct run *outer;
+	pthread_t t;
+
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "other", &base, NULL));
+	outer = runstand_begin(&s, "");
+	for (int i = 0; i < 2; i++) {
+		struct vnode *root = runstand_root(&s, outer, branches[i]);
+
+		c.files[i] = stand_create(&s.h, root, "n", S_IFREG | 0644);
+		vnode_unref(s.h.vnodes, root);
+		put_text(&s.h, c.files[i], "000000");
+		assert_ok(view_open(c.files[i], O_RDWR, &s.h.acc));
+	}
+	assert_ok(pthread_create(&t, NULL, count, &c));
+	for (int i = 0; i < 20; i++) {
+		struct run *a = runstand_begin_in(&s, outer, "");
+		int behind = number_in(&s, a, "main") - number_in(&s, a, "other");
+
+		assert_true(behind == 0 || behind == 1);
+		end_as(&s, a, 0, "ok");
+		run_unref(a);
+	}
+	c.stop = true;
+	pthread_join(t, NULL);
+	for (int i = 0; i < 2; i++) {
+		view_close(c.files[i], O_RDWR);
+		vnode_unref(s.h.vnodes, c.files[i]);
+	}
+	end_as(&s, outer, 0, "ok");
+	run_unref(outer);
+	runstand_remove(&s);
+}
+
 static void of_two_that_write_one_file_the_second_is_kept_apart(void **state)
 {
 	struct runstand s = make();
@@ -277,6 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_one_reads_what_the_first_one_has_made),
 		cmocka_unit_test(it_is_merged_with_what_the_outer_one_has_written_meanwhile),
+		cmocka_unit_test(it_sees_one_state_of_all_that_the_outer_one_has),
 		cmocka_unit_test(of_two_that_write_one_file_the_second_is_kept_apart),
 		cmocka_unit_test(what_an_inner_one_that_fails_has_made_is_not_seen),
 		cmocka_unit_test(with_an_outer_one_that_fails_it_is_kept),
