@@ -4,7 +4,8 @@
 has it not looked at, or not noted.
 
 memo_mutants.py DIR [NAME...] builds pfs in DIR from a copy of the source with one mistake after the
-other, runs the test with each, and says what was found. It fails if one was not.
+other, runs the test with each, and says what was found. It fails if one was not. (What a listing tells
+of names, and the other side of an exchange, the worlds of the model cannot show: test_memo.py does.)
 """
 
 import os
@@ -50,9 +51,8 @@ MUTANTS = [
      "if (ino->type != FT_DIR || ino->mode != mode)", "if (ino->type != FT_DIR)"),
     ("that something is a directory now", "look file,read file,stat file",
      "store/run/memo.c",
-     "if (ino->type != FT_DIR || ino->mode != mode)\n\t\treturn DIFFERS;",
-     "if (ino->type != FT_DIR)\n\t\treturn RUN_TREE_SKIP;\n\tif (ino->mode != mode)\n"
-     "\t\treturn DIFFERS;"),
+     "if (before.inode.type != FT_DIR)\n\t\treturn DIFFERS;",
+     "if (before.inode.type != FT_DIR)\n\t\treturn RUN_TREE_SKIP;"),
     ("that something was a directory", "look dir,types dir",
      "store/run/memo.c",
      "return is_same_file(&now, ino) ? 0 : DIFFERS;",
@@ -165,15 +165,6 @@ MUTANTS = [
      "fs/ops_names.c",
      "\tif (r == 0 && !(c->flags & RENAME_EXCHANGE))\n"
      "\t\tr = see_emptiness(c, to.vnode, c->name2, acc);\n", ""),
-    ("noting of the other one of an exchange", "swap dir",
-     "fs/ops_names.c",
-     "\tif (other.vnode)\n\t\trealm_saw_move(c, other.vnode);\n", ""),
-    ("noting of names that a listing told", "walk dir,types dir,clear dir,walk pairs",
-     "fs/ops_dirs.c",
-     "l.with_nodes = l.plus && !realm_is_noted(dir->vnode->view);", "l.with_nodes = l.plus;"),
-    ("noting of more about what is known", "list dir,walk dir",
-     "store/run/seen.c",
-     "if (what & ~slot->what) {", "if (!slot->what) {"),
 ]
 
 
@@ -198,7 +189,7 @@ def is_found(pfs, where, steps):
                           stdout=subprocess.PIPE, text=True, check=False)
     (where / "last").write_text(done.stdout)
     shutil.rmtree(where / "tests", ignore_errors=True)
-    return done.returncode == 1
+    return "assert results[0] == results[1]" in done.stdout
 
 
 def main():

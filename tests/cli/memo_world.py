@@ -6,6 +6,7 @@ makes a mount just that, and touches nothing that is so already.
 """
 
 import copy
+import itertools
 import os
 import shutil
 import stat
@@ -194,7 +195,7 @@ def what_is_in(rnd, top):
 
 def a_world(rnd, cards):
     """A world, and a program of these cards: steps (op, a, b), most of them on a plot of their
-    own."""
+    own, and of each the turn."""
     w = World()
     steps = []
 
@@ -211,23 +212,24 @@ def a_world(rnd, cards):
             path += "/y"
         return path
 
-    for op, a, *b in cards:
+    for (op, a, *b), _ in cards:
         steps.append((op, plot(a), plot(b[0]) if b else "p0/y"))
     if rnd.random() < 0.3:
         steps.append((rnd.choice(["read", "list", "exists"]), rnd.choice(steps)[1], "p0/y"))
+        cards = [*cards, (None, 0)]
     for top in TOPS:
         if top == STAYS or rnd.random() < 0.5:
             w.tops[top] = what_is_in(rnd, top)
     if rnd.random() < 0.5:
         w.moment = {"p0": Node("file", a_text(rnd))}
-    return w, steps
+    return w, steps, [turn for _, turn in cards]
 
 
 def hands(rnd, count):
-    """The cards of so many programs, each as often as any other."""
+    """The cards of so many programs, each as often as any other, with how often it was before."""
     def deck(cards):
-        while True:
-            yield from rnd.sample(cards, len(cards))
+        for turn in itertools.count():
+            yield from [(card, turn) for card in rnd.sample(cards, len(cards))]
 
     plain, whole = deck(CARDS), deck(WHOLE)
     return [[next(whole), next(plain), next(plain)] if n % 5 == 4 else
@@ -235,6 +237,18 @@ def hands(rnd, count):
 
 
 # ---- changes: each takes one thing that a program may have seen, and leaves all else ----
+
+
+# What becomes of what a step is about, one after the other.
+OF_FILES = ["text", "type", "mode", "size", "remove", "link", "names"]
+OF_LINKS = ["target", "remove", "type"]
+OF_DIRS = {op: kinds for ops, kinds in [
+    (["look", "stat", "chmod", "exists"], ["mode", "type", "remove"]),
+    (["list", "types"], ["more", "less", "name", "all", "kind", "mode", "remove"]),
+    (["rmdir", "renew"], ["more", "mode", "remove"]),
+    (["walk", "clear", "rename", "swap"], ["deep", "more", "less", "name", "mode", "type", "deep"]),
+] for op in ops}
+ANY_OF_DIRS = sorted({kind for kinds in OF_DIRS.values() for kind in kinds})
 
 
 def another_text(rnd, text):
@@ -253,13 +267,13 @@ def change_nothing_there(rnd, at, path):
     at[path] = rnd.choice([Node("file", a_text(rnd)), Node("dir"), Node("link", "x")])
 
 
-def change_file(rnd, at, path):
+def change_file(rnd, at, path, turn):
     node = at[path]
     names = [p for p in at if at[p] is node]
     same = [p for p in at if at[p] is not node and at[p].kind == "file" and
             (at[p].text, at[p].mode) == (node.text, node.mode)]
-    what = rnd.choice(["text", "text", "size", "mode", "type", "remove", "link"])
-    if (len(names) > 1 or same) and rnd.random() < 0.5:
+    what = OF_FILES[turn % len(OF_FILES)]
+    if (len(names) > 1 or same) and turn % 2 == 0:
         what = "names"
     if what == "text" and node.text:
         node.text = another_text(rnd, node.text)
@@ -279,8 +293,8 @@ def change_file(rnd, at, path):
         del at[path]
 
 
-def change_link(rnd, at, path):
-    what = rnd.choice(["target", "target", "remove", "type"])
+def change_link(rnd, at, path, turn):
+    what = OF_LINKS[turn % len(OF_LINKS)]
     if what == "target":
         at[path].text = "x" if at[path].text != "x" else "y"
     elif what == "type":
@@ -289,12 +303,12 @@ def change_link(rnd, at, path):
         del at[path]
 
 
-def change_dir(rnd, at, path):
+def change_dir(rnd, at, path, turn, op):
     inside = children(at, path)
     deep = below(at, path)
     free = [n for n in [*INNER, "q", "x~"] if f"{path}/{n}" not in at]
-    what = rnd.choice(["mode", "more", "more", "less", "name", "type", "remove", "deep", "deep",
-                       "all"])
+    kinds = OF_DIRS.get(op, ANY_OF_DIRS)
+    what = kinds[turn % len(kinds)]
     if what == "mode":
         at[path].mode ^= 0o50
     elif what == "less" and inside:
@@ -307,19 +321,26 @@ def change_dir(rnd, at, path):
     elif what == "remove":
         remove(at, path)
     elif what == "deep" and deep:
-        change_there(rnd, at, rnd.choice(deep))
+        change_there(rnd, at, rnd.choice(deep), rnd.randrange(len(OF_FILES)))
+    elif what == "kind" and inside:
+        at_name = rnd.choice(inside)
+        is_dir = at[at_name].kind == "dir"
+        remove(at, at_name)
+        at[at_name] = Node("file", "") if is_dir else Node("dir")
     elif what == "all":
         for p in deep:
-            at.pop(p, None)
+            del at[p]
     else:
         at[f"{path}/{rnd.choice(free)}"] = rnd.choice([Node("file", ""), Node("dir")])
 
 
-def change_there(rnd, at, path):
+def change_there(rnd, at, path, turn, op=None):
     if path not in at:
         change_nothing_there(rnd, at, path)
+    elif at[path].kind == "dir":
+        change_dir(rnd, at, path, turn, op)
     else:
-        {"file": change_file, "link": change_link, "dir": change_dir}[at[path].kind](rnd, at, path)
+        {"file": change_file, "link": change_link}[at[path].kind](rnd, at, path, turn)
 
 
 def move(at, a, b):
@@ -335,31 +356,31 @@ def exchange(at, a, b):
             move(at, one, other)
 
 
-def change_tops(rnd, w, top):
+def change_tops(rnd, w, top, turn):
     if top == NAME:
-        w.moment = None if w.moment and rnd.random() < 0.4 else {"p0": Node("file", a_text(rnd))}
-    elif top == EMPTY or (top == GOES and (top not in w.tops or rnd.random() < 0.5)):
+        w.moment = None if w.moment and turn % 3 == 2 else {"p0": Node("file", a_text(rnd))}
+    elif top == EMPTY or (top == GOES and (top not in w.tops or turn % 2)):
         if w.tops.pop(top, None) is None:
             w.tops[top] = what_is_in(rnd, top)
     else:
-        change_there(rnd, w.tops[top], "x")
+        change_there(rnd, w.tops[top], "x", turn)
 
 
-def change(rnd, w, step):
-    """Of what one step of a program is about."""
+def change(rnd, w, step, turn):
+    """Of what one step of a program is about, something else at each turn."""
     op, a, b = step
     path = rnd.choice([a, b]) if op in ("rename", "swap", "link", "copy", "if") else a
     top, path = w.split(path)
     if top == "R":
-        change_tops(rnd, w, rnd.choice([GOES, NAME]))
+        change_tops(rnd, w, [GOES, NAME][turn % 2], turn | 1)
     elif top in (".", "T"):
-        change_tops(rnd, w, EMPTY)
+        change_tops(rnd, w, EMPTY, turn)
     elif top != TOP:
-        change_tops(rnd, w, top)
+        change_tops(rnd, w, top, turn)
     elif rnd.random() < 0.1:
         exchange(w.tops[TOP], path, os.path.join(os.path.dirname(path), "y"))
     else:
-        change_there(rnd, w.tops[TOP], path)
+        change_there(rnd, w.tops[TOP], path, turn, op)
 
 
 # ---- a mount becomes a world ----

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -88,6 +89,8 @@ def test_all_that_it_printed_is_printed(memo):
     ("test -e f", lambda m: os.chmod(m.files / "f", 0o600)),
     ("test -e none || true", lambda m: (m.files / "none").touch()),
     ("ls d", lambda m: (m.files / "d/more").touch()),
+    ("cat d/*", lambda m: (m.files / "d/in").write_text("other\n")),
+    ("stat d/* | grep -c File", lambda m: os.chmod(m.files / "d/in", 0o600)),
     ("cat d/in", lambda m: os.rename(m.files / "d", m.files / "e") or os.mkdir(m.files / "d")
         or (m.files / "d/in").write_text("other\n")),
     ("rmdir d || true", lambda m: os.unlink(m.files / "d/in")),
@@ -103,6 +106,22 @@ def test_it_is_run_when_something_it_saw_is_another(memo, script, change):
     assert memo.run(script)
     change(memo)
     assert memo.run(script), script
+
+
+@pytest.mark.parametrize("other", ["d", "e"])
+def test_an_exchange_depends_on_all_that_is_in_either(memo, other):
+    os.mkdir(memo.files / "e")
+    (memo.files / "e/x").touch()
+    swap = "import ctypes; assert not ctypes.CDLL(None).renameat2(-100, b'd', -100, b'e', 2)"
+    script = f'python3 -c "{swap}"'
+    back = [sys.executable, "-c", swap]
+    assert memo.run(script) and memo.code == 0, memo.err
+    subprocess.run(back, cwd=memo.files, check=True)
+    assert not memo.run(script)
+    assert (memo.files / "d/x").exists()
+    subprocess.run(back, cwd=memo.files, check=True)
+    (memo.files / other / "more").touch()
+    assert memo.run(script)
 
 
 def test_what_it_did_not_look_at_may_be_another(memo):
