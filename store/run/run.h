@@ -50,15 +50,17 @@ int run_begin(struct runs *r, const json_t *request, uid_t uid, gid_t gid, struc
 
 /*
  * A run that has just begun repeats a former one, if one holds now: then it has ended, with that
- * one's outputs published, and nothing is to be run. @around: "memo" of the request.
+ * one's outputs published, and nothing is to be run. @around: "memo" of the request. A run that had
+ * to do with a repo that the caller may not enter any more (@may_enter) is not repeated.
  *
  * 1: *@ret is the answer as of run_end(), with "memo", and *@ret_of is the former run (memo.h), the
  * caller's; 0: it is to be run, and can be repeated unless it is spoiled; -errno: one holds, and
  * the end cannot be stored yet.
  */
 struct memo;
-int run_repeat(struct run *r, const json_t *around, struct access *acc, json_t **ret,
-	       struct memo *ret_of);
+typedef bool (*run_repo_fn)(const char *repo, void *ctx);
+int run_repeat(struct run *r, const json_t *around, run_repo_fn may_enter, void *ctx,
+	       struct access *acc, json_t **ret, struct memo *ret_of);
 
 /* How many there are of each kind. */
 struct runs_stats {

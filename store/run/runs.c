@@ -17,6 +17,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "run/archive.h"
+#include "run/fields.h"
 #include "run/learner.h"
 #include "run/memo.h"
 #include "run/parts.h"
@@ -114,8 +115,16 @@ int run_end(struct run *run, const json_t *request, struct access *acc, json_t *
 	return r;
 }
 
-int run_repeat(struct run *run, const json_t *around, struct access *acc, json_t **ret,
-	       struct memo *ret_of)
+static bool may_enter_all(const json_t *outputs, run_repo_fn may_enter, void *ctx)
+{
+	for (size_t i = 0; i < json_array_size(outputs); i++)
+		if (!may_enter(field_text(json_array_get(outputs, i), "repo"), ctx))
+			return false;
+	return true;
+}
+
+int run_repeat(struct run *run, const json_t *around, run_repo_fn may_enter, void *ctx,
+	       struct access *acc, json_t **ret, struct memo *ret_of)
 {
 	_cleanup_memo_ struct memo m = { 0 };
 	int r;
@@ -133,6 +142,8 @@ int run_repeat(struct run *run, const json_t *around, struct access *acc, json_t
 				    errno_text(r));
 		return 0;
 	}
+	if (!may_enter_all(json_object_get(m.end, "outputs"), may_enter, ctx))
+		return 0;
 	r = run_note_repeat(run, &m);
 	if (r < 0) {
 		log_warning("run %s: that it repeats run %s cannot be noted: %s", run->id.s, m.id.s,

@@ -53,6 +53,25 @@ static int answer_output(const char *stream, struct span piece, void *ctx)
 	return request_answer(ctx, &a);
 }
 
+/* A repo that there is not is none that he may not enter. */
+static int check_repo(struct request *q, const char *repo)
+{
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct refs_wait w = request_wait(q);
+
+	if (!object_name_is_valid(repo) || refs_repo(q->service->store->refs, repo, &w, &rec) < 0)
+		return 0;
+	return permit_repo(q, repo, &rec, X_OK);
+}
+
+static bool may_enter(const char *repo, void *ctx)
+{
+	bool may = check_repo(ctx, repo) == 0;
+
+	complaint_clear();
+	return may;
+}
+
 /* With "memo": 1 when a former run was repeated, and all is answered; 0: it is to be run. */
 static int repeat(struct request *q, struct run *run)
 {
@@ -62,7 +81,8 @@ static int repeat(struct request *q, struct run *run)
 	int r;
 
 	access_init_patient(&acc, q);
-	r = json_is_object(around) ? run_repeat(run, around, &acc, &answer, &former) : 0;
+	r = json_is_object(around) ? run_repeat(run, around, may_enter, q, &acc, &answer, &former)
+				   : 0;
 	if (r == 0)
 		return 0;
 	/* It has no view that anybody could be in. */
@@ -99,20 +119,14 @@ static int check_former(struct request *q, const char *field)
 static int check_outputs(struct request *q)
 {
 	json_t *out = json_object_get(q->fields, "out"), *item;
-	struct refs_wait w = request_wait(q);
 	size_t i;
 	int r = 0;
 
 	json_array_foreach (out, i, item) {
 		const char *text = json_string_value(item) ?: "";
 		_cleanup_free_ char *repo = strndup(text, strcspn(text, "/"));
-		_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 
-		if (!repo)
-			return -ENOMEM;
-		if (object_name_is_valid(repo) &&
-		    refs_repo(q->service->store->refs, repo, &w, &rec) == 0)
-			r = permit_repo(q, repo, &rec, X_OK);
+		r = repo ? check_repo(q, repo) : -ENOMEM;
 		if (r < 0)
 			return r;
 	}

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount
+from conftest import PFS, SECONDS, can_mount, open_to_others
 from recorded import record
 
 pytestmark = can_mount
@@ -374,3 +374,28 @@ def test_a_conflict_keeps_what_it_made(memo, shell, mount, tmp_path):
     end = memo.last()
     assert end["status"] == "unpublished" and end["memo"]["of"] != end["id"]
     assert (mount / "R" / end["outputs"][0]["kept"] / "g").read_text() == "mine\n"
+
+
+def test_who_may_not_enter_the_repo_any_more_repeats_nothing(memo, shell, mount):
+    mount.stop()
+    mount.start("allow_other")
+    open_to_others(shell)
+    os.chmod(memo.files / "d", 0o777)
+    out = memo.files / "d/out"
+    script = ["runuser", "-u", "nobody", "--", PFS, "run", "--memo", "--mount", str(mount.path), "--",
+              "cp", str(memo.files / "f"), str(out)]
+
+    def copy():
+        return subprocess.run(script, cwd="/", env=dict(shell.environment, HOME="/nonexistent"),
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
+
+    for _ in range(2):
+        done = copy()
+        assert done.returncode == 0, done.stderr
+        assert out.read_text() == "first\n"
+        os.unlink(out)
+        shell.ok("commit", memo.files)
+    assert "of" in memo.last()["memo"]
+    os.chmod(mount / "R", 0o700)
+    assert copy().returncode != 0
+    assert not out.exists()
