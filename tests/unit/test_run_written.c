@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "headmodel.h"
-#include "object/reader.h"
 #include "treestand.h"
 
 static void what_differs_is_written_as_the_result_has_it(void **state)

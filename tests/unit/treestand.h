@@ -8,6 +8,7 @@
 #include "format/commit.h"
 #include "format/xattr.h"
 #include "headstand.h"
+#include "object/reader.h"
 #include "run/listing.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
