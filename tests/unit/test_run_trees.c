@@ -152,6 +152,31 @@ static void listings_and_whole_trees_say_what_they_were(void **state)
 	digest_free(d);
 }
 
+static int cancel(struct span path, const struct inode *ino, void *ctx)
+{
+	atomic_bool *cancelled = ctx;
+
+	assert_false(*cancelled);
+	*cancelled = true;
+	return 0;
+}
+
+static void a_walk_through_what_is_in_memory_ends_when_its_caller_goes(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s);
+	struct run_branch b = branch(s, &p, NULL);
+	atomic_bool cancelled = false;
+	struct tree_root t;
+
+	seen_mark(s->seen, saw(s, "d", SEEN_PRESENT), SEEN_LISTED);
+	t = store_tree(s, &b);
+	part_of(s, &t, "looked");
+	s->head.acc.deadline.cancelled = &cancelled;
+	assert_int_equal(run_tree_walk(&t, "looked", &s->head.acc, cancel, &cancelled), -ECANCELED);
+	s->head.acc.deadline.cancelled = NULL;
+}
+
 static void a_hard_link_is_what_it_leads_to(void **state)
 {
 	struct stand *s = *state;
@@ -474,6 +499,7 @@ int main(void)
 		test(a_directory_that_was_only_seen_gone_is_left_out),
 		test(runs_that_see_the_same_share_their_tree),
 		test(listings_and_whole_trees_say_what_they_were),
+		test(a_walk_through_what_is_in_memory_ends_when_its_caller_goes),
 		test(a_hard_link_is_what_it_leads_to),
 		test(a_commit_is_seen_by_its_id),
 		test(names_of_repos_and_branches_can_be_absent),
