@@ -353,7 +353,8 @@ static int meet_other(struct run_plan *p, struct span path, const struct run_id 
 		return r;
 	return p->at->is_over || was_before
 		       ? 0
-		       : skip(p, false, "%.*s, which it has made, was made by run %s since",
+		       : skip(p, false,
+			      "%.*s, which it has made, was made by run %s since: --force writes over it",
 			      shown(path), (const char *)path.data, other->s);
 }
 
@@ -381,8 +382,8 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 		return r;
 	if (r == 1 && is_its && strcmp(id.s, p->at->id.s) != 0)
 		return meet_other(p, path, &id);
-	return skip(p, false, "%.*s, which it has made, was changed since", shown(path),
-		    (const char *)path.data);
+	return skip(p, false, "%.*s, which it has made, was changed since: --force writes over it",
+		    shown(path), (const char *)path.data);
 }
 
 static int check_status(struct run_plan *p)
