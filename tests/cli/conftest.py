@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
+import termios
 
 import pytest
 
@@ -109,11 +110,12 @@ class Shell:
         return result.err
 
 
-def on_a_terminal(shell, words, interrupt=False):
+def on_a_terminal(shell, words, interrupt=False, columns=0, cwd=None):
     """What a run prints on a terminal, and its exit code."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
     p = subprocess.Popen([PFS, *map(str, words)], stdin=follower, stdout=follower, stderr=follower,
-                         env=dict(shell.environment, TERM="xterm", COLUMNS="80"),
+                         cwd=cwd, env=dict(shell.environment, TERM="xterm", COLUMNS="80"),
                          start_new_session=True)
     os.close(follower)
     text = b""
