@@ -54,7 +54,7 @@ def test_a_branch_at_a_time_of_a_store_that_is_not_mounted(shell, mount, repo):
 def test_what_is_no_time_is_said_with_what_would_be_one(shell, mount, repo):
     save(shell, repo, "f", "one")
     assert "main@{2 days ago}" in shell.fails(1, "log", mount / "R/main@{next week}")
-    assert "no commit yet" in shell.fails(1, "log", mount / "R/main@{1990-01-01}")
+    assert "no commit then" in shell.fails(1, "log", mount / "R/main@{1990-01-01}")
     assert "no such branch" in shell.fails(1, "log", mount / "R/none@{now}")
     assert "a commit" in shell.fails(1, "commit", mount / "R/main@{now}")
     done = subprocess.run(["ls", str(mount / "R/main@{next week}")], stderr=subprocess.PIPE,
