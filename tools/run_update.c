@@ -209,9 +209,6 @@ static void tell(const struct update *u, const json_t *step, const char *more)
 	_cleanup_free_ char *text = strf("%s%s%.200s%s%s", name, *name ? "  " : "",
 					 field_text(row, "command"), *more ? ": " : "", more);
 
-	for (char *c = text; c && *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
 	cli_note("%s %s", place ?: "", text ?: "");
 }
 
