@@ -13,21 +13,35 @@ struct branch_args {
 	const char *store;
 	bool json;
 	struct json_list list;
+	json_t *lines; /* for people: until it is known how wide they are; owned */
 };
 
 static int list_one(json_t *line, void *ctx)
 {
 	struct branch_args *a = ctx;
-	const char *id = field_text(line, "short_id");
-	char when[LOCAL_TIME];
 
-	if (a->json)
-		json_list_add(&a->list, line);
-	else
-		printf("%c %-24s  %-12s  %s\n", field_bool(line, "is_default") ? '*' : ' ',
+	if (!a->json)
+		return json_array_append(a->lines, line) < 0 ? -ENOMEM : 0;
+	json_list_add(&a->list, line);
+	return 0;
+}
+
+static void print_branches(const json_t *lines)
+{
+	char when[LOCAL_TIME];
+	json_t *line;
+	int width = 24;
+	size_t i;
+
+	json_array_foreach (lines, i, line)
+		width = MAX(width, (int)strlen(field_text(line, "branch")));
+	json_array_foreach (lines, i, line) {
+		const char *id = field_text(line, "short_id");
+
+		printf("%c %-*s  %-12s  %s\n", field_bool(line, "is_default") ? '*' : ' ', width,
 		       field_text(line, "branch"), *id ? id : "-",
 		       local_time(field_text(line, "moved"), when));
-	return 0;
+	}
 }
 
 static int branch_list(struct branch_args *a, const char *arg)
@@ -49,11 +63,14 @@ static int branch_list(struct branch_args *a, const char *arg)
 	q = request_new("branches");
 	json_object_set_new(q, "repo", json_string(repo));
 	a->list.indent = "";
+	a->lines = json_array();
 	r = client_ask(c, q, list_one, a);
 	if (a->json && (r == 0 || a->list.count > 0)) {
 		json_list_end(&a->list);
 		putchar('\n');
 	}
+	print_branches(a->lines);
+	json_decref(a->lines);
 	return cli_exit_code(r);
 }
 

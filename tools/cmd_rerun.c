@@ -226,6 +226,7 @@ static int rerun(struct rerun *x, const char *run, const char *dir, char *const 
 	if (r == 0) {
 		once.mount = mount.mount;
 		o->rerun = x->former.id;
+		o->name = NULL; /* which goes on meaning the former run */
 		o->log = true;
 		o->is_quiet = x->json;
 		r = run_once(&once);

@@ -17,17 +17,16 @@ static void print_result(const json_t *line)
 	fputs(field_text(line, "repo"), stdout);
 	printf("/%s/", field_text(line, "branch"));
 	print_name(json_object_get(line, "path"), "");
-	fputs(": ", stdout);
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		uint64_t n = field_number(line, words[i]);
 
 		if (n == 0)
 			continue;
-		printf("%s%" PRIu64 " %s", is_first ? "" : ", ", n,
+		printf("%s%" PRIu64 " %s", is_first ? ": " : ", ", n,
 		       i == 3 ? "with mode or owner set back" : words[i]);
 		is_first = false;
 	}
-	puts(is_first ? "is like that already" : "");
+	puts(is_first ? " is like that already" : "");
 }
 
 static int run(const struct command *self, int argc, char **argv)

@@ -4,7 +4,9 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "client.h"
@@ -16,6 +18,7 @@ enum {
 	COLUMNS_MAX = 64,
 	ROWS_MEASURED = 1000, /* as many rows decide how wide the columns are */
 	WIDTH_MAX = 40,
+	LAST_MIN = 20, /* of the last column, however narrow the terminal is */
 };
 
 /* Rows are kept until it is known how wide they are. */
@@ -27,6 +30,7 @@ struct table {
 	json_t *rows; /* owned: those that wait */
 	bool has_begun;
 	int width[COLUMNS_MAX];
+	int terminal; /* its columns, in which the last one is cut short; 0: there is none */
 };
 
 static json_t *cell_of(const json_t *row, const char *column)
@@ -52,8 +56,10 @@ static char *cell(const json_t *row, const char *column, bool is_for_people)
 	char when[LOCAL_TIME];
 	const json_t *v;
 
-	if (strcmp(column, "params") == 0 || strcmp(column, "metrics") == 0)
-		return run_pairs_text(json_object_get(row, column));
+	if (strcmp(column, "params") == 0 || strcmp(column, "metrics") == 0) {
+		v = json_object_get(row, column);
+		return is_for_people && json_object_size(v) == 0 ? strdup("-") : run_pairs_text(v);
+	}
 	v = cell_of(row, column);
 	/* What was begun in a run stands below it. */
 	if (is_for_people && strcmp(column, "id") == 0)
@@ -81,48 +87,85 @@ static void print_csv(const char *s)
 	putchar('"');
 }
 
-static void print_cell(const struct table *t, size_t i, const char *s)
+static bool is_character(char c)
 {
-	if (t->csv) {
+	return (c & 0xc0) != 0x80; /* not one's further bytes in UTF-8 */
+}
+
+static int characters(const char *s)
+{
+	int n = 0;
+
+	for (; *s; s++)
+		n += is_character(*s);
+	return n;
+}
+
+/* Leaves @max characters, the last three of which then tell of more. */
+static void cut(char *s, int max)
+{
+	char *end = s;
+
+	if (characters(s) <= max)
+		return;
+	for (int n = 0; n < max - 3 || !is_character(*end); end++)
+		n += is_character(end[1]);
+	memcpy(end, "...", sizeof("..."));
+}
+
+static void print_csv_row(const struct table *t, const json_t *row)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		_cleanup_free_ char *s = row ? cell(row, t->columns[i], false) : NULL;
+
 		if (i > 0)
 			putchar(',');
-		print_csv(s);
-		return;
+		print_csv(row ? s ?: "" : t->columns[i]);
 	}
-	if (i > 0)
-		fputs("  ", stdout);
-	print_run_text(s);
-	if (i + 1 < t->count)
-		for (int n = (int)strlen(s); n < t->width[i]; n++)
-			putchar(' ');
+	fputs("\r\n", stdout);
 }
 
 static void print_row(const struct table *t, const json_t *row)
 {
+	int at = 0;
+
+	if (t->csv) {
+		print_csv_row(t, row);
+		return;
+	}
 	for (size_t i = 0; i < t->count; i++) {
 		_cleanup_free_ char *s =
-			row ? cell(row, t->columns[i], !t->csv) : strdup(t->columns[i]);
+			row ? cell(row, t->columns[i], true) : strdup(t->columns[i]);
+		const bool is_last = i + 1 == t->count;
 
-		print_cell(t, i, s ?: "");
+		if (s && is_last && t->terminal > 0)
+			cut(s, MAX(t->terminal - at, (int)LAST_MIN));
+		print_run_text(s ?: "");
+		for (int n = characters(s ?: ""); !is_last && n < t->width[i] + 2; n++)
+			putchar(' ');
+		at += MAX(characters(s ?: ""), t->width[i]) + 2;
 	}
-	fputs(t->csv ? "\r\n" : "\n", stdout);
+	putchar('\n');
 }
 
 static void begin(struct table *t)
 {
+	struct winsize w;
 	json_t *row;
 	size_t k;
 
 	if (t->has_begun)
 		return;
 	t->has_begun = true;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0)
+		t->terminal = w.ws_col;
 	for (size_t i = 0; i < t->count; i++)
-		t->width[i] = (int)strlen(t->columns[i]);
+		t->width[i] = characters(t->columns[i]);
 	json_array_foreach (t->rows, k, row) {
 		for (size_t i = 0; i < t->count; i++) {
 			_cleanup_free_ char *s = cell(row, t->columns[i], true);
 
-			t->width[i] = MAX(t->width[i], (int)strlen(s ?: ""));
+			t->width[i] = MAX(t->width[i], characters(s ?: ""));
 			t->width[i] = MIN(t->width[i], (int)WIDTH_MAX);
 		}
 	}
@@ -264,7 +307,7 @@ static int run(const struct command *self, int argc, char **argv)
 					       LONG_STORE,
 					       LONG_HELP,
 					       LONG_END };
-	_cleanup_free_ char *columns = strdup("id,name,status,started,seconds,params,metrics");
+	_cleanup_free_ char *columns = NULL;
 	const char *store = NULL, *where = NULL, *sort = NULL;
 	_cleanup_target_ struct target t = { 0 };
 	_cleanup_client_ struct client *c = NULL;
@@ -307,6 +350,10 @@ static int run(const struct command *self, int argc, char **argv)
 		return show(c, args[1], table.json);
 	if (is_diff)
 		return differ(c, args[1], args[2], table.json);
+	/* For people an id says when it was. */
+	if (!columns)
+		columns = strdup(table.csv ? "id,name,status,started,seconds,params,metrics,command"
+					   : "id,name,status,seconds,params,metrics,command");
 	q = request_new("runs");
 	if (where)
 		json_object_set_new(q, "where", json_string(where));

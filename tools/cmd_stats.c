@@ -108,7 +108,7 @@ static void print_runs(const json_t *x)
 	print_count("without an end", field_number(x, "without_end"));
 	if (json_object_get(x, "going_on")) {
 		print_count("going on here", field_number(x, "going_on"));
-		print_count("views in use after the end", field_number(x, "ended"));
+		print_count("ended, view still in use", field_number(x, "ended"));
 	}
 	printf("  %-24s %s\n", "looked for",
 	       *field_text(x, "looked") ? local_time(field_text(x, "looked"), when) : "never");

@@ -34,7 +34,7 @@ static void print_outputs(const json_t *line)
 		}
 		fputs("    made ", stdout);
 		print_name(json_object_get(o, "path"), "");
-		puts(field_bool(o, "there") ? "" : "  (not there any more)");
+		puts(field_bool(o, "there") ? "" : "  (is another now, or gone)");
 	}
 	if (more > 0)
 		printf("    made %" PRIu64 " more\n", more);

@@ -80,6 +80,13 @@ static void print_made(const json_t *line)
 	}
 }
 
+static void print_others(uint64_t count)
+{
+	if (count > 0)
+		printf("\n%" PRIu64 " file%s that no run is known to have made\n", count,
+		       count == 1 ? "" : "s");
+}
+
 static void print_made_by(const json_t *line)
 {
 	const json_t *row = json_object_get(line, "run");
@@ -105,17 +112,20 @@ static void print_made_by(const json_t *line)
 	print_inputs(line);
 }
 
-/* A name in a graph: quoted, as DOT has it. */
-static void print_quoted(const json_t *j)
+static void print_escaped(const char *s)
 {
-	const char *s = json_is_string(j) ? json_string_value(j) : field_text(j, "hex");
-
-	putchar('"');
 	for (; *s; s++) {
 		if (*s == '"' || *s == '\\')
 			putchar('\\');
 		putchar((unsigned char)*s < ' ' ? '?' : *s);
 	}
+}
+
+/* A name in a graph: quoted, as DOT has it. */
+static void print_quoted(const json_t *j)
+{
+	putchar('"');
+	print_escaped(json_is_string(j) ? json_string_value(j) : field_text(j, "hex"));
 	putchar('"');
 }
 
@@ -142,17 +152,9 @@ static void print_dot(struct why *w, const json_t *line)
 	}
 	if (!id)
 		return;
-	fputs("  ", stdout);
-	print_quoted(id);
-	fputs(" [shape=box, label=", stdout);
-	{
-		json_t *label =
-			json_sprintf("%s\n%s", json_string_value(id), field_text(run, "command"));
-
-		print_quoted(label);
-		json_decref(label);
-	}
-	puts("];");
+	printf("  \"%s\" [shape=box, label=\"%s\\n", json_string_value(id), json_string_value(id));
+	print_escaped(field_text(run, "command"));
+	puts("\"];");
 	json_array_foreach (json_object_get(line, "inputs"), i, x) {
 		print_edge(json_object_get(x, "path"), id);
 		if (json_object_get(x, "run"))
@@ -175,8 +177,7 @@ static int show(json_t *line, void *ctx)
 	else if (!w->has_first)
 		print_first(w, line);
 	else if (json_object_get(line, "others"))
-		printf("\n%" PRIu64 " files that no run is known to have made\n",
-		       field_number(line, "others"));
+		print_others(field_number(line, "others"));
 	else
 		print_made_by(line);
 	w->has_first = true;

@@ -186,8 +186,10 @@ static void tell_kept(const struct running *x, const json_t *output, bool is_unp
 	if (is_unpublished && field_number(output, "conflicts") > 0)
 		cli_note("pfs: %s/%s has changed meanwhile where the run has changed it", repo,
 			 branch);
-	cli_note("pfs: what run %s has written is not on %s/%s, but kept as %s/%s", x->id, repo,
-		 branch, repo, kept);
+	cli_note(
+		"pfs: what run %s has written is kept as %s/%s: `pfs merge %s --into %s/%s` brings "
+		"it there",
+		x->id, repo, kept, kept, repo, branch);
 }
 
 /* Tells of what did not go as wished, and where it is: 0 or EXIT_DIVERGED. */
@@ -236,6 +238,14 @@ static int finish(struct running *x, const struct once *once)
 	return r;
 }
 
+/* For who sits there: what it printed once is all that others get. */
+static void tell_repeated(const struct running *x)
+{
+	if (isatty(STDERR_FILENO))
+		cli_note("pfs: nothing was run: run %s did the same",
+			 field_text(json_object_get(x->repeated, "memo"), "of"));
+}
+
 static void running_release(struct running *x)
 {
 	client_free(x->client);
@@ -261,6 +271,8 @@ int run_once(struct once *o)
 	int code, r = begin(&x, o);
 
 	if (r < 0 || x.repeated) {
+		if (r == 0)
+			tell_repeated(&x);
 		code = r < 0 ? EXIT_PFS_FAILED : tell(&x, x.repeated, o);
 		running_release(&x);
 		return code;

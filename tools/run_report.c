@@ -173,8 +173,8 @@ static void read_lines(const struct run_place *p, const char *name, json_t *into
 	if (r > 0 || first > 0)
 		note(errors, "of many %s the last %zu are kept", name, count - first);
 	if (bad > 0)
-		note(errors, "of the %s %zu lines are no K=V or JSON object that can be kept", name,
-		     bad);
+		note(errors, "%zu line%s of the %s: no K=V or JSON object that can be kept", bad,
+		     bad == 1 ? "" : "s", name);
 	for (size_t i = first; i < count; i++)
 		json_array_append(into, json_array_get(lines, i));
 	json_decref(lines);

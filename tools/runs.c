@@ -146,7 +146,7 @@ void print_run_record(const json_t *line)
 {
 	const json_t *row = json_object_get(line, "run"), *start = json_object_get(line, "start");
 	const json_t *end = json_object_get(line, "end"), *output = json_object_get(end, "output");
-	const json_t *tree = json_object_get(end, "tree"), *text;
+	const json_t *text;
 	char when[LOCAL_TIME];
 	size_t i;
 
@@ -171,9 +171,8 @@ void print_run_record(const json_t *line)
 	print_field("Machine:", field_text(row, "machine"));
 	print_field("Group:", field_text(row, "group"));
 	print_field("Parent:", field_text(row, "parent"));
+	print_field("Repeats:", field_text(json_object_get(end, "memo"), "of"));
 	print_outputs(json_object_get(row, "outputs"));
-	if (tree)
-		printf("%-10s%" PRIu64 " in its record\n", "Files:", field_number(tree, "files"));
 	print_field("Error:", field_text(line, "problem"));
 	print_field("Trees:", field_text(line, "trees"));
 	json_array_foreach (json_object_get(end, "error"), i, text)
@@ -191,28 +190,29 @@ void print_run_sides(const json_t *line)
 	print_run_line(json_object_get(line, "b"), "b  ");
 }
 
-/* One side of a difference: an id is cut short. */
-static void print_side(const json_t *v, bool is_input)
+/* One side of a difference; @is_id: cut short. */
+static void print_side(const json_t *v, bool is_id)
 {
 	_cleanup_free_ char *text = v ? run_value_text(v) : strdup("(none)");
 
-	if (is_input && v && text && *text)
+	if (is_id && v && text && *text)
 		text[MIN(strlen(text), (size_t)12)] = '\0';
-	print_run_text(text && *text ? text : is_input ? "(empty)" : "\"\"");
+	print_run_text(text && *text ? text : is_id ? "(empty)" : "\"\"");
 }
 
 void print_run_difference(const json_t *line)
 {
-	const bool is_input = json_object_get(line, "path") != NULL;
+	const json_t *path = json_object_get(line, "path");
+	const bool is_id = path || strcmp(field_text(line, "what"), "pinned") == 0;
 
 	printf("%-12s ", field_text(line, "what"));
-	if (is_input)
-		print_name(json_object_get(line, "path"), "");
+	if (path)
+		print_name(path, "");
 	else
 		print_run_text(field_text(line, "key"));
 	fputs(": ", stdout);
-	print_side(json_object_get(line, "a"), is_input);
+	print_side(json_object_get(line, "a"), is_id);
 	fputs(" -> ", stdout);
-	print_side(json_object_get(line, "b"), is_input);
+	print_side(json_object_get(line, "b"), is_id);
 	putchar('\n');
 }

@@ -327,34 +327,34 @@ static bool is_equal(const json_t *a, const json_t *b, const char *key)
 	return !x || !y ? x == y : json_equal(x, y);
 }
 
-/* Has the other run run the same? 1, 0, -errno. */
-static int is_same_command(struct run_plan *p, const struct run_id *other)
-{
-	json_t *start = NULL, *end = NULL;
-	int r = archive_get(p->p.rd.store, other, &p->p.rd.access->deadline, &start, &end);
-
-	if (r == 0)
-		r = is_equal(start, p->start, "argv") && is_equal(start, p->start, "cwd");
-	else if (is_unreadable(r))
-		r = 0;
-	json_decref(start);
-	json_decref(end);
-	return r;
-}
-
 /* What lies where it has written is another run's. */
 static int meet_other(struct run_plan *p, struct span path, const struct run_id *other)
 {
+	json_t *start = NULL, *end = NULL;
+	bool was_before = false;
 	int r;
 
 	if (p->at->is_over || strcmp(other->s, p->met.s) == 0)
 		return 0;
 	p->met = *other;
-	r = is_same_command(p, other);
-	p->at->is_over = r == 1;
-	return r != 0 ? MIN(r, 0)
-		      : skip(p, false, "%.*s, which it has made, was made by run %s since",
-			     shown(path), (const char *)path.data, other->s);
+	r = archive_get(p->p.rd.store, other, &p->p.rd.access->deadline, &start, &end);
+	if (r == 0) {
+		/* Run in place of one that the step wrote over then as well? */
+		const char *of = json_string_value(json_object_get(start, "update"));
+
+		was_before = of && strcmp(of, p->at->id.s) < 0;
+		p->at->is_over =
+			is_equal(start, p->start, "argv") && is_equal(start, p->start, "cwd");
+	}
+	json_decref(start);
+	json_decref(end);
+	if (r < 0 && !is_unreadable(r))
+		return r;
+	return p->at->is_over || was_before
+		       ? 0
+		       : skip(p, false,
+			      "%.*s, which it has made, was made by run %s since: --force writes over it",
+			      shown(path), (const char *)path.data, other->s);
 }
 
 static int take_written(struct span path, const struct inode *ino, void *ctx)
@@ -381,8 +381,8 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 		return r;
 	if (r == 1 && is_its && strcmp(id.s, p->at->id.s) != 0)
 		return meet_other(p, path, &id);
-	return skip(p, false, "%.*s, which it has made, was changed since", shown(path),
-		    (const char *)path.data);
+	return skip(p, false, "%.*s, which it has made, was changed since: --force writes over it",
+		    shown(path), (const char *)path.data);
 }
 
 static int check_status(struct run_plan *p)

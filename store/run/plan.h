@@ -9,7 +9,8 @@
  *
  * What a step would overwrite that is no work of its own keeps it from being run: files that
  * somebody, or another run, has changed since. So does that a run failed, or is another user's. A
- * file that the same command has made again since is that later run's.
+ * file that the same command has made again since is that later run's. What an update has run in
+ * place of one that was before the step is written over: the step did so then.
  *
  * Threads: the caller's.
  */

@@ -49,8 +49,8 @@ int address_resolve(struct request *q, const char *repo, const struct repo_rec *
 				"and main@{2026-01-15T14:00} would",
 				rev);
 	if (r == -ENOENT && refs_has_time(rev))
-		return log_fail(r, "%s: there is no such branch, or it had no commit yet: `%s`",
-				repo, rev);
+		return log_fail(r, "%s/%s: there is no such branch, or it had no commit then", repo,
+				rev);
 	if (r == -ENOENT)
 		return log_fail(r, "%s has no branch or commit `%s`", repo, rev);
 	if (r == -ENOTUNIQ)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import PFS, SECONDS, can_mount, open_to_others
+from conftest import PFS, SECONDS, can_mount, on_a_terminal, open_to_others
 from recorded import record
 
 pytestmark = can_mount
@@ -73,6 +73,16 @@ def test_what_it_made_is_there_again_and_nothing_is_run(memo):
     assert again["status"] == "ok" and again["exit"] == 0
     assert again["memo"] == {"key": first["memo"]["key"], "of": first["id"]}
     assert again["tree"] == first["tree"] and again["output"] == first["output"]
+
+
+def test_who_sits_at_a_terminal_is_told_that_nothing_was_run(memo, shell):
+    words = ("run", "--memo", "cat", "f")
+    text, code = on_a_terminal(shell, words, cwd=memo.files)
+    assert (text.splitlines(), code) == (["first"], 0)
+    first = memo.last()["id"]
+    text, code = on_a_terminal(shell, words, cwd=memo.files)
+    assert code == 0 and "first" in text and f"nothing was run: run {first} did the same" in text
+    assert f"Repeats:  {first}" in shell.ok("runs", "show", memo.last()["id"])
 
 
 def test_all_that_it_printed_is_printed(memo):

@@ -588,6 +588,14 @@ def test_branches_through_the_command_show_in_the_mount(shell, mount, repo):
     shell.ok("branch", "remove", mount / "R/older")
     listed = [b["branch"] for b in shell.json("branch", "--json", cwd=mount / "R")]
     assert listed == ["main", "new"]
+
+
+def test_branches_are_listed_in_columns_however_long_their_names_are(shell, mount, repo):
+    write(repo / "f", "1")
+    made = shell.ok("commit", repo)[:12]
+    shell.ok("branch", "x" * 60, cwd=mount / "R")
+    main, other = shell.ok("branch", cwd=mount / "R").splitlines()
+    assert main.startswith("* main") and main.index(made) == other.index(made)
     assert "* main" in shell.ok("branch", mount / "R")
 
 

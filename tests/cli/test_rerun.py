@@ -69,6 +69,13 @@ def lab(shell, mount, repo, tmp_path):
 
 # ---- the same on the same ----
 
+def test_a_name_goes_on_meaning_the_run_that_was_repeated(lab, shell):
+    run = lab.run("-n", "first", "sh", "-c", "cat in > out")
+    lab.rerun("first")
+    assert lab.rerun("first").out.splitlines()[0].endswith(f" of {run}")
+    assert "name" not in lab.last()
+
+
 def test_it_reads_what_was_read_then_and_overwrites_nothing(lab, shell):
     run = lab.run("sh", "-c", "cat in > out")
     (lab.files / "in").write_text("second\n")

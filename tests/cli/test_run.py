@@ -63,6 +63,16 @@ def test_what_a_failed_command_wrote_is_kept_on_a_branch(shell, mount, files):
     assert record(mount)["status"] == "failed" and record(mount)["exit"] == 7
 
 
+def test_what_was_kept_comes_to_its_branch_as_it_is_said(shell, mount, files):
+    shell.ok("commit", files)
+    done = run(shell, files, "sh", "-c", "echo x > g; exit 7")
+    pfs, *words = done.err.split("`")[1].split()
+    assert pfs == "pfs" and words[0] == "merge"
+    shell.ok(*words, cwd=files)
+    assert (files / "g").read_text() == "x\n"
+    shell.ok("branch", "remove", mount / f"R/run-{record(mount)['id']}")
+
+
 def test_with_keep_going_it_is_published_all_the_same(shell, files):
     assert run(shell, files, "--keep-going", "sh", "-c", "echo x > g; exit 7").code == 7
     assert (files / "g").read_text() == "x\n"

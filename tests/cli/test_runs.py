@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from conftest import on_a_terminal
+
 BUILD = os.environ.get("PFS_BUILD", "build")
 COUNT = 30
 
@@ -38,6 +40,25 @@ def test_columns_as_csv_are_what_programs_read(shell, runs):
         ["name", "seed", "lr", "nothing"], ["n28", "28", "0.028", ""], ["n29", "29", "0.029", ""]]
 
 
+def test_a_table_has_the_command_last_and_a_dash_for_nothing(shell, runs):
+    head, *rows = shell.ok("runs", "--store", runs).splitlines()
+    assert head.split() == ["id", "name", "status", "seconds", "params", "metrics", "command"]
+    assert len({row.index("lr=") for row in rows} | {head.index("params")}) == 1
+    head, row = shell.ok("runs", "--store", runs, "-n", "1", "--columns",
+                         "nothing,name").splitlines()
+    assert (head, row) == ("nothing  name", "-        n29")
+
+
+def test_on_a_terminal_each_run_is_one_line(shell, runs):
+    words = ("runs", "--store", runs, "-n", "3", "--columns", "id,command,params")
+    whole = shell.ok(*words).splitlines()
+    text, code = on_a_terminal(shell, words, columns=len(whole[1]) - 1)
+    lines = text.splitlines()
+    assert code == 0 and len(lines) == 4 and lines[1].endswith("...")
+    assert [len(line) for line in lines[1:]] == [len(whole[1]) - 1] * 3
+    assert on_a_terminal(shell, words, columns=len(whole[1]))[0].splitlines() == whole
+
+
 def test_a_wrong_expression_is_shown_with_a_caret(shell, runs):
     err = shell.fails(1, "runs", "--store", runs, "--where", "lr > and x")
     assert "\n  lr > and x\n" in err or "^" in err
@@ -62,6 +83,7 @@ def test_where_a_file_comes_from_is_a_graph(shell, runs):
     dot = shell.ok("why", "--store", runs, "--dot", "out/main/f7")
     assert dot.startswith("digraph") and dot.endswith("}")
     assert dot.count('"out/main/f6" -> ') == 1
+    assert dot.count('\\n') == 8 # between a run's id and its command
 
 
 def test_what_was_made_from_a_file_is_told(shell, runs):

@@ -33,6 +33,13 @@ def test_what_was_not_committed_then_is_not_stale_for_that(shell, made):
     assert len(lines) == 1
 
 
+def test_what_a_run_made_and_is_another_now_is_said_so(shell, made):
+    assert "made R/main/out\n" in shell.ok("uses", made / "in") + "\n"
+    (made / "out").write_text("by hand")
+    shell.ok("commit", made)
+    assert "made R/main/out  (is another now, or gone)" in shell.ok("uses", made / "in")
+
+
 def test_what_it_read_is_stale_once_another_version_is_committed(shell, made):
     (made / "in").write_text("2")
     shell.ok("commit", made)

@@ -371,6 +371,18 @@ def test_what_the_same_command_made_again_is_that_runs(works):
     assert works.update() == []
 
 
+def test_what_commands_made_in_turn_is_made_in_turn_again(works):
+    for name in ("one", "two", "three"):
+        works.make(name, f"sort raw > sorted; wc -l < sorted > {name}")
+    works.put("raw", "r\nq\np\n")
+    assert works.update() == ["one", "two", "three"]
+    assert works.text("one") == works.text("three") == "3\n"
+    assert works.update() == []
+    works.put("raw", "r\n")
+    assert works.update() == ["one", "two", "three"]
+    assert works.text("sorted") == "r\n" and works.text("two") == "1\n"
+
+
 def test_a_file_that_was_removed_keeps_nobody_from_being_run(works):
     works.make("both", "sort raw > one; sort -r raw > two")
     os.unlink(works.files / "two")
