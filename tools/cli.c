@@ -18,12 +18,18 @@ const struct command *command_find(const char *name)
 	return NULL;
 }
 
+/* One line: names of files and what records say is in it, and may be anything. */
 static void message(const char *before, const char *fmt, va_list ap)
 {
+	_cleanup_free_ char *text = NULL;
+
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	for (char *c = text; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	fflush(stdout);
-	fputs(before, stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	fprintf(stderr, "%s%s\n", before, text ?: strerror(ENOMEM));
 }
 
 void cli_error(const char *fmt, ...)

@@ -209,9 +209,6 @@ static void tell(const struct update *u, const json_t *step, const char *more)
 	_cleanup_free_ char *text = strf("%s%s%.200s%s%s", name, *name ? "  " : "",
 					 field_text(row, "command"), *more ? ": " : "", more);
 
-	for (char *c = text; c && *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
 	cli_note("%s %s", place ?: "", text ?: "");
 }
 
@@ -314,6 +311,7 @@ static json_t *read_answer(int fd)
 /* Its exit status as wait(2) has it, or -errno; *@ret is what it told, or NULL. */
 static int run_step(struct update *u, const json_t *step, json_t **ret)
 {
+	const pid_t self = getpid();
 	int told[2], status = 0;
 	pid_t pid;
 
@@ -326,6 +324,8 @@ static int run_step(struct update *u, const json_t *step, json_t **ret)
 		give_signals_back();
 		/* Who is killed has no steps. */
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != self)
+			_exit(EXIT_PFS_FAILED);
 		hold_signals(SIG_UNBLOCK);
 		close(told[0]);
 		exit(cli_finish(be_step(u, step, told[1])));

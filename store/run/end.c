@@ -101,6 +101,21 @@ bool run_has_status(const struct run *run, const char *status)
 	return strcmp(field_text(run->note, "status"), status) == 0;
 }
 
+/* Another mount has removed the repo, which had no commit. */
+static int lose_output(struct run *run, const struct run_head *h)
+{
+	_cleanup_free_ char *text = strf("the repo %s was removed meanwhile: what was written to "
+					 "it is kept nowhere",
+					 h->repo);
+
+	if (!text)
+		return -ENOMEM;
+	log_warning("run %s: %s", run->id.s, text);
+	run_note_error(run, text);
+	run_set_unpublished(run);
+	return 0;
+}
+
 /* A branch's part of the record; NULL where there is nothing to tell of it. */
 static int output_of(struct run *run, struct run_head *h, struct access *acc, json_t **ret)
 {
@@ -114,15 +129,16 @@ static int output_of(struct run *run, struct run_head *h, struct access *acc, js
 	bool is_new;
 	int r = 0;
 
+	*ret = NULL;
 	if (h->view && view_is_head(h->view))
 		r = head_pin(h->view, &req, acc, &result, &is_new);
+	if (r == -ESTALE)
+		return lose_output(run, h);
 	if (r < 0)
 		return log_errno(r, "run %s: what it has made of %s/%s cannot be committed yet",
 				 run->id.s, h->repo, h->branch);
-	if (oid_equal(&result, &h->pinned) && !h->is_late) {
-		*ret = NULL;
+	if (oid_equal(&result, &h->pinned) && !h->is_late)
 		return 0;
-	}
 	out = json_pack("{s:s, s:o, s:s, s:o, s:o}", "repo", h->repo, "repo_id",
 			json_of_id128(&h->repo_id), "branch", h->branch, "branch_id",
 			json_of_id128(&h->branch_id), "pinned", json_of_oid(&h->pinned));

@@ -66,6 +66,9 @@ static int settle_late(struct run *run, struct run_head *h, struct access *acc)
 		r = field_oid(out, "result", &result);
 	if (r == 0)
 		r = head_pin(h->view, &req, acc, &p.result, &is_new);
+	/* The repo is gone, and nothing was committed to it. */
+	if (r == -ESTALE)
+		return 0;
 	if (r < 0 || oid_equal(&p.result, &result))
 		return r;
 	if (!out || !json_object_get(out, "result"))

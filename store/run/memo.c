@@ -156,20 +156,10 @@ static int check_repo(struct checking *c, struct span name, const struct inode *
 /* The branch as the former run had pinned it; false: it had none of that name. */
 static bool was_pinned(const struct checking *c, struct span name, struct oid *ret)
 {
-	const json_t *lists[] = { json_object_get(c->start, "pinned"),
-				  json_object_get(c->end, "outputs") };
-	static const char *const keys[] = { "commit", "pinned" };
+	const char *key;
+	const json_t *p = run_pin_of(c->start, c->end, span_str(c->repo), name, &key);
 
-	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
-		for (size_t i = 0; i < json_array_size(lists[k]); i++) {
-			const json_t *p = json_array_get(lists[k], i);
-
-			if (strcmp(field_text(p, "repo"), c->repo) == 0 &&
-			    span_equal(span_str(field_text(p, "branch")), name))
-				return field_oid(p, keys[k], ret) == 0;
-		}
-	}
-	return false;
+	return p && field_oid(p, key, ret) == 0;
 }
 
 /* A directory that is there in both: is all that was noted of it itself as it was? */

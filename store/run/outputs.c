@@ -50,8 +50,7 @@ static bool is_settled(const json_t *out)
 	       json_object_get(out, "kept");
 }
 
-/* No branch is to be moved, or none any more. */
-static void set_unpublished(struct run *run)
+void run_set_unpublished(struct run *run)
 {
 	json_object_set_new(run->note, "is_refused", json_true());
 	if (run_has_status(run, "ok"))
@@ -78,7 +77,7 @@ static int check(struct run *run, struct access *acc)
 			return r;
 		if (conflicts > 0 || r == -ENOENT) {
 			json_object_set_new(out, "conflicts", json_integer((json_int_t)conflicts));
-			set_unpublished(run);
+			run_set_unpublished(run);
 		}
 	}
 	json_object_set_new(run->note, "is_checked", json_true());
@@ -182,7 +181,7 @@ static int take_in(struct view *head, void *ctx)
 static int refuse(struct output *o, uint64_t conflicts, struct access *acc)
 {
 	json_object_set_new(o->json, "conflicts", json_integer((json_int_t)conflicts));
-	set_unpublished(o->run);
+	run_set_unpublished(o->run);
 	return keep(o, acc);
 }
 
@@ -293,7 +292,7 @@ static int all_outputs(struct run *run, struct access *acc)
 	if (!has_unsettled(run))
 		return 0;
 	if (wants_publication(run) && run_is_within(run) && !run_may_publish_within(run))
-		set_unpublished(run);
+		run_set_unpublished(run);
 	r = wants_publication(run) ? check(run, acc) : 0;
 	publish = wants_publication(run);
 	json_array_foreach (json_object_get(run->note, "outputs"), i, out)

@@ -169,6 +169,9 @@ bool run_has_status(const struct run *run, const char *status);
 /* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
 int run_settle_outputs(struct run *run, struct access *acc);
 
+/* Notes that no branch is to be moved, or none any more. */
+void run_set_unpublished(struct run *run);
+
 /* Of what is noted: what of the record is missing, and why. */
 void run_note_error(struct run *run, const char *text);
 

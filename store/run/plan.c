@@ -42,6 +42,7 @@ struct step {
 	struct edge *edges; /* owned */
 	size_t edge_count, edge_cap;
 	size_t at; /* while the walk is in it: the next edge */
+	struct step *read_by; /* the last one that got an edge to it */
 	bool is_root, is_entered, is_stale, depends, is_over; /* is_over: made again since */
 	json_t *reasons; /* owned; of one that is stale, NULL: nobody may see them */
 	char *skip; /* owned; NULL: it can be run */
@@ -210,11 +211,8 @@ static int add_edge(struct run_plan *p, struct span path, const struct run_id *i
 	struct step *s = p->at, *from;
 	int r = step_of(p, id, &from);
 
-	if (r < 0 || from == s)
+	if (r < 0 || from == s || from->read_by == s)
 		return r;
-	for (size_t i = 0; i < s->edge_count; i++)
-		if (s->edges[i].from == from)
-			return 0;
 	if (s->edge_count == s->edge_cap) {
 		size_t cap = MAX(2 * s->edge_cap, (size_t)4);
 		struct edge *e = reallocarray(s->edges, cap, sizeof(*e));
@@ -225,6 +223,7 @@ static int add_edge(struct run_plan *p, struct span path, const struct run_id *i
 		s->edge_cap = cap;
 	}
 	s->edges[s->edge_count++] = (struct edge){ from, json_of_bytes(path) };
+	from->read_by = s;
 	return 0;
 }
 

@@ -306,12 +306,14 @@ static int keep_on(const struct publishing *p, const char *name, const struct oi
 int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
 		 const struct deadline *dl, char **ret)
 {
+	const char *id = strstr(name, p->run);
+	const int len = id ? (int)(id - name + (ptrdiff_t)strlen(p->run)) : (int)strlen(name);
 	_cleanup_free_ char *on = strdup(name);
 	int r = on ? keep_on(p, on, before, dl) : -ENOMEM;
 
 	for (unsigned n = 2; r == -EEXIST && n <= NAMES_MAX; n++) {
 		free(on);
-		on = strf("run-%s-%u", p->run, n);
+		on = strf("%.*s-%u", len, name, n);
 		r = on ? keep_on(p, on, NULL, dl) : -ENOMEM;
 	}
 	if (r == 0)

@@ -35,10 +35,10 @@ int publish_result(const struct publishing *p, const struct deadline *dl, struct
 
 /*
  * Puts the result on a branch of its own: on @name, or where that is somebody else's on the first
- * of run-ID-2, run-ID-3, ... that is free. A branch of that name which has @before (what the run
- * had there, or NULL), and perhaps more by now, gets what the result has changed since, unless that
- * conflicts. 0 and the branch's name, the caller's to free; or the backend's errors: it can be
- * called again.
+ * of run-ID-2, run-ID-3, ... that is free (rerun-ID-2, ... of a rerun). A branch of that name which
+ * has @before (what the run had there, or NULL), and perhaps more by now, gets what the result has
+ * changed since, unless that conflicts. 0 and the branch's name, the caller's to free; or the
+ * backend's errors, -EEXIST where none is free: it can be called again.
  */
 int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
 		 const struct deadline *dl, char **ret);

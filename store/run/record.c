@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/text.h"
+#include "run/fields.h"
 #include "run/json_bytes.h"
 
 #define NS_PER_SEC INT64_C(1000000000)
@@ -259,4 +260,25 @@ json_t *run_params(const json_t *start, const json_t *end)
 json_t *run_metrics(const json_t *end)
 {
 	return settled(NULL, json_object_get(end, "metrics"));
+}
+
+const json_t *run_pin_of(const json_t *start, const json_t *end, struct span repo,
+			 struct span branch, const char **ret_key)
+{
+	static const char *const keys[] = { "commit", "pinned" };
+	const json_t *lists[] = { json_object_get(start, "pinned"),
+				  json_object_get(end, "outputs") };
+
+	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
+		for (size_t i = 0; i < json_array_size(lists[k]); i++) {
+			const json_t *p = json_array_get(lists[k], i);
+
+			if (!span_equal(span_str(field_text(p, "repo")), repo) ||
+			    !span_equal(span_str(field_text(p, "branch")), branch))
+				continue;
+			*ret_key = keys[k];
+			return p;
+		}
+	}
+	return NULL;
 }

@@ -52,6 +52,11 @@ int run_end_read(const struct run_id *id, struct span text, json_t **ret);
  * read back (logged), -EFBIG, -ENOMEM. */
 int run_record_write(const json_t *record, struct buf *ret);
 
+/* The branch as a run had pinned it: its place in the records, borrowed, and in *@ret_key what the
+ * commit is called there; NULL: it had none of that name. @end may be NULL. */
+const json_t *run_pin_of(const json_t *start, const json_t *end, struct span repo,
+			 struct span branch, const char **ret_key);
+
 /* The parameters that count (RUNS.md, section 4), as an object of JSON values; metrics likewise:
  * the last of each. A name that is no UTF-8 is "hex:" and its digits. Owned by the caller; NULL: no
  * memory. @end may be NULL. */

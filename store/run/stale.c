@@ -15,6 +15,7 @@
 #include "run/fields.h"
 #include "run/listing.h"
 #include "run/publish.h"
+#include "run/record.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
 #include "tree/diff.h"
@@ -50,12 +51,6 @@ static struct refs_wait patient(const struct checking *c)
 
 /* ---- what it had ---- */
 
-static bool is_branch(const json_t *p, const struct run_place *place)
-{
-	return span_equal(span_str(field_text(p, "repo")), place->repo) &&
-	       span_equal(span_str(field_text(p, "branch")), place->rev);
-}
-
 static int load_commit(const struct checking *c, const json_t *p, const char *key,
 		       struct loaded *ret)
 {
@@ -84,10 +79,9 @@ static int load_branch(const struct checking *c, const json_t *p, const char *ke
 /* The branch of a place, from the record. */
 static int use_branch(struct checking *c, const struct run_place *place)
 {
-	static const char *const keys[] = { "commit", "pinned" };
-	const json_t *lists[] = { json_object_get(c->s->start, "pinned"),
-				  json_object_get(c->s->end, "outputs") };
 	size_t len = (size_t)(place->rev.data + place->rev.len - place->repo.data);
+	const json_t *p;
+	const char *key;
 
 	if (c->branch.key && span_equal(span_str(c->branch.key), span_of(place->repo.data, len)))
 		return 0;
@@ -95,12 +89,8 @@ static int use_branch(struct checking *c, const struct run_place *place)
 	c->branch.key = strndup((const char *)place->repo.data, len);
 	if (!c->branch.key)
 		return -ENOMEM;
-	for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
-		for (size_t i = 0; i < json_array_size(lists[k]); i++)
-			if (is_branch(json_array_get(lists[k], i), place))
-				return load_branch(c, json_array_get(lists[k], i), keys[k],
-						   &c->branch);
-	return 0;
+	p = run_pin_of(c->s->start, c->s->end, place->repo, place->rev, &key);
+	return p ? load_branch(c, p, key, &c->branch) : 0;
 }
 
 /* What a path was then: -ENOENT. */

@@ -277,23 +277,22 @@ void run_tell_seen(struct run *run, struct access *acc)
 }
 
 /* What the run was begun on. */
-static int load_pinned(struct run *run, struct view *v, const struct run_place *p,
+static int load_pinned(struct run *run, const struct oid *pinned, const struct run_place *p,
 		       struct access *acc, struct loaded *ret)
 {
 	struct refs_wait w = { .may_wait = acc->may_wait, .deadline = acc->deadline };
-	struct oid pinned = head_committed(v), now = view_commit(v);
 	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
 	char repo[OBJECT_NAME_MAX + 1];
 	int r;
 
-	if (oid_equal(&pinned, &now) || p->repo.len > OBJECT_NAME_MAX)
+	if (p->repo.len > OBJECT_NAME_MAX)
 		return -ENOENT;
-	if (oid_is_null(&pinned))
+	if (oid_is_null(pinned))
 		return 0;
 	memcpy(repo, p->repo.data, p->repo.len);
 	repo[p->repo.len] = '\0';
 	r = refs_repo(run->runs->opts.store->refs, repo, &w, &rec);
-	return r < 0 ? r : refs_load_commit(run->runs->opts.store->refs, &rec.id, &pinned, &w, ret);
+	return r < 0 ? r : refs_load_commit(run->runs->opts.store->refs, &rec.id, pinned, &w, ret);
 }
 
 bool run_has_changed(struct run *run, struct vnode *v, struct access *acc)
@@ -302,15 +301,21 @@ bool run_has_changed(struct run *run, struct vnode *v, struct access *acc)
 	_cleanup_loaded_ struct loaded top = { 0 };
 	_cleanup_free_ char *path = NULL;
 	struct run_file was;
+	struct oid pinned, at;
 	struct run_place p;
 	struct stat now;
 	int r;
 
 	if (!view_is_head(v->view))
 		return false;
+	pinned = head_committed(v->view);
+	at = view_commit(v->view);
+	/* As always but where runs were begun in it; each read comes by here. */
+	if (oid_equal(&pinned, &at))
+		return false;
 	path = view_path(v);
 	if (!path || !run_place_read(span_str(path), &p) ||
-	    load_pinned(run, v->view, &p, acc, &top) < 0)
+	    load_pinned(run, &pinned, &p, acc, &top) < 0)
 		return false;
 	r = top.object.len > 0 ? run_file_in_commit(&rd, &top.commit, p.path, &was) : -ENOENT;
 	if (r == 0)

@@ -114,3 +114,8 @@ def test_a_number_that_is_none(shell):
     assert "`many`" in shell.fails(2, "log", "-n", "many")
     shell.fails(2, "log", "-n", "-1")
     shell.fails(2, "import", "--threads", "0", "a", "b")
+
+
+def test_a_message_is_a_line_that_no_terminal_obeys(shell):
+    err = shell.fails(1, "status", "/none/a\x1b[2J\nb")
+    assert "/none/a?[2J?b" in err and err.rstrip("\n").isprintable()

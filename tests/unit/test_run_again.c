@@ -59,6 +59,32 @@ static void it_sees_what_was_seen_then_and_is_never_published(void **state)
 	runstand_remove(&s);
 }
 
+static void beside_a_branch_of_somebody_elses_it_is_still_named_as_a_rerun(void **state)
+{
+	struct runstand s = runstand_make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_free_ char *name = NULL, *second = NULL;
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct run_id id;
+	struct run *run;
+	struct oid base;
+
+	make_text(&s.h, s.h.root, "in", "then");
+	base = stand_commit(&s.h, NULL);
+	id = former(&s);
+	run = again(&s, &id);
+	name = strf("rerun-%s", run_id(run)->s);
+	second = strf("%s-2", name);
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, name, &base, NULL));
+	runstand_write(&s, run, "main", "out", "otherwise");
+	json_decref(runstand_end(&s, run, 0));
+	assert_on_branch(&s, name, "out", NULL);
+	assert_on_branch(&s, second, "out", "otherwise");
+	run_unref(run);
+	runstand_remove(&s);
+}
+
 static void one_that_was_killed_is_kept_apart_as_well(void **state)
 {
 	struct runstand s = runstand_make();
@@ -160,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_sees_what_was_seen_then_and_is_never_published),
+		cmocka_unit_test(beside_a_branch_of_somebody_elses_it_is_still_named_as_a_rerun),
 		cmocka_unit_test(one_that_was_killed_is_kept_apart_as_well),
 		cmocka_unit_test(in_an_update_its_own_former_work_is_taken_back),
 		cmocka_unit_test(in_an_update_others_work_stays),

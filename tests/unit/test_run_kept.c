@@ -162,6 +162,25 @@ static void what_finds_no_free_branch_stays_until_there_is_one(void **state)
 	runstand_remove(&s);
 }
 
+static void a_run_whose_repo_another_machine_removes_ends_and_says_so(void **state)
+{
+	struct runstand s = runstand_make();
+	struct run *run = runstand_begin(&s, "");
+	const struct run_id id = *run_id(run);
+	json_t *answer;
+
+	runstand_write(&s, run, "main", "out", "made");
+	assert_ok(refs_remove_repo(s.h.store->refs, "r", NULL));
+	answer = runstand_end(&s, run, 0);
+	assert_string_equal(status_in(answer), "unpublished");
+	assert_int_equal(json_array_size(json_object_get(answer, "error")), 1);
+	json_decref(answer);
+	run_forgotten(run);
+	run_unref(run);
+	wait_until_gone(&s, &id);
+	runstand_remove(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +190,7 @@ int main(void)
 		cmocka_unit_test(a_branch_of_somebody_elses_is_left_as_it_is),
 		cmocka_unit_test(on_a_branch_that_was_removed_all_of_it_is_there_again),
 		cmocka_unit_test(what_finds_no_free_branch_stays_until_there_is_one),
+		cmocka_unit_test(a_run_whose_repo_another_machine_removes_ends_and_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
