@@ -197,16 +197,23 @@ static int show_row(json_t *line, void *ctx)
 	return 0;
 }
 
-static int list(const struct command *self, struct client *c, json_t *q, struct table *t,
-		char *columns)
+/* 0, or an exit code, said. */
+static int choose_columns(const struct command *self, struct table *t, char *columns)
 {
-	int r;
-
 	for (char *s; (s = strsep(&columns, ","));) {
 		if (t->count == COLUMNS_MAX)
 			return cli_usage(self, "more than %d columns", COLUMNS_MAX);
+		if (!*s)
+			return cli_usage(self, "a column without a name");
 		t->columns[t->count++] = s;
 	}
+	return 0;
+}
+
+static int list(struct client *c, json_t *q, struct table *t)
+{
+	int r;
+
 	t->rows = json_array();
 	t->list.indent = "";
 	r = client_ask(c, q, show_row, t);
@@ -354,6 +361,9 @@ static int run(const struct command *self, int argc, char **argv)
 	if (!columns)
 		columns = strdup(table.csv ? "id,name,status,started,seconds,params,metrics,command"
 					   : "id,name,status,seconds,params,metrics,command");
+	r = choose_columns(self, &table, columns);
+	if (r != 0)
+		return r;
 	q = request_new("runs");
 	if (where)
 		json_object_set_new(q, "where", json_string(where));
@@ -366,7 +376,7 @@ static int run(const struct command *self, int argc, char **argv)
 	if (!sort && !table.json && !table.csv)
 		json_object_set_new(q, "nested", json_true());
 	set_zone(q);
-	return list(self, c, q, &table, columns);
+	return list(c, q, &table);
 }
 
 const struct command cmd_runs = {

@@ -76,7 +76,7 @@ static int show(json_t *line, void *ctx)
 		print_outputs(line);
 	} else if (field_bool(line, "uncommitted") && !u->stale) {
 		cli_note(
-			"it has uncommitted changes, which no run has read under its branch's name");
+			"pfs: it has uncommitted changes, which no run has read under its branch's name");
 	}
 	u->has_first = true;
 	return 0;
