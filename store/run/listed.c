@@ -40,15 +40,16 @@ static bool is_equal(const struct listing_id *a, const struct listing_id *b)
 /* Under run->lock. */
 static void note(struct run *run, const char *repo, const struct listing_id *id)
 {
-	struct listed *all;
+	struct listed *all = NULL;
 	size_t i = 0;
 
 	while (i < run->listed_count && strcmp(run->listed[i].repo, repo) != 0)
 		i++;
 	if (i < run->listed_count && is_equal(&run->listed[i].id, id))
 		return;
-	all = i < LISTED_MAX ? reallocarray(run->listed, i + 1, sizeof(*all)) : NULL;
-	if (i < run->listed_count || !all) {
+	if (i == run->listed_count && i < LISTED_MAX)
+		all = reallocarray(run->listed, i + 1, sizeof(*all));
+	if (!all) {
 		run_spoil(run);
 		return;
 	}

@@ -336,14 +336,20 @@ static int look_at_month(struct looking *k, struct month *m, bool is_listed)
 static int look_at_months(struct looking *k, uint64_t top)
 {
 	struct months all;
-	int r = months_read(k->store, &all);
+	int r = months_read(k->store, &all), closed = 0;
 	const bool is_full = k->depth == DEPTH_FULL;
 
-	for (size_t i = 0; r == 0 && i < all.count; i++)
+	for (size_t i = 0; r == 0 && i < all.count; i++) {
 		r = look_at_month(k, &all.items[i], is_full);
+		if (r == -EACCES || r == -EIO) {
+			closed = r;
+			r = 0;
+		}
+	}
 	/* A new month need not be the last one. */
 	if (r == 0 && (is_full || top == 0 || top != all.stamp))
 		r = look_from(k, "", NULL);
+	r = r ?: closed;
 	all.stamp = top;
 	if (r == 0)
 		months_write(k, &all);

@@ -225,7 +225,8 @@ static bool take_further(struct run *run)
 		return true;
 	if (run_state_of(run) == RUN_ENDING)
 		r = settle(run, &acc);
-	if (r == -EEXIST)
+	/* Of a step of its end it says no more than that this must be tried again. */
+	if (r == -EEXIST && run->is_unsure)
 		r = drop(run);
 	pthread_mutex_lock(&run->runs->lock);
 	is_forgotten = run->is_forgotten;

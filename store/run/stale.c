@@ -363,10 +363,8 @@ static int check(struct span path, const struct inode *ino, void *ctx)
 	_cleanup_buf_ struct buf xattrs = { 0 };
 	const uint8_t *slash = memchr(path.data, '/', path.len), *next;
 	struct run_place place = { .repo = path };
-	int r = deadline_check(&c->s->rd.access->deadline);
+	int r = xattrs_load(c->s->rd.store->reader, &ino->xattrs, c->s->rd.access, &xattrs);
 
-	if (r == 0)
-		r = xattrs_load(c->s->rd.store->reader, &ino->xattrs, c->s->rd.access, &xattrs);
 	if (r < 0)
 		return r;
 	if (path.len == 0)

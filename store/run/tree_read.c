@@ -9,6 +9,7 @@
 
 struct walking {
 	struct dir_walk walk;
+	struct access *acc;
 	run_tree_fn fn;
 	void *ctx;
 };
@@ -17,8 +18,11 @@ struct walking {
 static int tell(struct walking *w, const struct inode *ino)
 {
 	struct buf *path = &w->walk.path;
-	int r = w->fn(buf_span(path), ino, w->ctx);
+	/* A directory may be there under any number of names. */
+	int r = deadline_check(&w->acc->deadline);
 
+	if (r == 0)
+		r = w->fn(buf_span(path), ino, w->ctx);
 	if (r == RUN_TREE_SKIP)
 		return 0;
 	if (r != 0 || ino->type != FT_DIR)
@@ -32,7 +36,7 @@ int run_tree_walk(const struct tree_root *tree, const char *part, struct access 
 		  run_tree_fn fn, void *ctx)
 {
 	struct reader_source source = reader_source(acc->reader, acc);
-	struct walking w = { .walk.source = &source.base, .fn = fn, .ctx = ctx };
+	struct walking w = { .walk.source = &source.base, .acc = acc, .fn = fn, .ctx = ctx };
 	_cleanup_(node_unrefp) struct node *leaf = NULL;
 	struct dirent_rec e;
 	struct inode ino;

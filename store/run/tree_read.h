@@ -31,7 +31,7 @@ enum {
 typedef int (*run_tree_fn)(struct span path, const struct inode *ino, void *ctx);
 
 /* All of a part, a directory before what is in it, names ascending. 0 also where there is no such
- * part. */
+ * part; -ETIME or -ECANCELED also where nothing had to be waited for. */
 int run_tree_walk(const struct tree_root *tree, const char *part, struct access *acc,
 		  run_tree_fn fn, void *ctx);
 

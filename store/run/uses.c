@@ -228,6 +228,9 @@ static int look_for_changes(struct usage *g)
 	json_t *start, *end = NULL;
 	int r = archive_get(s.rd.store, s.id, &s.rd.access->deadline, &start, &end);
 
+	/* It is not there as the catalog has it, or a newer version's. */
+	if (r == -ENOENT || r == -ENOTSUP)
+		return -EIO;
 	if (r < 0)
 		return r;
 	s.start = start;

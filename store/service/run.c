@@ -21,11 +21,13 @@ static void access_init_patient(struct access *acc, const struct request *q)
 	acc->deadline.cancelled = q->who->ending;
 }
 
+/* It has no view that anybody could be in. */
 static void give_up(struct run *run, struct access *acc)
 {
 	json_t *answer = NULL;
 
 	run_end(run, NULL, acc, &answer);
+	run_forgotten(run);
 	json_decref(answer);
 	run_unref(run);
 }
@@ -163,10 +165,12 @@ int verb_run_begin(struct request *q)
 		run_unref(run);
 		return MIN(r, 0);
 	}
+	complaint_clear();
 	r = s->run_begun(run, who, s->ctx);
 	if (r < 0) {
+		request_fail(r, "the view of the run cannot be made");
 		give_up(run, &q->access);
-		return log_errno(r, "the view of the run cannot be made");
+		return r;
 	}
 	r = answer_begun(q, run, NULL);
 	run_unref(run);

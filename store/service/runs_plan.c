@@ -92,11 +92,34 @@ static int add_repo(const char *name, void *ctx)
 	return r < 0 ? r : add_branches(p, &at);
 }
 
+/* What of a branch the caller may not look at is not told to be there, or not. */
+static int add_in_branch(struct planning *p, const struct address *at)
+{
+	const struct run_place place = { span_str(at->repo), span_str(at->rev),
+					 buf_span(&at->path) };
+	_cleanup_view_ struct view *v = NULL;
+	_cleanup_held_ struct held held = { 0 };
+	struct stat st;
+	int r = address_view(p->q, at, &v);
+
+	if (r == 0)
+		r = address_walk(p->q, v, place.path, &held, &st);
+	if (r == 0)
+		r = run_plan_add(p->plan, &place);
+	if (r == -ENOENT && place.path.len == 0)
+		return 0;
+	return r == -ENOENT || r == -ENOTDIR
+		       ? log_fail(-ENOENT, "%s/%s has no `%.*s`", at->repo, at->rev,
+				  (int)place.path.len, (const char *)place.path.data)
+	       : r < 0 ? request_fail(r, "%s/%s/%.*s", at->repo, at->rev, (int)place.path.len,
+				      (const char *)place.path.data)
+		       : 0;
+}
+
 static int add_path(struct planning *p, struct span path)
 {
 	struct refs_wait w = request_wait(p->q);
 	_cleanup_address_ struct address at = { 0 };
-	struct run_place place;
 	int r;
 
 	if (path.len == 0)
@@ -109,13 +132,7 @@ static int add_path(struct planning *p, struct span path)
 	if (!at.is_branch)
 		return log_fail(-EINVAL, "%s/%s is a commit: what is on a branch can be updated",
 				at.repo, at.rev);
-	place = (struct run_place){ span_str(at.repo), span_str(at.rev), buf_span(&at.path) };
-	r = run_plan_add(p->plan, &place);
-	return r == -ENOENT && at.path.len > 0
-		       ? log_fail(r, "%s/%s has no `%.*s`", at.repo, at.rev, (int)at.path.len,
-				  (const char *)at.path.data)
-	       : r == -ENOENT ? 0
-			      : r;
+	return add_in_branch(p, &at);
 }
 
 static int add_paths(struct planning *p)

@@ -2,6 +2,7 @@
 """`pfs uses --stale` of what real runs have read: what counts as another version."""
 
 import os
+import pathlib
 
 import pytest
 
@@ -75,3 +76,12 @@ def test_a_new_name_in_a_directory_that_was_listed_counts(shell, made):
     (made / "texts/b").write_text("b")
     assert stale(shell, made / "texts/a") == [["R/main/texts/b"]]
     assert "R/main/texts/b is new" in shell.ok("uses", "--stale", made / "texts/a")
+
+
+def test_a_run_whose_record_is_gone_keeps_no_other_from_being_told(shell, mount, made):
+    shell.ok("run", "sh", "-c", "cat in > second", cwd=made)
+    (made / "in").write_text("2")
+    assert stale(shell, made / "in") == [["R/main/in"], ["R/main/in"]]
+    first = min(pathlib.Path(mount.store).glob("runs/*/*.start"), key=lambda p: p.name)
+    first.unlink()
+    assert ["R/main/in"] in stale(shell, made / "in")

@@ -215,3 +215,29 @@ print(len(fds))
 """
     assert as_user(1001, begin_many, mount / ".pfs/control") == "40"
     assert ask(mount, verb="stats")[-1] == {"ok": True}
+
+
+def test_a_run_that_is_one_too_many_leaves_nothing_behind(mount, repo):
+    begin_too_many = """
+import json, os, sys
+fds, told = [], {"ok": True}
+while told == {"ok": True}:
+    fds.append(os.open(sys.argv[1], os.O_RDWR))
+    os.write(fds[-1], json.dumps(dict(verb="run-begin", argv=["x"], cwd="/")).encode())
+    answer = b""
+    while part := os.read(fds[-1], 65536):
+        answer += part
+    told = json.loads(answer.splitlines()[-1])
+print(len(fds) - 1, told["error"]["message"], flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(["/usr/bin/python3", "-c", begin_too_many, str(mount / ".pfs/control")],
+                          user=1001, group=1001, extra_groups=[], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as user:
+        count, why = user.stdout.readline().split(" ", 1)
+        assert "too many runs go on" in why
+        end = time.monotonic() + 60
+        while len(os.listdir(mount.state / "runs")) != int(count):
+            assert time.monotonic() < end, "something of it is still there"
+            time.sleep(0.05)
+        user.communicate()

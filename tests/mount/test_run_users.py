@@ -126,6 +126,16 @@ told["id"] = id
         run.end()
 
 
+def test_an_update_does_not_tell_what_is_in_a_directory_that_he_may_not_enter(shared):
+    os.mkdir(shared / "R/main/hidden", 0o700)
+    (shared / "R/main/hidden/x").write_text("root's")
+    told = as_asking_user(shared, """
+for name in "x", "none":
+    told[name] = ask("run-plan", paths=["R/main/hidden/" + name]).replace(name, "")
+""")
+    assert told["x"] == told["none"] and "Permission denied" in told["x"]
+
+
 @pytest.mark.parametrize("wrong", [{"params": 3}, {"metrics": [{"key": 1}]}, {"usage": "much"},
                                    {"output": []}, {"error": [1]}, {"status": 300}])
 def test_an_end_that_is_told_wrong_is_recorded_without_what_is_wrong(shared, wrong):

@@ -194,3 +194,14 @@ static inline _unused_ void pack_next(struct world *w)
 	made_pack_free(w->pack);
 	w->pack = made_pack_new(&name);
 }
+
+static inline _unused_ void wait_for_spill(struct world *w, const struct oid *id)
+{
+	struct deadline dl = deadline_in_ms(5000);
+	uint32_t len;
+
+	while (cache_len(w->cache, OID_CHUNK, id, &len) < 0 && deadline_check(&dl) == 0)
+		usleep(1000);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_open, world_close)

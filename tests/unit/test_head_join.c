@@ -3,30 +3,13 @@
  * A head's last commit on its way to the branch, while other mounts do what they like with the
  * branch, the commit and its name.
  */
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "backend/fault.h"
 #include "followstand.h"
 #include "head/pin.h"
+#include "hurry.h"
 #include "merge/join.h"
-
-/* While it is set, time flies: with each look at a clock a tenth of a second has passed. */
-static atomic_bool is_hurried;
-static atomic_llong skipped_ns;
-
-int clock_gettime(clockid_t clock, struct timespec *ret)
-{
-	int r = (int)syscall(SYS_clock_gettime, clock, ret);
-	long long ns = ret->tv_nsec;
-
-	if (is_hurried)
-		skipped_ns += 100000000;
-	ns += skipped_ns;
-	ret->tv_sec += ns / 1000000000;
-	ret->tv_nsec = ns % 1000000000;
-	return r;
-}
 
 static struct id128 repo_of(struct headstand *s)
 {

@@ -131,6 +131,37 @@ static void on_a_branch_that_was_removed_all_of_it_is_there_again(void **state)
 	runstand_remove(&s);
 }
 
+static void what_finds_no_free_branch_stays_until_there_is_one(void **state)
+{
+	struct runstand s = make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	const struct oid base = view_commit(s.h.head);
+	struct run *run = runstand_begin(&s, "");
+	_cleanup_free_ char *name = kept_branch(run);
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	json_t *request = json_pack("{s:i}", "exit", 1), *answer = NULL;
+	const struct run_id id = *run_id(run);
+
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, name, &base, NULL));
+	for (unsigned n = 2; n <= 100; n++) {
+		_cleanup_free_ char *other = strf("%s-%u", name, n);
+
+		assert_ok(refs_create_branch(s.h.store->refs, &rec.id, other, &base, NULL));
+	}
+	runstand_write(&s, run, "main", "out", "made");
+	assert_true(run_end(run, request, &s.h.acc, &answer) < 0);
+	json_decref(request);
+	json_decref(answer);
+	run_forgotten(run);
+	run_unref(run);
+	runstand_remount(&s);
+	assert_ok(heads_remove(s.h.heads, &rec.id, name, &DEADLINE_NEVER));
+	wait_until_gone(&s, &id);
+	assert_on_branch(&s, name, "out", "made");
+	runstand_remove(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +170,7 @@ int main(void)
 		cmocka_unit_test(where_both_have_changed_the_same_it_lies_on_another_branch),
 		cmocka_unit_test(a_branch_of_somebody_elses_is_left_as_it_is),
 		cmocka_unit_test(on_a_branch_that_was_removed_all_of_it_is_there_again),
+		cmocka_unit_test(what_finds_no_free_branch_stays_until_there_is_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

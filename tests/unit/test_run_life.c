@@ -502,6 +502,27 @@ static void what_comes_after_the_end_stays_on_a_branch_of_the_runs(void **state)
 	runstand_remove(&s);
 }
 
+static void a_listing_that_has_changed_leaves_what_is_known_of_others(void **state)
+{
+	struct runstand s = runstand_make();
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct run *run;
+	struct oid base;
+
+	make_text(&s.h, s.h.root, "in", "1");
+	base = stand_commit(&s.h, NULL);
+	assert_ok(refs_repo(s.h.store->refs, "r", &w, &rec));
+	run = runstand_begin(&s, "");
+	assert_ok(run_saw_listing(run, "r", &s.h.acc));
+	assert_ok(run_saw_listing(run, "", &s.h.acc));
+	assert_ok(refs_create_branch(s.h.store->refs, &rec.id, "other", &base, NULL));
+	assert_ok(run_saw_listing(run, "r", &s.h.acc));
+	assert_ok(run_saw_listing(run, "", &s.h.acc));
+	end_well(&s, run);
+	runstand_remove(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,6 +545,7 @@ int main(void)
 		cmocka_unit_test(nor_are_those_in_directories),
 		cmocka_unit_test(throw_away_files_are_not_published_wherever_they_are),
 		cmocka_unit_test(what_comes_after_the_end_stays_on_a_branch_of_the_runs),
+		cmocka_unit_test(a_listing_that_has_changed_leaves_what_is_known_of_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -400,13 +400,9 @@ static void set_reads_all(bool on)
 	assert_ok((int)syscall(SYS_capset, &h, c));
 }
 
-static void a_month_that_cannot_be_read_keeps_no_other_away(void **state)
+/* A look while that month's directory is closed to it. */
+static int look_without(struct stand *s, const char *month)
 {
-	struct stand *s = *state;
-	struct run_id before = make_run(s, s->now - 70 * DAY), in = make_run(s, s->now - 35 * DAY),
-		      behind = make_run(s, s->now);
-	_cleanup_free_ char *month = strf("%s/runs/%.6s", s->url, in.s);
-	bool was_quiet = log_set_quiet(true);
 	int r;
 
 	assert_ok(chmod(month, 0));
@@ -415,7 +411,42 @@ static void a_month_that_cannot_be_read_keeps_no_other_away(void **state)
 	r = look(s);
 	set_reads_all(true);
 	assert_ok(chmod(month, 0700));
-	assert_int_equal(r, -EACCES);
+	return r;
+}
+
+static void a_month_that_cannot_be_read_any_more_keeps_no_other_away(void **state)
+{
+	struct stand *s = *state;
+	const int64_t days[] = { 70, 35, 0 };
+	struct run_id late[ARRAY_SIZE(days)];
+	_cleanup_free_ char *month = NULL;
+	bool was_quiet = log_set_quiet(true);
+
+	for (size_t i = 0; i < ARRAY_SIZE(days); i++)
+		make_run(s, s->now - days[i] * DAY);
+	assert_ok(look(s));
+	for (size_t i = 0; i < ARRAY_SIZE(days); i++)
+		late[i] = make_run(s, s->now - days[i] * DAY + 1);
+	month = strf("%s/runs/%.6s", s->url, late[1].s);
+	assert_int_equal(look_without(s, month), -EACCES);
+	assert_non_null(strstr(complaint(), month));
+	assert_int_equal(status_of(s, &late[0]), RUN_OK);
+	assert_int_equal(status_of(s, &late[1]), -1);
+	assert_int_equal(status_of(s, &late[2]), RUN_OK);
+	assert_ok(look(s));
+	assert_int_equal(status_of(s, &late[1]), RUN_OK);
+	log_set_quiet(was_quiet);
+}
+
+static void a_month_that_cannot_be_read_keeps_no_other_away(void **state)
+{
+	struct stand *s = *state;
+	struct run_id before = make_run(s, s->now - 70 * DAY), in = make_run(s, s->now - 35 * DAY),
+		      behind = make_run(s, s->now);
+	_cleanup_free_ char *month = strf("%s/runs/%.6s", s->url, in.s);
+	bool was_quiet = log_set_quiet(true);
+
+	assert_int_equal(look_without(s, month), -EACCES);
 	assert_non_null(strstr(complaint(), month));
 	assert_int_equal(status_of(s, &before), RUN_OK);
 	assert_int_equal(status_of(s, &behind), RUN_OK);
@@ -450,6 +481,7 @@ int main(void)
 		STAMPED(of_a_directory_nothing_is_listed_unless_it_has_changed),
 		STAMPED(of_a_directory_what_changes_right_after_a_look_is_found_by_the_next),
 		STAMPED(a_month_that_cannot_be_read_keeps_no_other_away),
+		STAMPED(a_month_that_cannot_be_read_any_more_keeps_no_other_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
