@@ -47,8 +47,8 @@ const struct command cmd_diff = {
 	.summary = "tell what differs between two trees",
 	.help = "Usage: pfs diff [--stat] [--json] A B\n"
 		"\n"
-		"Tells what differs from A to B, each a branch with what is uncommitted in it, a commit,\n"
-		"or a file or directory in one; a line each:\n"
+		"Tells what differs from A to B, each a branch with what is uncommitted in it, a\n"
+		"commit, or a file or directory in one; a line each:\n"
 		"\n"
 		"  A  added          M  other content      P  other mode, owner or attributes\n"
 		"  D  removed        T  other type         R  renamed, the same content\n"

@@ -113,8 +113,9 @@ const struct command cmd_param = {
 	.summary = "say a parameter of the run that this is called in",
 	.help = "Usage: pfs param KEY=VALUE...\n"
 		"\n"
-		"In a command that `pfs run` has started: records parameters of the run, as a line in\n"
-		"$PFS_RUN/params would. Numbers, true, false and null are kept as such, all else as text.\n"
+		"In a command that `pfs run` has started: records parameters of the run, as a\n"
+		"line in $PFS_RUN/params would. Numbers, true, false and null are kept as such,\n"
+		"all else as text.\n"
 		"\n"
 		"Example:\n"
 		"  pfs param depth=3 kernel=rbf\n",
@@ -126,8 +127,9 @@ const struct command cmd_metric = {
 	.summary = "say a result of the run that this is called in",
 	.help = "Usage: pfs metric KEY=VALUE... [--step N]\n"
 		"\n"
-		"In a command that `pfs run` has started: records what the run has measured, as a line\n"
-		"in $PFS_RUN/metrics would. Of several values of one key all are kept, and the last counts.\n"
+		"In a command that `pfs run` has started: records what the run has measured, as a\n"
+		"line in $PFS_RUN/metrics would. Of several values of one key all are kept, and\n"
+		"the last counts.\n"
 		"\n"
 		"  --step N   when it was: an epoch, an iteration\n"
 		"\n"

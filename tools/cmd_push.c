@@ -400,29 +400,29 @@ static int run(const struct command *self, int argc, char **argv)
 	return r;
 }
 
-#define OPTIONS_HELP                                                                               \
-	"  --all           every repo, wherever this is called\n"                                  \
-	"  --as NAME       what the repo is to be called, where it is new\n"                       \
-	"  -n, --dry-run   only say what would be done\n"                                          \
-	"  -q, --quiet     no bar\n"                                                               \
-	"  --json          one JSON value instead of lines\n"                                      \
-	"  --store STORE   the store here, if it is not the one of the current directory\n"        \
-	"\n"                                                                                       \
-	"Exits with 3 when a branch has diverged. It may be stopped at any time: what was moved\n" \
-	"is not moved again.\n"
+#define OPTIONS_HELP                                                                         \
+	"  --all           every repo, wherever this is called\n"                            \
+	"  --as NAME       what the repo is to be called, where it is new\n"                 \
+	"  -n, --dry-run   only say what would be done\n"                                    \
+	"  -q, --quiet     no bar\n"                                                         \
+	"  --json          one JSON value instead of lines\n"                                \
+	"  --store STORE   the store here, if it is not the one of the current directory\n"  \
+	"\n"                                                                                 \
+	"Exits with 3 when a branch has diverged. It may be stopped at any time: what was\n" \
+	"moved is not moved again.\n"
 
 const struct command cmd_push = {
 	.name = "push",
 	.summary = "bring another store what it lacks",
 	.help = "Usage: pfs push [OPTION]... STORE [REPO[/BRANCH]]...\n"
 		"\n"
-		"Brings STORE, a directory, a bucket or a name from a configuration file, what it lacks\n"
-		"of the repos of the store here: content, commits, names and branches, all under the\n"
-		"ids they have. A branch only moves forward; where both sides have commits of their own\n"
-		"it is left, and said to have diverged. With REPO/BRANCH that branch and the names of\n"
-		"its commits go. Without either it is what the current directory is in, and outside of\n"
-		"any repo all of them. Runs that made what goes are taken along, with --all those as\n"
-		"well that changed nothing.\n"
+		"Brings STORE, a directory, a bucket or a name from a configuration file, what it\n"
+		"lacks of the repos of the store here: content, commits, names and branches, all\n"
+		"under the ids they have. A branch only moves forward; where both sides have\n"
+		"commits of their own it is left, and said to have diverged. With REPO/BRANCH\n"
+		"that branch and the names of its commits go. Without either it is what the\n"
+		"current directory is in, and outside of any repo all of them. Runs that made\n"
+		"what goes are taken along, with --all those as well that changed nothing.\n"
 		"\n" OPTIONS_HELP "\n"
 		"Examples:\n"
 		"  pfs push --all backup\n"
@@ -435,8 +435,8 @@ const struct command cmd_pull = {
 	.summary = "get from another store what is lacking here",
 	.help = "Usage: pfs pull [OPTION]... STORE [REPO[/BRANCH]]...\n"
 		"\n"
-		"Gets from STORE what the store here lacks; `pfs push` the other way round. A mount\n"
-		"shows it as soon as it looks again.\n"
+		"Gets from STORE what the store here lacks; `pfs push` the other way round. A\n"
+		"mount shows it as soon as it looks again.\n"
 		"\n" OPTIONS_HELP "\n"
 		"Example:\n"
 		"  pfs pull --store /srv/pfs backup corpus\n",

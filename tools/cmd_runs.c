@@ -197,16 +197,23 @@ static int show_row(json_t *line, void *ctx)
 	return 0;
 }
 
-static int list(const struct command *self, struct client *c, json_t *q, struct table *t,
-		char *columns)
+/* 0, or an exit code, said. */
+static int choose_columns(const struct command *self, struct table *t, char *columns)
 {
-	int r;
-
 	for (char *s; (s = strsep(&columns, ","));) {
 		if (t->count == COLUMNS_MAX)
 			return cli_usage(self, "more than %d columns", COLUMNS_MAX);
+		if (!*s)
+			return cli_usage(self, "a column without a name");
 		t->columns[t->count++] = s;
 	}
+	return 0;
+}
+
+static int list(struct client *c, json_t *q, struct table *t)
+{
+	int r;
+
 	t->rows = json_array();
 	t->list.indent = "";
 	r = client_ask(c, q, show_row, t);
@@ -354,6 +361,9 @@ static int run(const struct command *self, int argc, char **argv)
 	if (!columns)
 		columns = strdup(table.csv ? "id,name,status,started,seconds,params,metrics,command"
 					   : "id,name,status,seconds,params,metrics,command");
+	r = choose_columns(self, &table, columns);
+	if (r != 0)
+		return r;
 	q = request_new("runs");
 	if (where)
 		json_object_set_new(q, "where", json_string(where));
@@ -366,30 +376,33 @@ static int run(const struct command *self, int argc, char **argv)
 	if (!sort && !table.json && !table.csv)
 		json_object_set_new(q, "nested", json_true());
 	set_zone(q);
-	return list(self, c, q, &table, columns);
+	return list(c, q, &table);
 }
 
 const struct command cmd_runs = {
 	.name = "runs",
 	.summary = "tell which runs there were, with which parameters",
-	.help = "Usage: pfs runs [--where EXPR] [--sort KEY] [--columns LIST] [-n NUMBER] [--json|--csv] [PATH]\n"
+	.help = "Usage: pfs runs [OPTION]... [PATH]\n"
 		"       pfs runs [--json] show RUN\n"
 		"       pfs runs [--json] diff A B\n"
 		"\n"
-		"Lists what `pfs run` has run on any machine, by when it started, the last one last, and\n"
-		"what was run in a run below that one; with PATH, what wrote to it. `show` tells all of\n"
-		"one, `diff` how two differ: parameters, commits, environment, and what they read. RUN is\n"
-		"an id, the beginning of one, or a name (its last run).\n"
+		"Lists what `pfs run` has run on any machine, by when it started, the last one\n"
+		"last, and what was run in a run below that one; with PATH, what wrote to it.\n"
+		"`show` tells all of one, `diff` how two differ: parameters, commits,\n"
+		"environment, and what they read. RUN is an id, the beginning of one, or a name\n"
+		"(its last run).\n"
 		"\n"
-		"EXPR compares keys with = != < <= > >= and ~ (has that text in it; with * and ? is like\n"
-		"it), joined by and, or, not and parentheses. Keys: id name status started ended seconds\n"
-		"exit repo branch user machine group parent command; all others are parameters and\n"
-		"metrics (params.KEY and metrics.KEY where it matters). A run without the key does not\n"
-		"match. Times are like 2026-01-15, 2026-01-15T14:30, or 2d, 3h for ages.\n"
+		"EXPR compares keys with = != < <= > >= and ~ (has that text in it; with * and ?\n"
+		"is like it), joined by and, or, not and parentheses. Keys: id name status\n"
+		"started ended seconds exit repo branch user machine group parent command; all\n"
+		"others are parameters and metrics (params.KEY and metrics.KEY where it matters).\n"
+		"A run without the key does not match. Times are like 2026-01-15,\n"
+		"2026-01-15T14:30, or 2d, 3h for ages.\n"
 		"\n"
 		"  --where EXPR     only runs that match\n"
 		"  --sort KEY       by what they have under a key; -KEY: the highest first\n"
-		"  --columns LIST   what to show, with commas between: keys as in EXPR, params, metrics\n"
+		"  --columns LIST   what to show, with commas between: keys as in EXPR, params,\n"
+		"                   metrics\n"
 		"  -n, --limit N    so many at most: the last, or with --sort the first ones\n"
 		"  --json, --csv    for programs\n"
 		"  --store STORE    a store that is not mounted\n"

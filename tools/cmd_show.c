@@ -116,8 +116,8 @@ const struct command cmd_show = {
 	.summary = "tell of a commit, or of a file in one",
 	.help = "Usage: pfs show [--json] [PATH]\n"
 		"\n"
-		"Of a commit, or a branch's last one: its facts, and what it changed. Of a file or\n"
-		"directory in one: its attributes.\n"
+		"Of a commit, or a branch's last one: its facts, and what it changed. Of a file\n"
+		"or directory in one: its attributes.\n"
 		"\n"
 		"  --json          one JSON value instead of text\n"
 		"  --store STORE   a store that is not mounted\n"

@@ -125,8 +125,8 @@ const struct command cmd_status = {
 	.summary = "tell what is uncommitted in a branch",
 	.help = "Usage: pfs status [--json] [PATH]\n"
 		"\n"
-		"Tells which commit the branch that PATH is in (the current directory's by default) is\n"
-		"at, and what below PATH has changed since, a line each:\n"
+		"Tells which commit the branch that PATH is in (the current directory's by\n"
+		"default) is at, and what below PATH has changed since, a line each:\n"
 		"\n"
 		"  A  added          M  other content      P  other mode, owner or attributes\n"
 		"  D  removed        T  other type         R  renamed, the same content\n"

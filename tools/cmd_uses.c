@@ -76,7 +76,7 @@ static int show(json_t *line, void *ctx)
 		print_outputs(line);
 	} else if (field_bool(line, "uncommitted") && !u->stale) {
 		cli_note(
-			"it has uncommitted changes, which no run has read under its branch's name");
+			"pfs: it has uncommitted changes, which no run has read under its branch's name");
 	}
 	u->has_first = true;
 	return 0;
@@ -135,11 +135,11 @@ const struct command cmd_uses = {
 	.summary = "tell what was made from a file",
 	.help = "Usage: pfs uses [--stale] [--json] PATH\n"
 		"\n"
-		"Tells which runs read a file or what is in a directory, in any version, and what they\n"
-		"made; which runs read that, and so on, in any repo.\n"
+		"Tells which runs read a file or what is in a directory, in any version, and what\n"
+		"they made; which runs read that, and so on, in any repo.\n"
 		"\n"
-		"  --stale         only what is on its branch now, and was made by a run that would see\n"
-		"                  something else now, committed or not\n"
+		"  --stale         only what is on its branch now, and was made by a run that\n"
+		"                  would see something else now, committed or not\n"
 		"  --json          one JSON value instead of text\n"
 		"  --store STORE   a store that is not mounted\n"
 		"\n"

@@ -235,9 +235,10 @@ const struct command cmd_why = {
 	.summary = "tell where a file comes from: runs, parameters, inputs",
 	.help = "Usage: pfs why [--json|--dot] PATH\n"
 		"\n"
-		"Tells which commit last changed a file, which run made it, with which parameters and from\n"
-		"which files, where those come from, and so on down to what no run has made. A file that\n"
-		"was copied or moved is known by its content. Of a directory: which runs made files in it.\n"
+		"Tells which commit last changed a file, which run made it, with which parameters\n"
+		"and from which files, where those come from, and so on down to what no run has\n"
+		"made. A file that was copied or moved is known by its content. Of a directory:\n"
+		"which runs made files in it.\n"
 		"\n"
 		"  --json          one JSON value instead of text\n"
 		"  --dot           a graph for dot(1)\n"

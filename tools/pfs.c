@@ -61,9 +61,8 @@ const struct command cmd_help = {
 	.summary = "tell of a command, or of all",
 	.help = "Usage: pfs help [COMMAND]\n"
 		"\n"
-		"Tells what the command does and its options; without one, what commands there "
-		"are.\n"
-		"The manual is pfs(1).\n"
+		"Tells what the command does and its options; without one, what commands there\n"
+		"are. The manual is pfs(1).\n"
 		"\n"
 		"Example:\n"
 		"  pfs help diff\n",

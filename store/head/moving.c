@@ -453,14 +453,26 @@ static void swap_base(struct moving *m)
 	m->committed = committed;
 }
 
-/* The bases are exchanged: so are they in the records, where these say more than that. */
+/* Has the table it? One in which nothing was ever done begins at its branch. */
+static int is_recorded(const struct head *h)
+{
+	struct record_key k = key_head(h->id);
+	_cleanup_buf_ struct buf raw = { 0 };
+	int r = table_get(h->heads->table, key_span(&k), &raw);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* The bases are exchanged: so are they in the records, or the next mount would show the old one. */
 static int record(struct moving *m)
 {
 	_cleanup_table_batch_ struct table_batch batch = { 0 };
 	struct head *h = m->head;
-	bool is_known = h->top || is_pinned(h) || !oid_equal(&m->committed, &m->base.id);
+	int is_known = is_pinned(h) || !oid_equal(&m->committed, &m->base.id) ? 1 : is_recorded(h);
 	struct record_key k;
 
+	if (is_known < 0)
+		return is_known;
 	for (size_t at = 0; at < m->dropped.len; at += sizeof(k)) {
 		memcpy(&k, m->dropped.data + at, sizeof(k));
 		table_batch_delete(&batch, key_span(&k));

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from conftest import PFS, SECONDS, can_mount
+from recorded import record, records
 
 pytestmark = can_mount
 
@@ -41,14 +42,8 @@ class Lab:
         at = [i for i, line in enumerate(out) if line.startswith("rerun ")]
         return [" ".join(line.split()) for line in out[at[0] + 1:]]
 
-    def records(self):
-        found = {}
-        for path in sorted(pathlib.Path(self.mount.store).glob("runs/*/*"), reverse=True):
-            found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
-        return sorted(found.values(), key=lambda r: r["started"])
-
     def last(self):
-        return self.records()[-1]
+        return record(self.mount)
 
     def params(self):
         [path] = pathlib.Path(self.mount.store).glob(f"runs/*/{self.last()['id']}.start")
@@ -88,7 +83,7 @@ def test_it_reads_what_was_read_then_and_overwrites_nothing(lab, shell):
     assert lab.kept("out") == "first\n" and lab.kept("in") == "first\n"
     assert (lab.files / "out").read_text() == "by hand\n"
     assert new["group"] == f"rerun:{run}" and new["rerun"] == run and new["status"] == "ok"
-    [old] = [r for r in lab.records() if r["id"] == run]
+    [old] = [r for r in records(lab.mount) if r["id"] == run]
     assert new["pinned"] == old["pinned"] and new["argv"] == old["argv"]
     assert [sorted(o) for o in new["outputs"]] == \
         [["branch", "branch_id", "kept", "pinned", "repo", "repo_id", "result"]]

@@ -59,6 +59,11 @@ def test_on_a_terminal_each_run_is_one_line(shell, runs):
     assert on_a_terminal(shell, words, columns=len(whole[1]))[0].splitlines() == whole
 
 
+@pytest.mark.parametrize("columns", ["", "id,", ",id"])
+def test_a_column_without_a_name_is_refused(shell, runs, columns):
+    assert "without a name" in shell.fails(2, "runs", "--store", runs, "--columns", columns)
+
+
 def test_a_wrong_expression_is_shown_with_a_caret(shell, runs):
     err = shell.fails(1, "runs", "--store", runs, "--where", "lr > and x")
     assert "\n  lr > and x\n" in err or "^" in err

@@ -59,6 +59,9 @@ def test_completion_offers_commands_options_and_paths(shell):
     (shell.home / "some dir").mkdir()
     (shell.home / "some file").write_text("")
     assert complete(shell, "pfs", "import", "so") == ["some dir/", "some file"]
+    assert complete(shell, "pfs", "runs", "s") == ["show", "some dir/", "some file"]
+    assert complete(shell, "pfs", "runs", "--where", "so") == []
+    assert complete(shell, "pfs", "rerun", "so") == []
 
 
 def test_completion_knows_what_the_command_knows(shell):

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from conftest import PFS, SECONDS, can_mount
+from recorded import record, records
 
 pytestmark = can_mount
 
@@ -57,14 +58,8 @@ class Works:
     def commit(self):
         self.shell.ok("commit", self.files)
 
-    def records(self):
-        found = {}
-        for path in sorted(pathlib.Path(self.mount.store).glob("runs/*/*"), reverse=True):
-            found.setdefault(path.stem, {}).update(json.loads(path.read_text()))
-        return sorted(found.values(), key=lambda r: r["started"])
-
     def last(self):
-        return self.records()[-1]
+        return record(self.mount)
 
 
 @pytest.fixture
@@ -142,7 +137,7 @@ def test_the_records_are_a_group_and_as_they_were(works):
                        "k=1", "--keep-going")
     works.put("raw", "c\n")
     works.update()
-    old, new = [r for r in works.records() if r["name"] == "sort"]
+    old, new = [r for r in records(works.mount) if r["name"] == "sort"]
     assert old["id"] == first and new["group"].startswith("update:2")
     for key in ("argv", "cwd", "out", "keep_going", "env", "name"):
         assert new[key] == old[key]

@@ -14,6 +14,7 @@ def test_help_lists_every_command_once(shell):
               not line.startswith("   ") and not line.startswith("  pfs") and
               not line.startswith("  mkdir") and not line.startswith("  cp")]
     assert listed == COMMANDS
+    assert max(map(len, out.splitlines())) <= 80
     assert shell.ok("--help") == out
     assert shell.ok("-h") == out
 
@@ -23,7 +24,7 @@ def test_every_command_has_help_with_an_example(shell, command):
     out = shell.ok("help", command)
     assert out.startswith("Usage: pfs " + command)
     assert "Example" in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
     assert shell.ok(command, "--help") == out
 
 

@@ -141,6 +141,25 @@ static void a_directory_keeps_its_number_when_another_mount_changes_it(void **st
 	stand_remove(&s);
 }
 
+static void a_head_is_where_it_followed_to_after_a_restart(void **state)
+{
+	struct headstand s = stand_make(), o;
+	struct oid id, now;
+
+	make_text(&s, s.root, "f", "the first");
+	stand_commit(&s, NULL);
+	o = other_mount(&s);
+	make_text(&o, o.root, "g", "the second");
+	id = stand_commit(&o, NULL);
+	assert_follows(&s, &id);
+	remount(&s);
+	now = view_commit(s.head);
+	assert_true(oid_equal(&now, &id));
+	assert_text(&s, "g", "the second");
+	leave(&o);
+	stand_remove(&s);
+}
+
 static void what_somebody_knew_before_leads_no_head_back(void **state)
 {
 	struct headstand s = stand_make();
@@ -611,6 +630,7 @@ int main(void)
 		cmocka_unit_test(who_still_knows_what_is_gone_does_no_harm_to_what_came_after),
 		cmocka_unit_test(a_linked_file_stays_while_it_has_a_name),
 		cmocka_unit_test(a_directory_keeps_its_number_when_another_mount_changes_it),
+		cmocka_unit_test(a_head_is_where_it_followed_to_after_a_restart),
 		cmocka_unit_test(what_somebody_knew_before_leads_no_head_back),
 		cmocka_unit_test(a_file_open_for_writing_keeps_it_on_its_base),
 		cmocka_unit_test(a_file_without_a_name_keeps_it_nowhere),

@@ -88,8 +88,9 @@ _pfs() {
 		compopt -o nospace 2>/dev/null
 		return
 		;;
-	commit:-n | run:-n | import:-n | log:-n | *:--as | *:-m | *:--message | *:--name | *:--meta | *:--param | *:--group | *:--step | *:--author | *:--limit | *:--chunk | \
-		*:--branch | *:--threads)
+	commit:-n | run:-n | runs:-n | import:-n | log:-n | push:--as | pull:--as | *:-m | *:--message | \
+		*:--name | *:--meta | *:--param | *:--group | *:--step | *:--author | *:--limit | \
+		*:--where | *:--sort | *:--columns | *:--chunk | *:--branch | *:--threads)
 		return
 		;;
 	esac
@@ -103,6 +104,7 @@ _pfs() {
 		repo) _pfs_words "list create show set remove" "$cur" ;;
 		branch) _pfs_words "list create rename remove" "$cur" ;;
 		cache) _pfs_words "warm status" "$cur" ;;
+		runs) _pfs_words "show diff" "$cur" ;;
 		esac
 	fi
 	# Bash takes `=` for a word.
@@ -116,7 +118,7 @@ _pfs() {
 		return
 	fi
 	case $command in
-	help | version | param | metric) ;;
+	help | version | param | metric | rerun) ;;
 	repo | cache) [[ $COMP_CWORD -gt 2 ]] && _pfs_paths "$cur" ;;
 	*) _pfs_paths "$cur" ;;
 	esac
