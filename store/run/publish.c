@@ -104,8 +104,8 @@ static int use_repo(struct throwaways *t, struct span name, const struct deadlin
 
 int throwaways_have(struct throwaways *t, struct span path, const struct deadline *dl)
 {
-	const uint8_t *first = memchr(path.data, '/', path.len),
-		      *last = memrchr(path.data, '/', path.len);
+	const uint8_t *first = path.len > 0 ? memchr(path.data, '/', path.len) : NULL,
+		      *last = path.len > 0 ? memrchr(path.data, '/', path.len) : NULL;
 	int r;
 
 	if (!first || first == last)

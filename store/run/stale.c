@@ -351,14 +351,15 @@ static int check(struct span path, const struct inode *ino, void *ctx)
 {
 	struct checking *c = ctx;
 	_cleanup_buf_ struct buf xattrs = { 0 };
-	const uint8_t *slash = memchr(path.data, '/', path.len), *next;
 	struct run_place place = { .repo = path };
+	const uint8_t *slash, *next;
 	int r = xattrs_load(c->s->rd.store->reader, &ino->xattrs, c->s->rd.access, &xattrs);
 
 	if (r < 0)
 		return r;
 	if (path.len == 0)
 		return check_names(c, path, NULL, &xattrs);
+	slash = memchr(path.data, '/', path.len);
 	if (!slash)
 		return check_repo(c, path, ino, &xattrs);
 	place.repo.len = (size_t)(slash - path.data);
