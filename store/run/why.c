@@ -91,6 +91,21 @@ static bool choose(struct store *s, const struct index_run_ids *ids, const struc
 	return has;
 }
 
+/* The first that read the content there: what was written later and elsewhere is not where that
+ * comes from. @q: of the place and the content. 1, 0 (none), -errno. */
+static int first_reader(struct store *s, struct index_run_query q, struct run_id *ret)
+{
+	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
+	int r;
+
+	q.tree = INDEX_RUN_READ;
+	r = index_runs_having(s->index, &q, &ids);
+	if (r < 0 || ids.count == 0)
+		return r;
+	memcpy(ret->s, ids.ids[0], INDEX_RUN_ID);
+	return 1;
+}
+
 int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
 	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how)
 {
@@ -99,6 +114,8 @@ int run_maker(struct store *s, const struct run_place *place, const struct oid *
 	struct index_run_query q = { .tree = INDEX_RUN_WRITTEN,
 				     .content = id,
 				     .max = CANDIDATES_MAX };
+	struct run_id first = { 0 };
+	size_t count;
 	int r;
 
 	*ret_how = RUN_HOW_NOT;
@@ -116,11 +133,18 @@ int run_maker(struct store *s, const struct run_place *place, const struct oid *
 		}
 		index_run_ids_release(&ids);
 	}
+	count = q.name_count;
 	q.name_count = 0;
 	r = index_runs_having(s->index, &q, &ids);
-	if (r == 0 && choose(s, &ids, NULL, before, ret))
+	if (r < 0 || !choose(s, &ids, NULL, before, ret))
+		return r;
+	q.name_count = count;
+	r = place ? first_reader(s, q, &first) : 0;
+	if (r < 0)
+		return r;
+	if (r == 0 || strcmp(ret->s, first.s) < 0 || choose(s, &ids, NULL, &first, ret))
 		*ret_how = RUN_HOW_CONTENT;
-	return r;
+	return 0;
 }
 
 int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret)

@@ -18,8 +18,9 @@ enum run_how {
 
 /*
  * The run that made what has the content @id and lies at @place (NULL: nowhere that is known): the
- * last that wrote it there and published it, else the last that wrote it at all; of those that
- * started before @before (NULL: ever). 0, with @ret_how, or errors of the index.
+ * last that wrote it there and published it, else the last that wrote it at all before a run read
+ * it there; of those that started before @before (NULL: ever). 0, with @ret_how, or errors of the
+ * index.
  */
 int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
 	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how);

@@ -40,6 +40,19 @@ def test_what_a_run_made_and_is_another_now_is_said_so(shell, made):
     assert "made R/main/out  (is another now, or gone)" in shell.ok("uses", made / "in")
 
 
+def test_what_a_run_copied_is_no_copy_of_what_it_made(shell, made):
+    shell.ok("run", "cp", "in", "same", cwd=made)
+    assert shell.json("why", "--json", made / "in")[0]["how"] == "none"
+    assert shell.json("why", "--json", made / "same")[0]["how"] == "place"
+    (made / "other").write_text((made / "in").read_text())
+    shell.ok("commit", made)
+    assert shell.json("why", "--json", made / "other")[0]["how"] == "content"
+    # Nor is it less of a copy when that was made again after somebody has read it.
+    shell.ok("run", "cat", "other", cwd=made)
+    shell.ok("run", "cp", "in", "same", cwd=made)
+    assert shell.json("why", "--json", made / "other")[0]["how"] == "content"
+
+
 def test_what_it_read_is_stale_once_another_version_is_committed(shell, made):
     (made / "in").write_text("2")
     shell.ok("commit", made)
