@@ -4,6 +4,7 @@
  */
 #include "message.h"
 
+#include "format/commit.h"
 #include "run/json_bytes.h"
 
 void message_release(struct message *m)
@@ -19,6 +20,8 @@ static void add_meta(struct message *m, const struct command *c, const char *arg
 
 	if (!key || !*key)
 		exit(cli_usage(c, "`%s` is not KEY=VALUE", arg));
+	if (strncmp(key, META_OWN, strlen(META_OWN)) == 0)
+		exit(cli_usage(c, "--meta %s= is for pfs itself to say", key));
 	if (!m->meta)
 		m->meta = json_object();
 	if (json_object_get(m->meta, key))

@@ -24,6 +24,14 @@ void commit_release(struct commit *c)
 	*c = (struct commit){ 0 };
 }
 
+bool commit_is_pin(const struct commit *c)
+{
+	for (uint16_t i = 0; i < c->meta_count; i++)
+		if (span_equal(c->meta[i].key, span_str(META_PIN)))
+			return true;
+	return false;
+}
+
 static bool meta_is_valid(const struct commit *c)
 {
 	size_t size = 0;

@@ -10,6 +10,12 @@ struct commit_meta {
 	struct span key, value; /* borrowed */
 };
 
+/* What begins so is said by pfs, and by no user. */
+#define META_OWN "pfs."
+
+/* In a pin's metadata (run/RUNS.md). */
+#define META_PIN META_OWN "pin"
+
 struct commit {
 	struct id128 repo;
 	uint64_t generation;
@@ -27,6 +33,9 @@ struct commit {
 /* Frees what commit_read() allocated. */
 void commit_release(struct commit *c);
 #define _cleanup_commit_ _cleanup_(commit_release)
+
+/* Is it a pin? These have keys of their own. */
+bool commit_is_pin(const struct commit *c);
 
 /* Writes the object, in place of what @ret held, and computes its id. All locs must be LOC_NONE or
  * LOC_AT. 0, -EINVAL (a limit or an order broken), -ENOMEM. */

@@ -8,6 +8,9 @@
 
 #include "base/text.h"
 
+#define COMMITS "commits"
+#define PINS	"pins"
+
 enum {
 	ID128_DIGITS = ID128_HEX - 1,
 	TIER_DIGITS = 2,
@@ -45,7 +48,22 @@ struct key commit_key(const struct id128 *repo, const struct oid *id)
 {
 	char hex[OID_HEX];
 
-	return repo_part("commits", repo, oid_hex(id, hex));
+	return repo_part(COMMITS, repo, oid_hex(id, hex));
+}
+
+struct key pin_key(const struct id128 *repo, const struct oid *id)
+{
+	char hex[OID_HEX];
+
+	return repo_part(PINS, repo, oid_hex(id, hex));
+}
+
+struct key key_as_pin(const char *commit_key)
+{
+	struct key k;
+
+	snprintf(k.s, sizeof(k.s), PINS "%s", commit_key + strlen(COMMITS));
+	return k;
 }
 
 struct key repo_key(const char *name)
@@ -68,7 +86,12 @@ struct key name_key(const struct id128 *repo, const char *name)
 
 struct key commit_prefix(const struct id128 *repo)
 {
-	return repo_part("commits", repo, "");
+	return repo_part(COMMITS, repo, "");
+}
+
+struct key pin_prefix(const struct id128 *repo)
+{
+	return repo_part(PINS, repo, "");
 }
 
 struct key head_prefix(const struct id128 *repo)

@@ -23,14 +23,19 @@ struct key {
 struct key pack_key(const struct id128 *name);
 struct key segment_key(const struct segment_id *id);
 struct key commit_key(const struct id128 *repo, const struct oid *id);
+struct key pin_key(const struct id128 *repo, const struct oid *id);
 
 /* @name, @branch: valid object names. */
 struct key repo_key(const char *name);
 struct key head_key(const struct id128 *repo, const char *branch);
 struct key name_key(const struct id128 *repo, const char *name);
 
-/* What all commits, heads, names of a repo begin with. */
+/* Where a commit is if it is a pin, by where it is if it is none. */
+struct key key_as_pin(const char *commit_key);
+
+/* What all commits, pins, heads, names of a repo begin with. */
 struct key commit_prefix(const struct id128 *repo);
+struct key pin_prefix(const struct id128 *repo);
 struct key head_prefix(const struct id128 *repo);
 struct key name_prefix(const struct id128 *repo);
 

@@ -119,7 +119,7 @@ static void take_back(struct head *h, const struct oid *id)
 	struct backend *b = h->view.store->backend;
 	struct deadline dl = deadline_in_ms(TAKE_BACK_MS);
 
-	if (b->ops->remove(b, commit_key(&h->view.repo, id).s, &dl) == 0)
+	if (b->ops->remove(b, pin_key(&h->view.repo, id).s, &dl) == 0)
 		refs_forget_commit(h->view.store->refs, &h->view.repo, id);
 }
 

@@ -15,9 +15,6 @@
 
 #include "head/head.h"
 
-/* Is in the metadata of a pin's commit. */
-#define META_PIN "pfs.pin"
-
 /* What a commit made by a pin says of itself; borrowed. */
 struct pin_request {
 	const char *message; /* NULL: none */

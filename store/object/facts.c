@@ -266,6 +266,17 @@ static size_t object_max(enum finding_kind kind)
 	return kind == FINDING_COMMIT ? COMMIT_MAX : REF_MAX;
 }
 
+/* A pin has a key of its own, and who asks for a commit need not know that it is one. */
+static int get(struct backend *b, enum finding_kind kind, const char *key, const struct etag *tag,
+	       const struct deadline *dl, struct buf *ret_object, struct etag *ret_tag)
+{
+	int r = b->ops->get_all(b, key, object_max(kind), tag, dl, ret_object, ret_tag);
+
+	if (r != -ENOENT || kind != FINDING_COMMIT)
+		return r;
+	return b->ops->get_all(b, key_as_pin(key).s, COMMIT_MAX, NULL, dl, ret_object, ret_tag);
+}
+
 /* Asks the store. 0, -EALREADY (it is as @former says), or an error. */
 static int ask(struct facts *k, enum finding_kind kind, const char *key, struct finding *former,
 	       const struct deadline *dl, struct finding **ret, struct buf *ret_object)
@@ -284,7 +295,7 @@ static int ask(struct facts *k, enum finding_kind kind, const char *key, struct 
 		if (r == 0 && former && finding_lists_are_equal(former, f))
 			return -EALREADY;
 	} else {
-		r = b->ops->get_all(b, key, object_max(kind), tag, dl, ret_object, &now);
+		r = get(b, kind, key, tag, dl, ret_object, &now);
 		if (r == -ENOENT && former && former->is_absent)
 			return -EALREADY;
 		if (r == -ENOENT)

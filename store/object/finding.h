@@ -15,7 +15,7 @@ enum finding_kind {
 	FINDING_REF, /* heads/ID/BRANCH, names/ID/NAME */
 	FINDING_COMMIT, /* commits/ID/ID */
 	FINDING_NAMES, /* live repos, branches or names: of repos/, heads/ID/, names/ID/ */
-	FINDING_COMMITS, /* of commits/ID/ or that and some digits */
+	FINDING_COMMITS, /* of commits/ID/ or pins/ID/, or that and some digits */
 };
 
 struct finding {

@@ -191,13 +191,13 @@ int refs_list(struct refs *r, const struct id128 *repo, enum ref_kind kind,
 	return list_names(r, refs_prefix(kind, repo).s, w, fn, ctx);
 }
 
-int refs_list_commits(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
-		      refs_name_fn fn, void *ctx)
+static int list_ids(struct refs *r, const char *prefix, const struct refs_wait *w, refs_name_fn fn,
+		    void *ctx)
 {
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
 	int e;
 
-	e = facts_get(r->facts, FINDING_COMMITS, commit_prefix(repo).s, w, &f);
+	e = facts_get(r->facts, FINDING_COMMITS, prefix, w, &f);
 	if (e < 0)
 		return e;
 	for (size_t i = 0; i < f->commits.count; i++) {
@@ -208,6 +208,18 @@ int refs_list_commits(struct refs *r, const struct id128 *repo, const struct ref
 			return e;
 	}
 	return 0;
+}
+
+int refs_list_commits(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
+		      refs_name_fn fn, void *ctx)
+{
+	return list_ids(r, commit_prefix(repo).s, w, fn, ctx);
+}
+
+int refs_list_pins(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
+		   refs_name_fn fn, void *ctx)
+{
+	return list_ids(r, pin_prefix(repo).s, w, fn, ctx);
 }
 
 int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
@@ -247,10 +259,10 @@ int refs_load_commit(struct refs *r, const struct id128 *repo, const struct oid 
 	return 0;
 }
 
-/* In the listing of all commits, and in those of the prefixes that somebody asked for. */
-static void list_commit(struct refs *r, const struct id128 *repo, const struct oid *id, bool is)
+/* In the listing @prefix of all commits or pins, and in those of the digits that somebody asked
+ * for. */
+static void list_id(struct refs *r, struct key prefix, const struct oid *id, bool is)
 {
-	struct key prefix = commit_prefix(repo);
 	size_t digits = strlen(prefix.s);
 	char hex[OID_HEX];
 
@@ -267,15 +279,18 @@ void refs_note_commit(struct refs *r, const struct id128 *repo, const struct oid
 		      struct span object)
 {
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
+	_cleanup_commit_ struct commit c = { 0 };
 	struct key key = commit_key(repo, id);
 	struct etag none = { "-" };
 
 	if (finding_of_object(FINDING_COMMIT, key.s, object, &none, &f) == 0)
 		facts_learn(r->facts, key.s, f, object);
-	list_commit(r, repo, id, true);
+	if (commit_read(object, id, &c) == 0)
+		list_id(r, commit_is_pin(&c) ? pin_prefix(repo) : commit_prefix(repo), id, true);
 }
 
 void refs_forget_commit(struct refs *r, const struct id128 *repo, const struct oid *id)
 {
-	list_commit(r, repo, id, false);
+	list_id(r, commit_prefix(repo), id, false);
+	list_id(r, pin_prefix(repo), id, false);
 }

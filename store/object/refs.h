@@ -54,16 +54,18 @@ int refs_get(struct refs *r, const struct id128 *repo, enum ref_kind kind, const
 /* Sees to it that the repos are known soon, for who asks when the store cannot be. */
 void refs_get_ready(struct refs *r);
 
-/* Every live repo's, branch's or name's name, ascending; every commit's id as 64 digits. A
- * positive result of @fn ends it. */
+/* Every live repo's, branch's or name's name, ascending; the id of every commit that is no
+ * pin, or of every pin, as 64 digits. A positive result of @fn ends it. */
 typedef int (*refs_name_fn)(const char *name, void *ctx);
 int refs_list_repos(struct refs *r, const struct refs_wait *w, refs_name_fn fn, void *ctx);
 int refs_list(struct refs *r, const struct id128 *repo, enum ref_kind kind,
 	      const struct refs_wait *w, refs_name_fn fn, void *ctx);
 int refs_list_commits(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
 		      refs_name_fn fn, void *ctx);
+int refs_list_pins(struct refs *r, const struct id128 *repo, const struct refs_wait *w,
+		   refs_name_fn fn, void *ctx);
 
-/* A commit's object; 0, -ENOENT, -EBADMSG. */
+/* The object of a commit or pin; 0, -ENOENT, -EBADMSG. */
 int refs_commit(struct refs *r, const struct id128 *repo, const struct oid *id,
 		const struct refs_wait *w, struct buf *ret);
 

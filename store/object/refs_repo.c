@@ -123,13 +123,15 @@ static int found_live(const char *key, uint64_t size, const struct etag *tag, vo
 	return ref_size_is_live(size) ? 1 : 0;
 }
 
-/* -ENOTEMPTY while there is a commit or a name. */
+/* -ENOTEMPTY while there is a commit, a pin or a name. */
 static int check_empty(struct refs *r, const struct id128 *repo, const struct deadline *dl)
 {
 	struct backend *b = r->options.backend;
 	int e;
 
 	e = b->ops->list(b, commit_prefix(repo).s, NULL, found_one, NULL, dl);
+	if (e == 0)
+		e = b->ops->list(b, pin_prefix(repo).s, NULL, found_one, NULL, dl);
 	if (e == 0)
 		e = b->ops->list(b, name_prefix(repo).s, NULL, found_live, NULL, dl);
 	return e > 0 ? -ENOTEMPTY : e;

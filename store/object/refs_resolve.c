@@ -77,11 +77,10 @@ static int resolve_id(struct refs *r, const struct id128 *repo, const struct oid
 	return 0;
 }
 
-static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *digits,
-			  const struct refs_wait *w, struct resolved *ret)
+static int resolve_below(struct refs *r, struct key prefix, const char *digits,
+			 const struct refs_wait *w, struct resolved *ret)
 {
 	_cleanup_(finding_unrefp) struct finding *f = NULL;
-	struct key prefix = commit_prefix(repo);
 	int e;
 
 	strncat(prefix.s, digits, sizeof(prefix.s) - 1 - strlen(prefix.s));
@@ -94,6 +93,15 @@ static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *
 		return -ENOTUNIQ;
 	*ret = (struct resolved){ .commit = f->commits.ids[0] };
 	return 0;
+}
+
+/* Pins are seldom asked for, and then by what `pfs log` of a run's branch or a record says. */
+static int resolve_prefix(struct refs *r, const struct id128 *repo, const char *digits,
+			  const struct refs_wait *w, struct resolved *ret)
+{
+	int e = resolve_below(r, commit_prefix(repo), digits, w, ret);
+
+	return e == -ENOENT ? resolve_below(r, pin_prefix(repo), digits, w, ret) : e;
 }
 
 /* "B@N": N when both could be names. */

@@ -71,6 +71,9 @@ static int read_wish(struct request *q, struct wish *w)
 		return r;
 	buf_put_u8(&w->author, 0);
 	buf_put_u8(&w->message, 0);
+	json_object_foreach (meta, key, value)
+		if (strncmp(key, META_OWN, strlen(META_OWN)) == 0)
+			return log_fail(-EINVAL, "metadata: `%s` is for pfs itself to say", key);
 	w->meta = new0(struct commit_meta, json_object_size(meta) + 1);
 	if (!w->meta || buf_failed(&w->author) || buf_failed(&w->message))
 		return -ENOMEM;

@@ -90,6 +90,7 @@ static int put_commit(struct batch_of_commits *b, struct moving_commit *m, const
 	struct store *to = p->req->to;
 	struct deadline dl = deadline_in_ms(PUT_TIMEOUT_MS);
 	_cleanup_buf_ struct buf object = { 0 };
+	struct key key = (commit_is_pin(&m->commit) ? pin_key : commit_key)(&p->repo.id, id);
 	struct oid now;
 	int r = copier_resolve(&b->copier, &m->commit);
 
@@ -99,8 +100,7 @@ static int put_commit(struct batch_of_commits *b, struct moving_commit *m, const
 	if (r == 0 && !oid_equal(&now, id))
 		r = -EBADMSG;
 	if (r == 0)
-		r = to->backend->ops->put(to->backend, commit_key(&p->repo.id, id).s,
-					  buf_span(&object), &dl);
+		r = to->backend->ops->put(to->backend, key.s, buf_span(&object), &dl);
 	if (r < 0)
 		return r == -ECANCELED
 			       ? r

@@ -213,6 +213,15 @@ static int stack_push(struct stack *s, const struct oid *id)
 	return 0;
 }
 
+/* Every commit and every pin of the repo. */
+static int list_all(struct refs *refs, const struct push *p, refs_name_fn fn, void *ctx)
+{
+	struct refs_wait w = push_wait(p, true);
+	int r = refs_list_commits(refs, &p->repo.id, &w, fn, ctx);
+
+	return r < 0 ? r : refs_list_pins(refs, &p->repo.id, &w, fn, ctx);
+}
+
 static int add_there(const char *hex, void *ctx)
 {
 	struct push *p = ctx;
@@ -252,11 +261,10 @@ static int fetch_tip(size_t i, void *ctx)
 static int find_tips(struct push *p, struct tips *t)
 {
 	const struct push_request *req = p->req;
-	struct refs_wait w = push_wait(p, true);
 	int r = 0;
 
 	if (!req->branch)
-		r = refs_list_commits(req->from->refs, &p->repo.id, &w, add_tip, t);
+		r = list_all(req->from->refs, p, add_tip, t);
 	if (r < 0)
 		return log_errno(r, "%s: the commits cannot be listed", req->from->backend->url);
 	if (!req->from->backend->is_local)
@@ -310,13 +318,12 @@ static int cmp_commit(const void *a, const void *b)
 
 static int find_commits(struct push *p)
 {
-	struct refs_wait w = push_wait(p, true);
 	_cleanup_oidset_ struct oidset seen = { 0 };
 	struct tips t = { .push = p };
 	int r = 0;
 
 	if (!p->is_new)
-		r = refs_list_commits(p->req->to->refs, &p->repo.id, &w, add_there, p);
+		r = list_all(p->req->to->refs, p, add_there, p);
 	if (r < 0)
 		return log_errno(r, "%s: the commits cannot be listed", p->req->to->backend->url);
 	r = find_tips(p, &t);

@@ -76,7 +76,7 @@ static int all_meta(const struct publication *p, struct commit_meta **ret, uint1
 }
 
 static int write_object(const struct publication *p, const struct snapshot *snap, struct buf *ret,
-			struct oid *ret_id)
+			struct oid *ret_id, struct key *ret_key)
 {
 	_cleanup_free_ struct commit_meta *meta = NULL;
 	struct commit c = {
@@ -99,9 +99,11 @@ static int write_object(const struct publication *p, const struct snapshot *snap
 	if (p->parent_count > 0)
 		memcpy(c.parents, p->parents, p->parent_count * sizeof(*p->parents));
 	r = commit_write(&c, ret, ret_id);
-	return r == -EINVAL ? log_fail(r, "the message, author or metadata is longer than a commit "
-					  "can carry")
-			    : r;
+	if (r == -EINVAL)
+		return log_fail(r, "the message, author or metadata is longer than a commit can "
+				   "carry");
+	*ret_key = (commit_is_pin(&c) ? pin_key : commit_key)(&p->repo, ret_id);
+	return r;
 }
 
 /* No call waits longer than its own time, or than the caller's. */
@@ -113,11 +115,11 @@ static struct deadline call_deadline(const struct publication *p)
 	return dl;
 }
 
-static int put_object(const struct publication *p, const struct oid *id, struct span object)
+static int put_object(const struct publication *p, const char *key, struct span object)
 {
 	struct backend *b = p->store->backend;
 	struct deadline dl = call_deadline(p);
-	int r = b->ops->put(b, commit_key(&p->repo, id).s, object, &dl);
+	int r = b->ops->put(b, key, object, &dl);
 
 	return r < 0 ? log_errno(r, "%s: the commit cannot be stored", b->url) : 0;
 }
@@ -126,12 +128,13 @@ int publish(const struct publication *p, struct session *s, const struct snapsho
 	    struct oid *ret_id, struct buf *ret_object)
 {
 	_cleanup_buf_ struct buf object = { 0 };
+	struct key key;
 	struct oid id;
 	int r;
 
-	r = write_object(p, snap, &object, &id);
+	r = write_object(p, snap, &object, &id, &key);
 	if (r == 0)
-		r = put_object(p, &id, buf_span(&object));
+		r = put_object(p, key.s, buf_span(&object));
 	if (r == 0)
 		r = packer_recheck(session_packer(s));
 	if (r < 0)

@@ -17,7 +17,7 @@ READER = os.path.join(os.path.dirname(__file__), "../reader/pfsread.py")
 
 # FORMAT.md, section 2.
 KEY = re.compile(r"format|packs/([0-9a-f]{2})/\1[0-9a-f]{30}|index/\d\d-[0-9a-f]{32}|"
-                 r"commits/[0-9a-f]{32}/[0-9a-f]{64}|repos/[\w.-]+|"
+                 r"(commits|pins)/[0-9a-f]{32}/[0-9a-f]{64}|repos/[\w.-]+|"
                  r"(heads|names)/[0-9a-f]{32}/[\w.-]+|gc/state")
 
 

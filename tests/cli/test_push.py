@@ -367,6 +367,29 @@ def test_in_a_mount_the_current_directory_says_what_goes(shell, mount):
 
 
 @can_mount
+def test_what_runs_were_begun_on_goes_along(shell, mount):
+    other = shell.home / "other"
+    shell.ok("init", other)
+    os.mkdir(mount / "R")
+    (mount / "R/main/f").write_text("never committed")
+    assert shell.run("run", "cp", "f", "g", cwd=mount / "R/main").code == 0
+    shell.ok("push", other, mount / "R", cwd="/")
+    assert not shell.json("push", "--json", other, mount / "R", cwd="/")["repos"][0]["commits"]
+
+    def keys(store, kind):
+        return sorted(str(p.relative_to(store)) for p in (store / kind).rglob("*"))
+
+    for kind in "pins", "commits":
+        assert keys(other, kind) == keys(mount.store, kind)
+    assert len(keys(other, "pins")) > 1
+    (made,) = shell.json("runs", "--json", "--store", other)
+    for key in "pinned", "result":
+        commit = made["outputs"][0][key]
+        subprocess.run([sys.executable, READER, "--hints", other, "check", f"R/{commit[:12]}"],
+                       check=True, stdout=subprocess.DEVNULL)
+
+
+@can_mount
 def test_a_mount_shows_what_was_pulled(shell, mount, stores):
     stores.commit("R/main", "-n", "first")
     shell.ok("pull", stores.a, cwd=mount.path)

@@ -73,6 +73,28 @@ def test_what_was_kept_comes_to_its_branch_as_it_is_said(shell, mount, files):
     shell.ok("branch", "remove", mount / f"R/run-{record(mount)['id']}")
 
 
+def test_runs_add_nothing_to_the_commits_that_are_shown(shell, mount, files):
+    shell.ok("commit", files)
+    commits = mount / "R/commits"
+    before = sorted(os.listdir(commits))
+    (files / "f").write_text("mine\n")
+    assert run(shell, files, "sh", "-c", "cat f > g; exit 7").code == 7
+    assert sorted(os.listdir(commits)) == before
+    kept = record(mount)["outputs"][0]
+    assert (commits / kept["pinned"] / "f").read_text() == "mine\n"
+    assert (commits / kept["result"][:20] / "g").read_text() == "mine\n"
+    ids = {commit["id"] for commit in shell.json("log", "--json", mount / f"R/{kept['kept']}")}
+    assert {kept["pinned"], kept["result"]} <= ids
+
+
+def test_a_repo_whose_files_a_run_was_begun_on_is_not_removed(shell, mount, files):
+    os.mkdir(mount / "S")
+    (mount / "S/main/s").write_text("never committed\n")
+    assert run(shell, files, "cat", mount / "S/main/s").code == 0
+    os.remove(mount / "S/main/s")
+    assert "S has" in shell.fails(1, "repo", "remove", mount / "S")
+
+
 def test_with_keep_going_it_is_published_all_the_same(shell, files):
     assert run(shell, files, "--keep-going", "sh", "-c", "echo x > g; exit 7").code == 7
     assert (files / "g").read_text() == "x\n"

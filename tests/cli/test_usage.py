@@ -102,7 +102,7 @@ def test_only_what_systemd_reads_is_marked_for_it(shell):
     assert (shell.home / "err").read_text().startswith("<3>")
 
 
-@pytest.mark.parametrize("meta", ["novalue", "=x", ""])
+@pytest.mark.parametrize("meta", ["novalue", "=x", "", "pfs.pin=1"])
 def test_metadata_must_be_key_and_value(shell, meta):
     shell.fails(2, "commit", "--meta", meta)
 

@@ -271,6 +271,12 @@ class Store:
         require(re.fullmatch(r"[A-Za-z0-9/._-]{1,512}", key), f"{key}: no key")
         return (self.root / key).read_bytes()
 
+    def commit(self, repo, the_id):
+        try:
+            return self.object(f"commits/{repo.hex()}/{the_id.hex()}")
+        except FileNotFoundError:
+            return self.object(f"pins/{repo.hex()}/{the_id.hex()}")
+
     def keys(self, prefix):
         where = self.root / prefix
         return sorted(p.name for p in where.iterdir()) if where.is_dir() else []
@@ -577,7 +583,7 @@ class Commit:
     def __init__(self, store, repo, the_id):
         what = f"commit {the_id.hex()}"
         self.store, self.repo, self.id = store, repo, the_id
-        data = store.object(f"commits/{repo.id.hex()}/{the_id.hex()}")
+        data = store.commit(repo.id, the_id)
         require(len(data) <= 4 * MIB, f"{what}: too long")
         c = Cursor(data, what)
         c.head(b"pfsC")
@@ -782,7 +788,7 @@ class Repo:
         commit = c.str32(32 * KIB)
         end_of_ref(c, state)
         if commit:
-            require(commit == self.store.object(f"commits/{self.id.hex()}/{target.hex()}"),
+            require(commit == self.store.commit(self.id, target),
                     f"{c.what}: carries another commit than the store has")
         return target if state == 1 else None
 
@@ -792,7 +798,10 @@ class Repo:
             if found:
                 require(found != NULL_OID, f"{text}: nothing was committed yet")
                 return Commit(self.store, self, found)
-        ids = [k for k in self.store.keys(f"commits/{self.id.hex()}") if k.startswith(text)]
+        for kind in "commits", "pins":
+            ids = [k for k in self.store.keys(f"{kind}/{self.id.hex()}") if k.startswith(text)]
+            if ids:
+                break
         if len(text) < 8 or len(ids) != 1:
             raise FileNotFoundError(f"{text}: no branch, name or commit")
         return Commit(self.store, self, bytes.fromhex(ids[0]))

@@ -130,6 +130,68 @@ static void a_pin_says_that_it_is_one(void **state)
 	stand_remove(&s);
 }
 
+static int is_id(const char *hex, void *ctx)
+{
+	char wanted[OID_HEX];
+
+	return strcmp(hex, oid_hex(ctx, wanted)) == 0;
+}
+
+static struct resolved resolve(struct refs *refs, const char *text)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct resolved x;
+
+	assert_ok(refs_repo(refs, "r", &w, &rec));
+	assert_ok(refs_resolve(refs, &rec.id, text, &w, &x));
+	return x;
+}
+
+/* It is listed among the pins alone, and found by its id and by digits of it. */
+static void assert_is_pin(struct refs *refs, struct oid *id)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = DEADLINE_NEVER };
+	_cleanup_repo_rec_ struct repo_rec rec = { 0 };
+	struct resolved x;
+	char hex[OID_HEX];
+
+	assert_ok(refs_repo(refs, "r", &w, &rec));
+	assert_int_equal(refs_list_commits(refs, &rec.id, &w, is_id, id), 0);
+	assert_int_equal(refs_list_pins(refs, &rec.id, &w, is_id, id), 1);
+	oid_hex(id, hex);
+	x = resolve(refs, hex);
+	assert_true(oid_equal(&x.commit, id));
+	hex[40] = '\0';
+	x = resolve(refs, hex);
+	assert_true(oid_equal(&x.commit, id));
+}
+
+static void a_pin_is_not_among_the_commits_and_is_found_all_the_same(void **state)
+{
+	struct headstand s = stand_make();
+	_cleanup_free_ char *elsewhere = NULL;
+	struct store_options o = { .threads = 1 };
+	struct store *other;
+	struct oid base, p;
+
+	put(&s, s.root, "a", "one");
+	base = stand_commit(&s, NULL);
+	put(&s, s.root, "a", "two");
+	p = pin(&s, true);
+	assert_is_pin(s.store->refs, &p);
+	remount(&s);
+	assert_is_pin(s.store->refs, &p);
+	elsewhere = strf("%s/elsewhere", s.state);
+	o.state_dir = elsewhere;
+	assert_ok(store_open(s.store->backend->url, &o, &other));
+	assert_is_pin(other->refs, &p);
+	store_free(other);
+	assert_has(&s, &p, "a", "two");
+	assert_parent(&s, &p, &base);
+	stand_remove(&s);
+}
+
 static void a_pin_of_a_clean_head_is_its_last_commit(void **state)
 {
 	struct headstand s = stand_make();
@@ -641,6 +703,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_pin_is_a_commit_of_what_is_there_and_moves_no_branch),
 		cmocka_unit_test(a_pin_says_that_it_is_one),
+		cmocka_unit_test(a_pin_is_not_among_the_commits_and_is_found_all_the_same),
 		cmocka_unit_test(a_pin_of_a_clean_head_is_its_last_commit),
 		cmocka_unit_test(a_pin_with_nothing_new_is_the_last_one),
 		cmocka_unit_test(a_later_pin_has_the_same_parent_and_not_the_former_pin),
