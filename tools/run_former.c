@@ -123,6 +123,7 @@ int former_options(const struct former *f, struct run_options *ret)
 		.place = json_string_value(json_object_get(f->start, "mount")),
 		.cwd = json_object_get(f->start, "cwd"),
 		.stdin_at = json_object_get(f->start, "stdin"),
+		.printed_as = f->start,
 	};
 	json_array_foreach (params, i, p)
 		if (is_from(p, "option"))

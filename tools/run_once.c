@@ -16,6 +16,7 @@
 #include "run/json_bytes.h"
 #include "run_child.h"
 #include "run_memo.h"
+#include "run_redirect.h"
 #include "run_relay.h"
 #include "run_report.h"
 #include "run_wait.h"
@@ -42,6 +43,7 @@ struct running {
 	struct signals signals;
 	struct ended ended;
 	struct memo_input input;
+	struct redirected own; /* stdout and stderr as they were when the run began */
 	bool has_view; /* the command sees nothing else of the mount, as far as is known */
 	json_t *repeated; /* what a former run's repetition has come to; owned; NULL: it is run */
 };
@@ -120,8 +122,8 @@ static int open_stdin(const struct running *x, const struct run_options *o)
 	return EXIT_PFS_FAILED;
 }
 
-/* The command from its start to its end: 0, or an exit code that is not its own, said. */
-static int run_command(struct running *x, const struct run_options *o)
+/* With stdin, stdout and stderr as they are. As run_command(). */
+static int run_with_streams(struct running *x, const struct run_options *o)
 {
 	_cleanup_free_ char *cwd = run_path(x->mount.mount, o->cwd);
 	struct child_options c = {
@@ -150,15 +152,9 @@ static int run_command(struct running *x, const struct run_options *o)
 		return has_not_run(x, EXIT_PFS_FAILED);
 	}
 	c.relay = x->relay;
-	r = open_stdin(x, o);
-	if (r != 0)
-		return has_not_run(x, r);
 	if (o->memo)
 		memo_adopt();
 	r = run_child(&c, &pid, &x->has_view);
-	/* Nothing of the view is ours when the run ends. */
-	if (o->stdin_at)
-		run_stdin_null();
 	if (r != 0)
 		return has_not_run(x, r);
 	r = relay_start(x->relay);
@@ -173,6 +169,21 @@ static int run_command(struct running *x, const struct run_options *o)
 	if (x->ended.signal == 0)
 		relay_stop(x->relay);
 	return 0;
+}
+
+/* The command from its start to its end: 0, or an exit code that is not its own, said. */
+static int run_command(struct running *x, const struct run_options *o)
+{
+	int r = open_stdin(x, o);
+
+	x->own = redirect_keep();
+	if (r == 0 && o->printed_as && redirect_again(x->root, o->printed_as) < 0)
+		r = EXIT_PFS_FAILED;
+	r = r == 0 ? run_with_streams(x, o) : has_not_run(x, r);
+	/* Nothing of the view is ours when the run ends; finish() gives the rest back. */
+	if (o->stdin_at)
+		run_stdin_null();
+	return r;
 }
 
 /* An output that is not on its branch. */
@@ -219,10 +230,12 @@ static int finish(struct running *x, const struct once *once)
 	struct run_place place = {
 		.id = x->id, .dir = x->dir, .root = x->root, .has_view = x->has_view
 	};
-	json_t *q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay),
-	       *answer = NULL;
+	json_t *q, *answer = NULL;
 	int r;
 
+	redirect_flush();
+	q = run_report(x->client, &place, &x->ended, x->ended.signal ? NULL : x->relay);
+	redirect_restore(&x->own);
 	if (o->memo && x->has_view && x->relay && x->ended.signal == 0 && relay_has_all(x->relay) &&
 	    memo_is_whole(&x->input))
 		json_object_set_new(q, "memo", json_true());

@@ -4,6 +4,7 @@
  */
 #include "run_request.h"
 
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -86,6 +87,8 @@ static void put_stream(json_t *request, const char *name, int fd, const struct t
 	inside = path ? path_inside(mount, path) : NULL;
 	if (inside && stat(path, &named) == 0 && named.st_ino == st.st_ino)
 		json_object_set_new(request, name, json_inside(inside));
+	if (fd != STDIN_FILENO && fcntl(fd, F_GETFL) & O_APPEND)
+		json_object_set_new(json_object_get(request, name), "append", json_true());
 }
 
 static bool is_secret(const char *name)

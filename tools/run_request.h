@@ -27,6 +27,7 @@ struct run_options {
 	const char *update; /* which this one is instead of, of what is there now */
 	const char *place; /* of the mount, then */
 	const json_t *cwd, *stdin_at;
+	const json_t *printed_as; /* the record of the run whose stdout and stderr it gets */
 	char *const *argv; /* ended by NULL */
 };
 

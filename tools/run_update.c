@@ -26,6 +26,7 @@
 #include "run_child.h"
 #include "run_former.h"
 #include "run_once.h"
+#include "run_redirect.h"
 #include "run_wait.h"
 #include "runs.h"
 
@@ -243,15 +244,6 @@ static int open_stdin(const struct update *u, const json_t *at)
 	return -EIO;
 }
 
-/* The shell opened a file of the mount for what it printed. */
-static void tell_redirected(const struct former *f)
-{
-	_cleanup_free_ char *path = run_path("", json_object_get(f->start, "stdout"));
-
-	if (path)
-		cli_note("pfs: what run %s printed went to %s: it does not now", f->id, path + 1);
-}
-
 static int no_stdout(void)
 {
 	_cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -280,12 +272,13 @@ static int be_step(const struct update *u, const json_t *step, int told)
 		r = open_stdin(u, o->stdin_at);
 	if (r == 0 && u->o->json)
 		r = no_stdout();
+	if (r == 0)
+		r = redirect_again(u->mount.mount, f.start);
 	if (r == 0) {
-		tell_redirected(&f);
 		o->group = u->group;
 		o->update = f.id;
 		o->is_quiet = u->o->json;
-		o->cwd = o->stdin_at = NULL;
+		o->cwd = o->stdin_at = o->printed_as = NULL;
 		r = run_once(&once);
 	} else {
 		r = EXIT_PFS_FAILED;

@@ -354,6 +354,8 @@ int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, stru
 		r = store_start(run, request, acc);
 	if (r < 0)
 		return r;
+	if (run_see_stdin(run, acc) < 0)
+		log_warning("run %s: that it reads its stdin is not recorded", run->id.s);
 	add(run, RUN_GOING_ON);
 	*ret = TAKE_PTR(run);
 	return 0;

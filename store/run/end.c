@@ -7,6 +7,8 @@
  *
  *	{"status", "request", "ended",		how it ended
  *	 "outputs": [{..., "result"}],		results: commits of what was changed
+ *	 "redirected": [{"repo", "branch", "path", "commit"}]	files that its stdout and stderr
+ *						are, and have changed
  *	 "tree": {...},				the tree is stored
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
  *	 "is_refused": true,			there are some: all are kept
@@ -178,21 +180,25 @@ static int results(struct run *run, struct access *acc)
 	return run_note_save(run);
 }
 
-/* The run's branches, with what it has made of them. */
-static int branches_of(struct run *run, struct run_head *const *heads, size_t n,
+/* The run's branches, with what it has made of them; @paths is for what was redirected. */
+static int branches_of(struct run *run, struct run_head *const *heads, size_t n, struct buf *paths,
 		       struct run_branch *ret)
 {
 	json_t *outputs = json_object_get(run->note, "outputs"), *out;
 	size_t k;
 	int r = 0;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; r >= 0 && i < n; i++) {
 		ret[i] = (struct run_branch){
 			.repo = heads[i]->repo,
 			.branch = heads[i]->branch,
 			.repo_id = heads[i]->repo_id,
 			.pinned = heads[i]->pinned,
 		};
+		r = run_redirected_of(run, heads[i], paths, ret[i].redirected);
+		ret[i].redirected_count = (unsigned)MAX(r, 0);
+	}
+	r = MIN(r, 0);
 	json_array_foreach (outputs, k, out)
 		for (size_t i = 0; r == 0 && i < n; i++)
 			if (strcmp(ret[i].repo, field_text(out, "repo")) == 0 &&
@@ -224,6 +230,7 @@ static int tree(struct run *run, struct access *acc)
 	_cleanup_free_ struct run_head **heads = NULL;
 	_cleanup_free_ struct run_branch *branches = NULL;
 	struct run_extra extra[EXTRAS];
+	struct buf paths[RUN_REDIRECTED_MAX] = { 0 };
 	struct tree_root root;
 	size_t count;
 	ssize_t n;
@@ -235,15 +242,16 @@ static int tree(struct run *run, struct access *acc)
 	branches = n < 0 ? NULL : reallocarray(NULL, (size_t)n + 1, sizeof(*branches));
 	if (!branches)
 		return -ENOMEM;
-	r = branches_of(run, heads, (size_t)n, branches);
-	if (r < 0)
-		return r;
 	count = extras(run, extra);
-	r = run_tree_write(run->runs->opts.store, run->seen, branches, (size_t)n, extra, count, acc,
-			   &root);
+	r = branches_of(run, heads, (size_t)n, paths, branches);
+	if (r == 0)
+		r = run_tree_write(run->runs->opts.store, run->seen, branches, (size_t)n, extra,
+				   count, acc, &root);
 	for (size_t i = 0; i < count; i++)
 		if (extra[i].fd >= 0)
 			close(extra[i].fd);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		buf_release(&paths[i]);
 	if (r == -EBADMSG) {
 		/* It will not get better. */
 		run_note_error(run, "the log of what it has seen is damaged");
@@ -262,6 +270,8 @@ int run_settle(struct run *run, struct access *acc)
 
 	if (r == 0)
 		r = results(run, acc);
+	if (r == 0)
+		r = run_note_redirected(run, acc);
 	if (r == 0)
 		r = tree(run, acc);
 	if (r == 0)

@@ -167,6 +167,28 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 	return r;
 }
 
+int run_files_find(const struct run_reading *rd, const struct run_row *row,
+		   enum index_run_tree tree, const struct run_place *place, struct run_file *ret)
+{
+	struct reader_source src = reader_source(rd->store->reader, rd->access);
+	const struct span parts[] = { place->repo, place->rev, place->path };
+	static const struct commit no_links;
+	struct run_file at = { .type = FT_DIR };
+	int r = run_files_top(rd, row, tree, &at.dir);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
+		for (struct span path = parts[i]; r == 0 && path.len > 0;) {
+			struct tree_root dir = at.dir;
+
+			if (at.type != FT_DIR)
+				return -ENOENT;
+			r = lookup(&src, &no_links, &dir, take_part(&path), &at);
+		}
+	if (r == 0)
+		*ret = at;
+	return r;
+}
+
 bool run_file_is(const struct run_file *was, const struct stat *now)
 {
 	return (uint64_t)now->st_size == was->size && now->st_ctim.tv_sec == was->ctime.sec &&

@@ -41,6 +41,11 @@ typedef int (*run_file_fn)(struct span path, const struct run_file *f, void *ctx
 int run_files_each(const struct run_reading *rd, const struct tree_root *top, const char *prefix,
 		   run_file_fn fn, void *ctx);
 
+/* What such a tree has at a place: 0, -ENOENT. */
+struct run_place;
+int run_files_find(const struct run_reading *rd, const struct run_row *row,
+		   enum index_run_tree tree, const struct run_place *place, struct run_file *ret);
+
 /* What a path is in a commit, whoever asks: 0, -ENOENT. */
 int run_file_in_commit(const struct run_reading *rd, const struct commit *c, struct span path,
 		       struct run_file *ret);

@@ -162,6 +162,23 @@ int run_note_end(struct run *run, const json_t *request);
 struct memo;
 int run_note_repeat(struct run *run, const struct memo *m);
 
+/*
+ * What the caller's shell has opened in the mount (redirected.c).
+ */
+
+/* Notes that what the stdin is was read. 0, or errors of refs. */
+int run_see_stdin(struct run *run, struct access *acc);
+
+/* Notes which files stdout and stderr have changed, and in which commits they are. Errors of
+ * head_pin(). */
+int run_note_redirected(struct run *run, struct access *acc);
+
+/* Those of a branch: how many are in @ret (room for RUN_REDIRECTED_MAX), which borrow from @paths
+ * (likewise). -EBADMSG, -EINVAL: the note is damaged; -ENOMEM. */
+struct run_redirected;
+int run_redirected_of(const struct run *run, const struct run_head *h, struct buf *paths,
+		      struct run_redirected *ret);
+
 /* Keeps what the end has come to; its status so far. (end.c) */
 int run_note_save(struct run *run);
 bool run_has_status(const struct run *run, const char *status);

@@ -163,7 +163,8 @@ static int maker_of(struct run_plan *p, const struct run_place *place, const str
 	r = run_maker(p->p.rd.store, place, &f->id, NULL, ret, &how);
 	*is_its = how == RUN_HOW_PLACE;
 	if (r == 0)
-		r = *is_its ? 1 : run_last_writer(p->p.rd.store, place, ret);
+		r = *is_its ? 1
+			    : run_last_writer(p->p.rd.store, place, &p->p.rd.access->deadline, ret);
 	if (r <= 0)
 		return r;
 	r = outermost(p, ret);

@@ -14,11 +14,23 @@
 #include "run/seen.h"
 #include "write/session.h"
 
+enum {
+	RUN_REDIRECTED_MAX = 2, /* stdout and stderr */
+};
+
+/* A file that was written past the run's view. */
+struct run_redirected {
+	struct span path; /* in the branch; borrowed */
+	struct oid commit; /* that has it */
+};
+
 /* A branch as the run had it. */
 struct run_branch {
 	const char *repo, *branch; /* borrowed */
 	struct id128 repo_id;
 	struct oid pinned, result; /* result null: nothing was changed */
+	struct run_redirected redirected[RUN_REDIRECTED_MAX];
+	unsigned redirected_count;
 };
 
 /* A small file of the run's own. */

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/htab.h"
 #include "base/log.h"
+#include "run/archive.h"
 #include "run/catalog.h"
 #include "run/json_bytes.h"
 
@@ -19,6 +20,7 @@ enum {
 	PARTS_MAX = 2048, /* of a path */
 	PATHS_SHOWN = 5,
 	WITHIN_MAX = 64, /* runs in one another */
+	RECORDS_MAX = 16, /* that are read for what the catalog does not have */
 };
 
 /* Of one run: 0, and the run into whose heads it was published (empty: it was on the branch). */
@@ -147,13 +149,54 @@ int run_maker(struct store *s, const struct run_place *place, const struct oid *
 	return 0;
 }
 
-int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret)
+int run_wrote(const struct run_reading *rd, const struct run_id *run, const struct run_place *place,
+	      const struct run_file *file)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	struct run_file written;
+	struct run_row row;
+	int r = catalog_row(rd->store, run, &bytes, &row);
+
+	if (r == 0)
+		r = run_files_find(rd, &row, INDEX_RUN_WRITTEN, place, &written);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	return written.type == file->type && oid_equal(&written.id, &file->id) &&
+	       written.ctime.sec == file->ctime.sec && written.ctime.nsec == file->ctime.nsec;
+}
+
+/* Had a shell opened the place for what the run printed? 1, 0, errors of the archive. */
+static int has_printed_to(struct store *s, const struct run_id *id, const struct run_place *place,
+			  const struct deadline *dl)
+{
+	static const char *const streams[] = { "stdout", "stderr" };
+	json_t *start = NULL, *end = NULL;
+	int r = archive_get(s, id, dl, &start, &end);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(streams); i++) {
+		const json_t *at = json_object_get(json_object_get(start, streams[i]), "pfs");
+		_cleanup_buf_ struct buf text = { 0 };
+		struct run_place p;
+
+		if (at && json_to_bytes(at, &text) == 0 && run_place_read(buf_span(&text), &p) &&
+		    span_equal(p.repo, place->repo) && span_equal(p.rev, place->rev) &&
+		    span_equal(p.path, place->path))
+			r = 1;
+	}
+	json_decref(start);
+	json_decref(end);
+	return r == -ENOENT || r == -EBADMSG || r == -ENOTSUP ? 0 : r;
+}
+
+int run_last_writer(struct store *s, const struct run_place *place, const struct deadline *dl,
+		    struct run_id *ret)
 {
 	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
 	uint64_t names[PARTS_MAX + 2];
 	struct index_run_query q = { .tree = INDEX_RUN_WRITTEN,
 				     .names = names,
 				     .max = CANDIDATES_MAX };
+	unsigned asked = 0;
 	int r;
 
 	q.name_count = run_place_names(place, names, PARTS_MAX + 2);
@@ -164,11 +207,15 @@ int run_last_writer(struct store *s, const struct run_place *place, struct run_i
 
 		memcpy(id.s, ids.ids[i - 1], INDEX_RUN_ID);
 		r = run_published(s, &id, place, &published);
-		if (r == 0) {
+		r = r == 0 ? 1 : r == -ENOENT ? 0 : r;
+		if (r == 0 && asked < RECORDS_MAX) {
+			r = has_printed_to(s, &id, place, dl);
+			asked++;
+		}
+		if (r == 1) {
 			*ret = id;
 			return 1;
 		}
-		r = r == -ENOENT ? 0 : r;
 	}
 	return r;
 }

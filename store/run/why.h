@@ -25,13 +25,20 @@ enum run_how {
 int run_maker(struct store *s, const struct run_place *place, const struct oid *id,
 	      const struct run_id *before, struct run_id *ret, enum run_how *ret_how);
 
-/* The last run that wrote to the place, whatever, and published it: 1, 0 (none), -errno. */
-int run_last_writer(struct store *s, const struct run_place *place, struct run_id *ret);
+/* The last run that wrote to the place, whatever, and published it, or whose stdout or stderr it
+ * was: 1, 0 (none), -errno. */
+int run_last_writer(struct store *s, const struct run_place *place, const struct deadline *dl,
+		    struct run_id *ret);
 
 /* Where what the run wrote to a place's branch was published: by itself or, begun in another run,
  * with that one. 0; -ENOENT: nowhere; errors of the index. */
 int run_published(struct store *s, const struct run_id *run, const struct run_place *place,
 		  struct oid *ret);
+
+/* Is the file at @place the very one that the run's record has there, with its times? For what was
+ * written past its view and is nowhere published. 1, 0, errors of tree/tree.h. */
+int run_wrote(const struct run_reading *rd, const struct run_id *run, const struct run_place *place,
+	      const struct run_file *file);
 
 struct run_why {
 	struct run_reading rd;

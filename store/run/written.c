@@ -7,14 +7,27 @@
  * links' trees differ: a record may have changed without any directory doing so. A directory that
  * only the result has is taken whole, so that it costs one entry; one with hard links below is
  * walked through, since a run's tree has none.
+ *
+ * Files that were written past the view go in between, unless the run has made something else of
+ * the name.
  */
 #include "base/log.h"
 #include "run/trees_parts.h"
 #include "tree/diff.h"
 
+/* Files that were written past the view. */
+struct past {
+	struct {
+		struct span path; /* from where we are */
+		const struct inode *ino; /* borrowed */
+	} files[RUN_REDIRECTED_MAX];
+	unsigned count;
+};
+
 /* A pair of directories, whose entries come side by side. */
 struct pair {
 	struct tree_root a, b;
+	struct past past; /* those below it that are still to come */
 	bool is_whole; /* all entries, else only those that differ */
 	struct tree_diff *diff; /* owned; unless is_whole */
 	struct tree_cursor at[2]; /* with is_whole */
@@ -39,7 +52,89 @@ static void pair_release(struct pair *p)
 	}
 }
 
-static int push(struct comparing *c, const struct tree_root *a, const struct tree_root *b)
+static struct span first_part(struct span path)
+{
+	const uint8_t *slash = memchr(path.data, '/', path.len);
+
+	return span_of(path.data, slash ? (size_t)(slash - path.data) : path.len);
+}
+
+/* The least name that any of them begins with; empty: there are none. */
+static struct span least_name(const struct past *p)
+{
+	struct span least = { 0 };
+
+	for (unsigned i = 0; i < p->count; i++) {
+		struct span name = first_part(p->files[i].path);
+
+		if (least.len == 0 || span_cmp(name, least) < 0)
+			least = name;
+	}
+	return least;
+}
+
+/* Takes out what is @name or below it: as seen from there, an empty path for itself. */
+static struct past take_named(struct past *p, struct span name)
+{
+	struct past taken = { 0 }, left = { 0 };
+
+	for (unsigned i = 0; i < p->count; i++) {
+		struct span path = p->files[i].path, first = first_part(path);
+		size_t n = MIN(first.len + 1, path.len);
+
+		if (span_equal(first, name)) {
+			taken.files[taken.count] = p->files[i];
+			taken.files[taken.count++].path = span_of(path.data + n, path.len - n);
+		} else {
+			left.files[left.count++] = p->files[i];
+		}
+	}
+	*p = left;
+	return taken;
+}
+
+static const struct inode *itself(const struct past *p)
+{
+	for (unsigned i = 0; i < p->count; i++)
+		if (p->files[i].path.len == 0)
+			return p->files[i].ino;
+	return NULL;
+}
+
+/* A name that only they have. */
+static int put_past(struct part *part, struct span name, struct past p)
+{
+	const struct inode plain = part_plain_dir(), *file = itself(&p);
+	int r;
+
+	if (file)
+		return part_put(part, name, file);
+	r = part_enter(part, name, &plain, false);
+	while (r == 0 && p.count > 0) {
+		struct span next = least_name(&p);
+
+		r = put_past(part, next, take_named(&p, next));
+	}
+	return r < 0 ? r : part_leave(part);
+}
+
+/* Those that come before @name; all where there is none. */
+static int put_past_before(struct part *part, struct past *p, const struct span *name)
+{
+	int r = 0;
+
+	while (r == 0 && p->count > 0) {
+		struct span next = least_name(p);
+
+		if (name && span_cmp(next, *name) >= 0)
+			break;
+		r = put_past(part, next, take_named(p, next));
+	}
+	return r;
+}
+
+static int push(struct comparing *c, const struct tree_root *a, const struct tree_root *b,
+		const struct past *past)
 {
 	struct node_source *source = &c->m->source.base;
 	struct pair *p;
@@ -55,7 +150,7 @@ static int push(struct comparing *c, const struct tree_root *a, const struct tre
 		c->cap = cap;
 	}
 	p = &c->pairs[c->count++];
-	*p = (struct pair){ .a = *a, .b = *b };
+	*p = (struct pair){ .a = *a, .b = *b, .past = *past };
 	if (!c->links_differ || (!a->sum.has_links && !b->sum.has_links))
 		return tree_diff_new(TREE_DIR, source, a, b, &p->diff);
 	p->is_whole = true;
@@ -104,13 +199,13 @@ static int look(struct comparing *c, const struct commit_trees *t, const struct 
 	return making_inode(c->m, &t->links, &e, ret_leaf, ret_ino);
 }
 
-/* One name of a pair. Directories are gone into. */
-static int compare(struct comparing *c, const struct tree_place *at)
+/* One name of a pair, and what was written there past the view. Directories are gone into. */
+static int compare(struct comparing *c, struct span name, const struct tree_place *at,
+		   const struct past *past)
 {
 	_cleanup_(node_unrefp) struct node *of_a = NULL, *of_b = NULL;
 	const struct tree_root none = { 0 };
 	struct inode a, b, plain = part_plain_dir(), gone = part_absent();
-	struct span name = node_key(at[0].leaf ?: at[1].leaf, at[0].leaf ? at[0].i : at[1].i);
 	int r;
 
 	r = look(c, &c->a, &at[0], &of_a, &a);
@@ -119,24 +214,35 @@ static int compare(struct comparing *c, const struct tree_place *at)
 	if (r < 0)
 		return r;
 	if (a.type && b.type && inode_equal(&a, &b) && (a.type != FT_DIR || !a.dir.sum.has_links))
-		return 0;
+		return past->count > 0 ? put_past(c->part, name, *past) : 0;
 	if (a.type == FT_DIR && b.type == FT_DIR) {
 		r = part_enter(c->part, name, &plain, !inode_equal(&a, &b));
-		return r < 0 ? r : push(c, &a.dir, &b.dir);
+		return r < 0 ? r : push(c, &a.dir, &b.dir, past);
 	}
 	if (!b.type)
-		return part_put(c->part, name, &gone);
-	if (b.type == FT_DIR && b.dir.sum.has_links) {
+		return past->count > 0 ? put_past(c->part, name, *past)
+				       : part_put(c->part, name, &gone);
+	if (b.type == FT_DIR && (b.dir.sum.has_links || past->count > 0)) {
 		r = part_enter(c->part, name, &b, true);
-		return r < 0 ? r : push(c, &none, &b.dir);
+		return r < 0 ? r : push(c, &none, &b.dir, past);
 	}
 	return part_put(c->part, name, &b);
 }
 
-/* All below the two roots, which the open directory of the part is for. */
-static int compare_all(struct comparing *c)
+/* The next name that one of a pair's directories has. */
+static int compare_next(struct comparing *c, struct pair *p, const struct tree_place *at)
 {
-	int r = push(c, &c->a.root, &c->b.root);
+	struct span name = node_key(at[0].leaf ?: at[1].leaf, at[0].leaf ? at[0].i : at[1].i);
+	int r = put_past_before(c->part, &p->past, &name);
+	struct past past = take_named(&p->past, name);
+
+	return r < 0 ? r : compare(c, name, at, &past);
+}
+
+/* All below the two roots, which the open directory of the part is for. */
+static int compare_all(struct comparing *c, const struct past *past)
+{
+	int r = push(c, &c->a.root, &c->b.root, past);
 
 	while (r == 0 && c->count > 0) {
 		struct pair *p = &c->pairs[c->count - 1];
@@ -144,33 +250,83 @@ static int compare_all(struct comparing *c)
 
 		r = p->is_whole ? next_of_both(p, at) : tree_diff_next(p->diff, &at[0], &at[1]);
 		if (r > 0) {
-			r = compare(c, at);
+			r = compare_next(c, p, at);
 		} else if (r == 0) {
+			r = put_past_before(c->part, &p->past, NULL);
 			pair_release(p);
 			c->count--;
-			r = part_leave(c->part);
+			r = r < 0 ? r : part_leave(c->part);
 		}
 	}
 	return r;
 }
 
+/* A file that was written past the view, as it is in a commit. */
+struct past_file {
+	struct node *leaves[2]; /* references, which @ino borrows from */
+	struct inode ino;
+};
+
+static void past_file_release(struct past_file *f)
+{
+	node_unref(f->leaves[0]);
+	node_unref(f->leaves[1]);
+}
+
+/* 1; 0: there is no such file. */
+static int find_past(struct making *m, const struct run_branch *b, const struct run_redirected *x,
+		     struct past_file *ret)
+{
+	struct span path = x->path, name;
+	struct commit_trees t;
+	struct dirent_rec e;
+	int r = making_commit(m, &b->repo_id, &x->commit, &t);
+
+	ret->ino = (struct inode){ .type = FT_DIR, .dir = t.root };
+	for (; r == 0 && path.len > 0; path = span_of(path.data + name.len, path.len - name.len)) {
+		if (*path.data == '/')
+			path = span_of(path.data + 1, path.len - 1);
+		name = first_part(path);
+		if (ret->ino.type != FT_DIR)
+			return 0;
+		past_file_release(ret);
+		ret->leaves[0] = ret->leaves[1] = NULL;
+		r = dir_lookup(&m->source.base, &ret->ino.dir, name, &ret->leaves[0], &e);
+		if (r == 0)
+			r = making_inode(m, &t.links, &e, &ret->leaves[1], &ret->ino);
+	}
+	return r == 0 ? ret->ino.type == FT_REG : r == -ENOENT ? 0 : r;
+}
+
 static int write_branch(struct making *m, const struct run_branch *b, struct part *part)
 {
+	struct past_file files[RUN_REDIRECTED_MAX] = { 0 };
 	struct comparing c = { .m = m, .part = part };
 	struct inode plain = part_plain_dir();
+	struct past past = { 0 };
 	int r;
 
 	r = making_commit(m, &b->repo_id, &b->pinned, &c.a);
 	if (r == 0)
-		r = making_commit(m, &b->repo_id, &b->result, &c.b);
+		r = making_commit(m, &b->repo_id, oid_is_null(&b->result) ? &b->pinned : &b->result,
+				  &c.b);
+	for (unsigned i = 0; r >= 0 && i < b->redirected_count; i++) {
+		r = find_past(m, b, &b->redirected[i], &files[i]);
+		past.files[past.count].path = b->redirected[i].path;
+		past.files[past.count].ino = &files[i].ino;
+		past.count += r == 1;
+	}
+	r = MIN(r, 0);
 	c.links_differ = !oid_equal(&c.a.links.id, &c.b.links.id);
 	if (r == 0)
 		r = part_enter(part, span_str(b->branch), &plain, false);
 	if (r == 0)
-		r = compare_all(&c);
+		r = compare_all(&c, &past);
 	while (c.count > 0)
 		pair_release(&c.pairs[--c.count]);
 	free(c.pairs);
+	for (unsigned i = 0; i < ARRAY_SIZE(files); i++)
+		past_file_release(&files[i]);
 	return r < 0 ? log_errno(r, "what a run changed in %s/%s cannot be stored", b->repo,
 				 b->branch)
 		     : 0;
@@ -178,7 +334,8 @@ static int write_branch(struct making *m, const struct run_branch *b, struct par
 
 static bool is_changed(const struct run_branch *b)
 {
-	return !oid_is_null(&b->result) && !oid_equal(&b->pinned, &b->result);
+	return b->redirected_count > 0 ||
+	       (!oid_is_null(&b->result) && !oid_equal(&b->pinned, &b->result));
 }
 
 int making_written(struct making *m, struct part *written)

@@ -266,6 +266,7 @@ static int published_by(struct request *q, struct question *k, const struct run_
 static int find_run(struct request *q, struct question *k, struct loaded *commit,
 		    struct run_id *ret, enum run_how *ret_how)
 {
+	const struct run_reading rd = reading(q);
 	struct run_place place = place_of(k);
 	bool is_it = false;
 	int r = run_maker(q->service->store, &place, &k->file.id, NULL, ret, ret_how);
@@ -277,13 +278,17 @@ static int find_run(struct request *q, struct question *k, struct loaded *commit
 	loaded_release(commit);
 	*commit = (struct loaded){ 0 };
 	r = path_last_commit(q, &k->address, commit);
-	if (r == 0 && run_of_commit(&commit->commit, ret))
+	if (r < 0 || run_of_commit(&commit->commit, ret)) {
 		*ret_how = RUN_HOW_PLACE;
-	else if (*ret_how == RUN_HOW_PLACE)
-		/* A run wrote these bytes there, but somebody has changed the file since, and
-		 * back. */
+		return r;
+	}
+	if (*ret_how != RUN_HOW_PLACE)
+		return 0;
+	r = run_wrote(&rd, ret, &place, &k->file);
+	/* A run wrote these bytes there, but somebody has changed the file since, and back. */
+	if (r == 0)
 		*ret_how = RUN_HOW_CONTENT;
-	return r;
+	return MIN(r, 0);
 }
 
 static int why_file(struct request *q, struct question *k, const struct run_why *w)

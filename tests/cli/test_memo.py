@@ -82,7 +82,8 @@ def test_who_sits_at_a_terminal_is_told_that_nothing_was_run(memo, shell):
     first = memo.last()["id"]
     text, code = on_a_terminal(shell, words, cwd=memo.files)
     assert code == 0 and "first" in text and f"nothing was run: run {first} did the same" in text
-    assert f"Repeats:  {first}" in shell.ok("runs", "show", memo.last()["id"])
+    assert f"Repeats:  {first}" in \
+        shell.ok("runs", "show", memo.last()["id"], cwd=memo.files)
 
 
 def test_all_that_it_printed_is_printed(memo):

@@ -166,6 +166,20 @@ def test_directory_variables_and_stdin_are_what_they_were(lab, shell):
     assert lab.last()["env"]["LANG"] == "C"
 
 
+def test_what_a_shell_had_redirected_is_written_in_the_view(lab, shell):
+    os.mkdir(lab.mount / "S")
+    subprocess.run(["bash", "-ec", f"{PFS} run -n a sh -c 'cat in; pwd >&2' > out 2>&1; "
+                    f"{PFS} run -n b --out S/main cat in > other"], cwd=lab.files,
+                   env=shell.environment, check=True, timeout=SECONDS)
+    shell.ok("commit", lab.files)
+    (lab.files / "out").write_text("mine\n")
+    assert "same R/main/out" in lab.lines("a")
+    assert lab.kept("out") == f"first\n{lab.files}\n"
+    assert (lab.files / "out").read_text() == "mine\n"
+    # Where it may not be written, it is printed.
+    assert lab.rerun("b").out.startswith("first\n")
+
+
 def test_a_directory_that_only_the_old_commit_has_is_gone_to(lab, shell):
     os.mkdir(lab.files / "d")
     (lab.files / "d/in").write_text("1\n")

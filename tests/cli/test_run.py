@@ -22,7 +22,7 @@ def start(shell, files, *words, **more):
     return subprocess.Popen([PFS, "run", *map(os.fspath, words)],
                             env=dict(shell.environment, **more.pop("env", {})),
                             cwd=more.pop("cwd", files), stdout=more.pop("stdout", subprocess.PIPE),
-                            stderr=subprocess.PIPE, **more)
+                            stderr=more.pop("stderr", subprocess.PIPE), **more)
 
 
 def run(shell, files, *words, **more):
@@ -349,6 +349,44 @@ def test_a_file_in_the_mount_is_recorded_as_such(shell, mount, files):
     assert record(mount)["stdout"] == {"pfs": "R/main/out"}
     assert record(mount)["stdin"] == {"pfs": "R/main/f"}
     assert record(mount)["cwd"] == {"pfs": "R/main"}
+
+
+def test_what_a_shell_redirects_there_is_read_and_written_by_the_run(shell, mount, files):
+    os.mkdir(files / "logs")
+    out, log = files / "out", files / "logs/err"
+    with open(out, "w") as f, open(log, "w") as e, open(files / "f") as g:
+        start(shell, files, "sh", "-c", "cat; echo said >&2; echo made > logs/made", stdin=g,
+              stdout=f, stderr=e).communicate(timeout=SECONDS)
+    made = record(mount)["id"]
+    shell.ok("commit", files)
+    for path in out, log, files / "logs/made":
+        first, *_ = shell.json("why", "--json", path)
+        assert (first["how"], first["run"]) == ("place", made), path
+    _, line = shell.json("uses", "--json", files / "f")
+    assert [o["path"] for o in line["outputs"]] == \
+        ["R/main/logs/err", "R/main/logs/made", "R/main/out"]
+    # Copied, it is a copy.
+    (files / "copy").write_text(out.read_text())
+    shell.ok("commit", files)
+    assert shell.json("why", "--json", files / "copy")[0]["how"] == "content"
+
+
+def test_what_a_shell_redirects_there_and_nothing_comes_to_is_not_written(shell, mount, files):
+    (files / "log").write_text("before\n")
+    with open(files / "log", "a") as f:
+        start(shell, files, "true", stdout=f).communicate(timeout=SECONDS)
+    shell.ok("commit", files)
+    assert record(mount)["stdout"] == {"pfs": "R/main/log", "append": True}
+    assert shell.json("why", "--json", files / "log")[0]["how"] == "none"
+
+
+def test_stdin_of_a_named_commit_is_read_there(shell, mount, files):
+    os.mkdir(mount / "R/commits/v")
+    (files / "f").write_text("second\n")
+    with open(mount / "R/v/f") as g:
+        start(shell, files, "sh", "-c", "cat > g", stdin=g).communicate(timeout=SECONDS)
+    assert (files / "g").read_text() == "first\n"
+    assert record(mount)["id"] in shell.ok("uses", mount / "R/v/f")
 
 
 def test_with_its_output_in_a_file_there_what_it_made_is_seen_at_its_end(shell, mount, files):

@@ -259,6 +259,41 @@ def test_a_directory_that_it_was_in_is_gone_to(works):
     assert works.text("d/out") == "2\n"
 
 
+def shell_run(works, script):
+    subprocess.run(["bash", "-ec", script], cwd=works.files,
+                   env=dict(works.shell.environment, PFS=PFS), check=True, timeout=SECONDS)
+    works.commit()
+
+
+def test_what_a_shell_redirected_is_written_again(works):
+    works.put("raw", "b\na\n")
+    shell_run(works, "$PFS run sort raw > out 2> err; $PFS run sh -c 'cat out; echo done >&2' "
+                     "> both 2>&1")
+    assert works.text("both") == "a\nb\ndone\n"
+    works.put("raw", "c\na\n")
+    works.update()
+    assert works.text("out") == "a\nc\n" and works.text("both") == "a\nc\ndone\n"
+    assert works.text("err") == "" and works.result.out.count("a\n") == 0
+    works.commit()
+    works.update()
+    assert "up to date" in works.result.out
+    # By hand it is somebody's own.
+    works.put("out", "mine\n")
+    works.put("raw", "d\n")
+    works.update(code=1)
+    assert works.text("out") == "mine\n" and "changed since" in works.result.err
+
+
+def test_what_a_shell_added_to_is_not_added_to_again(works):
+    works.put("raw", "1\n")
+    works.put("log", "begin\n")
+    shell_run(works, "$PFS run cat raw >> log")
+    works.put("raw", "2\n")
+    works.update()
+    assert works.text("log") == "begin\n1\n" and "was added to R/main/log" in works.result.err
+    assert works.result.out.endswith("2\n")
+
+
 def test_stdin_from_the_mount_is_read_again(works):
     with open(works.files / "raw") as stdin:
         subprocess.run([PFS, "run", "sh", "-c", "test -e other && sort > out"], cwd=works.files,
@@ -506,16 +541,6 @@ def test_nothing_is_updated_in_a_run(works):
 
 
 # ---- what is told ----
-
-def test_a_file_that_the_shell_had_opened_for_its_output_is_named(works):
-    with open(works.files / "printed", "w") as out:
-        subprocess.run([PFS, "run", "sh", "-c", "cat raw; cat raw > out"], cwd=works.files,
-                       env=works.shell.environment, stdout=out, check=True, timeout=SECONDS)
-    works.put("raw", "2\n")
-    works.update()
-    assert "went to R/main/printed" in works.result.err and works.result.out == "2\n"
-    assert works.text("out") == "2\n" and works.text("printed") == "b\na\n"
-
 
 def test_a_dry_run_tells_what_changed_and_runs_nothing(chain):
     chain.put("raw", "c\n")

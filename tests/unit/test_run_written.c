@@ -50,6 +50,87 @@ static void every_name_of_a_changed_hard_link_is_written(void **state)
 			    "r/main/y file after!\n");
 }
 
+/* In a head: a file, and the directories that it lies in. */
+static void put_past(struct stand *s, const char *path, const char *text)
+{
+	struct vnode *at = find(s, ""), *next;
+	struct stat st;
+
+	while (*path) {
+		size_t len = strcspn(path, "/");
+		_cleanup_free_ char *name = strndup(path, len);
+		mode_t mode = path[len] ? S_IFDIR | 0755 : S_IFREG | 0644;
+
+		if (view_lookup(at, span_str(name), &s->head.acc, &next, &st) < 0)
+			next = stand_create(&s->head, at, name, mode);
+		vnode_unref(s->head.vnodes, at);
+		at = next;
+		path += len + (path[len] == '/');
+	}
+	put_text(s, at, text);
+	vnode_unref(s->head.vnodes, at);
+}
+
+/* As from a shell's redirection, in the branch's head and not in the result. */
+static void what_was_written_past_the_view_lies_between_what_was_not(void **state)
+{
+	static const char *const past[][RUN_REDIRECTED_MAX] = {
+		{ "a", "z" }, { "d/a", "d/z" },	  { "e/x", "e/b/y" },  { "n/w", "n/z" },
+		{ "f", "m" }, { "d/m/x", "d-x" }, { "n/x", "gone/x" },
+	};
+	static const char *const wants[] = {
+		"r/main/a file past\nr/main/d dir\nr/main/d/o file OTHER\nr/main/f -\n"
+		"r/main/n dir 700\nr/main/n/x file made\nr/main/z file past\n",
+		"r/main/d dir\nr/main/d/a file past\nr/main/d/o file OTHER\nr/main/d/z file past\n"
+		"r/main/f -\nr/main/n dir 700\nr/main/n/x file made\n",
+		"r/main/d dir\nr/main/d/o file OTHER\nr/main/e dir\nr/main/e/b dir\n"
+		"r/main/e/b/y file past\nr/main/e/x file past\nr/main/f -\nr/main/n dir 700\n"
+		"r/main/n/x file made\n",
+		"r/main/d dir\nr/main/d/o file OTHER\nr/main/f -\nr/main/n dir 700\n"
+		"r/main/n/w file past\nr/main/n/x file made\nr/main/n/z file past\n",
+		"r/main/d dir\nr/main/d/o file OTHER\nr/main/f file past\nr/main/m file past\n"
+		"r/main/n dir 700\nr/main/n/x file made\n",
+		"r/main/d dir\nr/main/d/m dir\nr/main/d/m/x file past\nr/main/d/o file OTHER\n"
+		"r/main/d-x file past\nr/main/f -\nr/main/n dir 700\nr/main/n/x file made\n",
+		"r/main/d dir\nr/main/d/o file OTHER\nr/main/f -\nr/main/n dir 700\n"
+		"r/main/n/x file made\n",
+	};
+	struct stand *s = *state;
+	struct oid p, c, last;
+	struct run_branch b;
+	struct tree_root t;
+
+	make(s, "", "d", S_IFDIR | 0755, NULL);
+	make(s, "d", "o", S_IFREG | 0644, "other");
+	make(s, "", "f", S_IFREG | 0644, "file");
+	p = stand_commit(&s->head, NULL);
+	write_over(s, "d/o", "OTHER");
+	assert_ok(view_unlink(s->head.root, span_str("f"), &s->head.acc));
+	make(s, "", "n", S_IFDIR | 0700, NULL);
+	make(s, "n", "x", S_IFREG | 0644, "made");
+	c = stand_commit(&s->head, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(past); i++) {
+		_cleanup_free_ char *want = strf(" dir\nr dir\nr/main dir\n%s", wants[i]);
+
+		for (size_t n = 0; n < RUN_REDIRECTED_MAX; n++)
+			if (strncmp(past[i][n], "gone", 4) != 0)
+				put_past(s, past[i][n], "past");
+		last = stand_commit(&s->head, NULL);
+		b = branch(s, &p, &c);
+		for (size_t n = 0; n < RUN_REDIRECTED_MAX; n++)
+			b.redirected[b.redirected_count++] =
+				(struct run_redirected){ span_str(past[i][n]), last };
+		t = store_tree(s, &b);
+		assert_string_equal(part_of(s, &t, "written"), want);
+	}
+	/* And where nothing else was written. */
+	b = branch(s, &p, NULL);
+	b.redirected[b.redirected_count++] = (struct run_redirected){ span_str("d/a"), last };
+	t = store_tree(s, &b);
+	assert_string_equal(part_of(s, &t, "written"),
+			    " dir\nr dir\nr/main dir\nr/main/d dir\nr/main/d/a file past\n");
+}
+
 /*
  * A property: the pinned commit, with what was written laid over it, is the result.
  */
@@ -235,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(what_differs_is_written_as_the_result_has_it),
 		test(every_name_of_a_changed_hard_link_is_written),
+		test(what_was_written_past_the_view_lies_between_what_was_not),
 		test(pinned_with_what_was_written_is_the_result),
 	};
 
