@@ -61,6 +61,11 @@ static bool starts_with_update(char *const *argv)
 	return false;
 }
 
+static void once_release(struct once *o)
+{
+	run_options_release(&o->options);
+}
+
 static int run(const struct command *self, int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -79,7 +84,9 @@ static int run(const struct command *self, int argc, char **argv)
 		LONG_HELP,
 		LONG_END,
 	};
-	struct once once = { .options = { .params = json_array(), .out = json_array() } };
+	_cleanup_(once_release) struct once once = {
+		.options = { .params = json_array(), .out = json_array() },
+	};
 	struct run_options *o = &once.options;
 	struct update_options update = { 0 };
 	const char *letters = starts_with_update(argv) ? "hn:" : "+hn:";
@@ -123,9 +130,7 @@ static int run(const struct command *self, int argc, char **argv)
 		json_decref(o->out);
 		o->out = NULL;
 	}
-	r = run_once(&once);
-	run_options_release(o);
-	return r;
+	return run_once(&once);
 }
 
 const struct command cmd_run = {
