@@ -9,8 +9,8 @@
 #include "run/compare.h"
 #include "run/fields.h"
 #include "run/json_bytes.h"
-#include "run/publish.h"
 #include "run/record.h"
+#include "run/throwaway.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
 

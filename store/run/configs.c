@@ -9,8 +9,8 @@
 
 #include "run/catalog.h"
 #include "run/files.h"
+#include "run/maker.h"
 #include "run/parts.h"
-#include "run/why.h"
 
 enum {
 	CONFIGS_MAX = 1000,

@@ -19,11 +19,11 @@
 #include "run/archive.h"
 #include "run/catalog.h"
 #include "run/json_bytes.h"
-#include "run/publish.h"
+#include "run/maker.h"
 #include "run/stale.h"
+#include "run/throwaway.h"
 #include "run/tree_read.h"
 #include "run/trees.h"
-#include "run/why.h"
 
 enum {
 	PARENTS_MAX = 100, /* of runs in one another */

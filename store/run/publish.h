@@ -8,6 +8,7 @@
 
 #include "object/refs.h"
 #include "object/store.h"
+#include "run/throwaway.h"
 
 /* An output of a run; all is borrowed. */
 struct publishing {
@@ -43,24 +44,6 @@ int publish_result(const struct publishing *p, const struct deadline *dl, struct
 int publish_keep(const struct publishing *p, const char *name, const struct oid *before,
 		 const struct deadline *dl, char **ret);
 
-/* The repo's list of files that are not published. */
-struct throwaway;
-int throwaway_new(const struct repo_rec *repo, struct throwaway **ret);
-/* Of the output's repo: 0, -ENOENT (the repo is gone), or errors of refs. */
+/* The list of the output's repo: 0, -ENOENT (the repo is gone), or errors of refs. */
 int publish_throwaway(const struct publishing *p, const struct deadline *dl,
 		      struct throwaway **ret);
-void throwaway_free(struct throwaway *t);
-DEFINE_CLEANUP(struct throwaway *, throwaway_free)
-/* Is a name on it? */
-bool throwaway_has(struct span name, void *t);
-
-/* The lists of several repos, for who goes through paths by repo. */
-struct throwaways {
-	struct refs *refs; /* borrowed */
-	char repo[OBJECT_NAME_MAX + 1]; /* whose list this is */
-	struct throwaway *list; /* owned; NULL: there is no such repo */
-};
-void throwaways_release(struct throwaways *t);
-#define _cleanup_throwaways_ _cleanup_(throwaways_release)
-/* Is the last name of "REPO/BRANCH/.../NAME" on its repo's list? 1, 0, or errors of refs. */
-int throwaways_have(struct throwaways *t, struct span path, const struct deadline *dl);

@@ -89,4 +89,6 @@ bool run_pair_next(struct cursor *c, struct run_pair *ret);
 
 /* As JSON: what `pfs runs --json` shows of it. NULL: no memory. */
 json_t *run_row_json(const struct run_row *row);
+/* Of one that the caller may not see, its id alone. */
+json_t *run_row_seen(const struct run_row *row, bool may_see);
 json_t *run_value_json(const struct run_value *v);

@@ -133,3 +133,8 @@ json_t *run_row_json(const struct run_row *row)
 	json_decref(o);
 	return NULL;
 }
+
+json_t *run_row_seen(const struct run_row *row, bool may_see)
+{
+	return may_see ? run_row_json(row) : json_pack("{s:s, s:b}", "id", row->id.s, "hidden", 1);
+}

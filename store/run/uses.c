@@ -19,8 +19,8 @@
 #include "run/archive.h"
 #include "run/catalog.h"
 #include "run/json_bytes.h"
+#include "run/maker.h"
 #include "run/stale.h"
-#include "run/why.h"
 
 enum {
 	PARTS_MAX = 2048, /* of a path */

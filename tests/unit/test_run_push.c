@@ -12,8 +12,8 @@
 #include "object/refs.h"
 #include "run/archive.h"
 #include "run/catalog.h"
+#include "run/maker.h"
 #include "run/push_runs.h"
-#include "run/why.h"
 #include "scratch.h"
 #include "transfer/report.h"
 
