@@ -51,8 +51,9 @@ bool realm_shows_pinned(struct vnode *v, struct access *acc);
 void realm_saw_kept(struct vnode *v, struct access *acc);
 void realm_saw_list(struct call *c, struct vnode *dir);
 void realm_saw_link(struct call *c, struct vnode *v);
-/* @v was moved, with all that is below it. */
-void realm_saw_move(struct call *c, struct vnode *v);
+/* @v was moved, with all that is below it, or got another name; @showed_pinned:
+ * realm_shows_pinned() of it before. */
+void realm_saw_move(struct call *c, struct vnode *v, bool showed_pinned);
 
 /* Is what is done with the view noted? Then each name that is used must be looked up. */
 static inline bool realm_is_noted(const struct view *v)

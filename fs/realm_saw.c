@@ -90,10 +90,12 @@ void realm_saw_link(struct call *c, struct vnode *v)
 	mark(v, SEEN_READ);
 }
 
-void realm_saw_move(struct call *c, struct vnode *v)
+void realm_saw_move(struct call *c, struct vnode *v, bool showed_pinned)
 {
 	if (v->type == FT_DIR)
 		mark(v, SEEN_TREE);
+	else if (v->type == FT_REG && showed_pinned)
+		mark(v, SEEN_KEPT);
 }
 
 int realm_saw_top_list(struct realm *k, const char *repo, struct access *acc)

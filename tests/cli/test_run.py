@@ -200,6 +200,19 @@ def test_what_it_leaves_of_a_file_that_it_changes_in_place_is_an_input(shell, mo
         assert [line["run"]["name"] for line in made] == ["then", "first"]
 
 
+@pytest.mark.parametrize("script", [
+    "mv f g", "ln f g", "mv -f f other; mv other g", "$PFS run true; mv f g",
+    "echo x > g; mv --exchange f g || "
+    "python3 -c \"import ctypes; assert not ctypes.CDLL(None).renameat2(-100, b'f', -100, b'g', 2)\"",
+])
+def test_what_it_gives_another_name_is_an_input(shell, mount, files, script):
+    run(shell, files, "-n", "first", "sh", "-c", "echo made > f")
+    done = run(shell, files, "-n", "then", "sh", "-c", script, env={"PFS": PFS})
+    assert done.code == 0, done.err
+    made = [line for line in shell.json("why", "--json", files / "g") if "depth" in line]
+    assert [line["run"]["name"] for line in made] == ["then", "first"]
+
+
 def test_a_configuration_that_it_adds_to_is_none_that_it_read(shell, mount, files):
     (files / "results.ini").write_text("seen = 1\n")
     assert run(shell, files, "sh", "-c", "echo acc = 2 >> results.ini").code == 0
