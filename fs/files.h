@@ -21,6 +21,7 @@ struct open_file {
 	atomic_uint_fast64_t read_to, fetched_to;
 	atomic_uint_fast32_t window;
 	atomic_bool is_seen; /* that it was read is noted for the run */
+	atomic_bool is_kept; /* what its first change left of it, likewise */
 };
 
 /* An open directory of a view. */

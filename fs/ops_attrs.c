@@ -55,13 +55,19 @@ static void on_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 static int run_setattr(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held v = { 0 };
+	bool may_keep;
 	struct stat st;
 	int r;
 
 	if (root_has(c->node))
 		return root_setattr(c, acc);
 	v = call_vnode(c, c->node);
-	r = v.vnode ? view_setattr(v.vnode, &c->attrs, acc, &st) : -ESTALE;
+	if (!v.vnode)
+		return -ESTALE;
+	may_keep = c->attrs.what & SETATTR_SIZE && realm_shows_pinned(v.vnode, acc);
+	r = view_setattr(v.vnode, &c->attrs, acc, &st);
+	if (r == 0 && may_keep)
+		realm_saw_kept(v.vnode, acc);
 	if (r == 0)
 		call_reply_attr(c, &st, node_timeout(v.vnode));
 	return r;

@@ -201,16 +201,34 @@ static void on_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t off,
 	call_start(&c);
 }
 
+/* Likewise, of what changes it. */
+static bool may_keep(const struct open_file *file, struct access *acc)
+{
+	return realm_is_noted(file->vnode->view) && !atomic_load(&file->is_kept) &&
+	       realm_shows_pinned(file->vnode, acc);
+}
+
+static void saw_kept(struct open_file *file, bool may_keep, struct access *acc)
+{
+	if (may_keep)
+		realm_saw_kept(file->vnode, acc);
+	if (realm_is_noted(file->vnode->view))
+		atomic_store(&file->is_kept, true);
+}
+
 static int run_write(struct call *c, struct access *acc)
 {
+	struct open_file *file = file_of(c->fh);
+	bool may;
 	int r;
 
 	if (root_has(c->node))
 		return run_files_has(c->node) ? run_files_write(c) : control_write(c);
-	r = view_write(file_of(c->fh)->vnode, c->off, c->data, c->flags & O_APPEND, c->kill_priv,
-		       acc);
+	may = may_keep(file, acc);
+	r = view_write(file->vnode, c->off, c->data, c->flags & O_APPEND, c->kill_priv, acc);
 	if (r < 0)
 		return r;
+	saw_kept(file, may, acc);
 	counter_add(&c->fs->stats.written_bytes, c->data.len);
 	call_reply_written(c, c->data.len);
 	return 0;
@@ -259,14 +277,19 @@ static void on_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 
 static int run_fallocate(struct call *c, struct access *acc)
 {
+	struct open_file *file = file_of(c->fh);
+	bool may;
 	int r;
 
 	if (root_has(c->node))
 		return -EOPNOTSUPP;
-	r = view_fallocate(file_of(c->fh)->vnode, c->flags, c->off, c->len, acc);
-	if (r == 0)
-		call_ok(c);
-	return r;
+	may = may_keep(file, acc);
+	r = view_fallocate(file->vnode, c->flags, c->off, c->len, acc);
+	if (r < 0)
+		return r;
+	saw_kept(file, may, acc);
+	call_ok(c);
+	return 0;
 }
 
 static void on_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t len,
@@ -315,15 +338,18 @@ static void on_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
 
 static int run_copy(struct call *c, struct access *acc)
 {
+	bool may;
 	int64_t n;
 
 	if (root_has(c->node) || root_has(c->node2))
 		return -EXDEV;
+	may = may_keep(file_of(c->fh2), acc);
 	n = view_copy_range(file_of(c->fh)->vnode, c->off, file_of(c->fh2)->vnode, c->off2, c->len,
 			    acc);
 	if (n < 0)
 		return (int)n;
 	saw_read(c, file_of(c->fh), acc);
+	saw_kept(file_of(c->fh2), may, acc);
 	counter_add(&c->fs->stats.written_bytes, (uint64_t)n);
 	call_reply_written(c, (size_t)n);
 	return 0;

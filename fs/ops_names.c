@@ -251,6 +251,7 @@ static int run_rename(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held from = { 0 }, to = { 0 }, moved = { .fs = c->fs },
 				   other = { .fs = c->fs };
+	bool is_pinned, is_other_pinned;
 	int r = 0;
 
 	if (root_has(c->node) || root_has(c->node2))
@@ -261,6 +262,9 @@ static int run_rename(struct call *c, struct access *acc)
 		return -ESTALE;
 	if (realm_is_noted(from.vnode->view))
 		r = find_moved(c, from.vnode, to.vnode, acc, &moved, &other);
+	/* Before they have other paths. */
+	is_pinned = r == 0 && moved.vnode && realm_shows_pinned(moved.vnode, acc);
+	is_other_pinned = r == 0 && other.vnode && realm_shows_pinned(other.vnode, acc);
 	if (r == 0 && !(c->flags & RENAME_EXCHANGE))
 		r = see_emptiness(c, to.vnode, c->name2, acc);
 	if (r == 0)
@@ -268,9 +272,9 @@ static int run_rename(struct call *c, struct access *acc)
 	if (r < 0)
 		return r;
 	if (moved.vnode)
-		realm_saw_move(c, moved.vnode);
+		realm_saw_move(c, moved.vnode, is_pinned);
 	if (other.vnode)
-		realm_saw_move(c, other.vnode);
+		realm_saw_move(c, other.vnode, is_other_pinned);
 	follow_renamed(c, to.vnode, c->name2, acc);
 	if (c->flags & RENAME_EXCHANGE)
 		follow_renamed(c, from.vnode, c->name, acc);
@@ -295,6 +299,7 @@ static void on_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino
 static int run_link(struct call *c, struct access *acc)
 {
 	_cleanup_held_ struct held v = { 0 }, dir = { 0 };
+	bool is_pinned;
 	struct stat st;
 	int r;
 
@@ -306,10 +311,13 @@ static int run_link(struct call *c, struct access *acc)
 	dir = call_vnode(c, c->node2);
 	if (!v.vnode || !dir.vnode)
 		return -ESTALE;
+	is_pinned = realm_shows_pinned(v.vnode, acc);
 	r = view_link(v.vnode, dir.vnode, c->name, acc, &st);
-	if (r == 0)
-		reply_entry(c, v.vnode, &st, node_timeout(v.vnode));
-	return r;
+	if (r < 0)
+		return r;
+	realm_saw_move(c, v.vnode, is_pinned);
+	reply_entry(c, v.vnode, &st, node_timeout(v.vnode));
+	return 0;
 }
 
 static void on_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t dir, const char *name)

@@ -45,10 +45,15 @@ void realm_end(struct realm *k);
 /* Observations: a call on @dir or @v is about to be answered. Nothing happens outside of runs. */
 void realm_saw_name(struct call *c, struct vnode *dir, struct span name, struct vnode *found);
 void realm_saw_read(struct call *c, struct vnode *v, struct access *acc);
+/* A file is about to be changed in place: is what it shows of a pinned commit? Then, once it is
+ * changed, what is left of that is noted. */
+bool realm_shows_pinned(struct vnode *v, struct access *acc);
+void realm_saw_kept(struct vnode *v, struct access *acc);
 void realm_saw_list(struct call *c, struct vnode *dir);
 void realm_saw_link(struct call *c, struct vnode *v);
-/* @v was moved, with all that is below it. */
-void realm_saw_move(struct call *c, struct vnode *v);
+/* @v was moved, with all that is below it, or got another name; @showed_pinned:
+ * realm_shows_pinned() of it before. */
+void realm_saw_move(struct call *c, struct vnode *v, bool showed_pinned);
 
 /* Is what is done with the view noted? Then each name that is used must be looked up. */
 static inline bool realm_is_noted(const struct view *v)

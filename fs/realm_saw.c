@@ -61,12 +61,23 @@ static void mark(struct vnode *v, enum seen_what what)
 	noted(k);
 }
 
-void realm_saw_read(struct call *c, struct vnode *v, struct access *acc)
+bool realm_shows_pinned(struct vnode *v, struct access *acc)
 {
 	struct realm *k = view_owner(v->view);
 
-	if (k && v->place && view_shows_base(v, acc) && !run_has_changed(k->run, v, acc))
+	return k && v->place && view_shows_base(v, acc) && !run_has_changed(k->run, v, acc);
+}
+
+void realm_saw_read(struct call *c, struct vnode *v, struct access *acc)
+{
+	if (realm_shows_pinned(v, acc))
 		mark(v, SEEN_READ);
+}
+
+void realm_saw_kept(struct vnode *v, struct access *acc)
+{
+	if (view_shows_base(v, acc))
+		mark(v, SEEN_KEPT);
 }
 
 void realm_saw_list(struct call *c, struct vnode *dir)
@@ -79,10 +90,12 @@ void realm_saw_link(struct call *c, struct vnode *v)
 	mark(v, SEEN_READ);
 }
 
-void realm_saw_move(struct call *c, struct vnode *v)
+void realm_saw_move(struct call *c, struct vnode *v, bool showed_pinned)
 {
 	if (v->type == FT_DIR)
 		mark(v, SEEN_TREE);
+	else if (v->type == FT_REG && showed_pinned)
+		mark(v, SEEN_KEPT);
 }
 
 int realm_saw_top_list(struct realm *k, const char *repo, struct access *acc)

@@ -157,6 +157,9 @@ void print_run_record(const json_t *line)
 		print_field("In:", field_text(start, "cwd"));
 	else
 		print_field("In:", field_text(json_object_get(start, "cwd"), "pfs"));
+	print_field("Stdin:", field_text(json_object_get(start, "stdin"), "pfs"));
+	print_field("Stdout:", field_text(json_object_get(start, "stdout"), "pfs"));
+	print_field("Stderr:", field_text(json_object_get(start, "stderr"), "pfs"));
 	printf("%-10s%s", "Status:", field_text(row, "status"));
 	if (json_object_get(row, "exit"))
 		printf(" (exit status %" PRIu64 ")", field_number(row, "exit"));

@@ -44,7 +44,8 @@ struct observing {
 	bool name_was_absent; /* as well */
 };
 
-#define WAS_THERE (SEEN_PRESENT | SEEN_READ | SEEN_LISTED | SEEN_TREE)
+#define WAS_READ  (SEEN_READ | SEEN_KEPT)
+#define WAS_THERE (SEEN_PRESENT | WAS_READ | SEEN_LISTED | SEEN_TREE)
 
 static struct refs_wait patient(const struct observing *o)
 {
@@ -285,7 +286,7 @@ static int at_name(struct observing *o, unsigned level, struct span name, unsign
 	o->skipped = level;
 	if (what & WAS_THERE)
 		r = part_put(o->looked, name, &ino);
-	if (r == 0 && (what & SEEN_READ) && ino.type == FT_REG)
+	if (r == 0 && (what & WAS_READ) && ino.type == FT_REG)
 		r = part_put(o->read, name, &ino);
 	return r;
 }

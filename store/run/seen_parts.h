@@ -22,7 +22,7 @@ enum {
 	SEEN_UNIT = 8, /* bytes, of places' numbers */
 	SEEN_HEAD = 8, /* bytes of a record before its name */
 	SEEN_ROOT = 1, /* /pfs */
-	SEEN_ALL = 31,
+	SEEN_ALL = 63,
 	SEEN_PIECE = 64 << 10, /* written at once */
 	SEEN_NAME_MAX = 255,
 };

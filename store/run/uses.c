@@ -135,22 +135,22 @@ static int set_oid(json_t *o, const char *key, const struct oid *id)
 	return oid_is_null(id) ? 0 : set(o, key, json_string(oid_hex(id, hex)));
 }
 
-static const struct stale_output *find_stale(struct usage *g, const struct oid *id)
+static bool is_stale_output(struct usage *g, const struct oid *id, const struct run_id *run)
 {
 	htab_for_each (n, &g->stale_outputs, oid_hash(id)) {
 		struct stale_output *o = container_of(n, struct stale_output, node);
 
-		if (oid_equal(&o->id, id))
-			return o;
+		if (oid_equal(&o->id, id) && strcmp(o->run.s, run->s) == 0)
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 static int add_stale(struct usage *g, const struct oid *id)
 {
 	struct stale_output *o;
 
-	if (oid_is_null(id) || find_stale(g, id))
+	if (oid_is_null(id) || is_stale_output(g, id, &g->at->id))
 		return 0;
 	o = new0(struct stale_output, 1);
 	if (!o || htab_insert(&g->stale_outputs, &o->node, oid_hash(id)) < 0) {
@@ -187,20 +187,25 @@ static int add_reason(struct usage *g, struct span path, json_t *o)
 static int take_read(struct span path, const struct run_file *f, void *ctx)
 {
 	struct usage *g = ctx;
-	const struct stale_output *old = oid_is_null(&f->id) ? NULL : find_stale(g, &f->id);
 	struct run_place place;
 	struct run_file now = *f;
+	struct run_id maker;
+	enum run_how how;
 	json_t *o;
 	int r = 0;
 
-	if (!old || !run_place_read(path, &place))
+	if (g->stale_outputs.count == 0 || !run_place_read(path, &place))
 		return 0;
+	/* Others may have made the same bytes. */
+	r = run_maker(g->u->rd.store, &place, &f->id, &g->at->id, &maker, &how);
+	if (r < 0 || how == RUN_HOW_NOT || !is_stale_output(g, &f->id, &maker))
+		return r;
 	if (!is_of_commit(&place))
 		r = run_tips_find(g->u->tips, &place, &now);
 	if (r < 0 || now.type != f->type || !oid_equal(&now.id, &f->id))
 		return r == -ENOENT ? 0 : r;
 	o = json_object();
-	r = set(o, "run", json_string(old->run.s));
+	r = set(o, "run", json_string(maker.s));
 	return add_reason(g, path, o) ?: r;
 }
 

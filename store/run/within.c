@@ -220,6 +220,8 @@ static bool is_outers_own(const struct telling *t)
 
 static int tell_below(struct telling *t, unsigned depth, struct span name, unsigned what)
 {
+	const unsigned was_read = SEEN_READ | SEEN_KEPT;
+
 	t->path.len = depth > 1 ? t->ends[depth - 1] : 0;
 	if (depth > 1)
 		buf_put_u8(&t->path, '/');
@@ -227,8 +229,8 @@ static int tell_below(struct telling *t, unsigned depth, struct span name, unsig
 	if (buf_failed(&t->path))
 		return -ENOMEM;
 	t->ends[depth] = t->path.len;
-	if (what & SEEN_READ && is_outers_own(t))
-		what = (what & ~(unsigned)SEEN_READ) | SEEN_PRESENT;
+	if (what & was_read && is_outers_own(t))
+		what = (what & ~was_read) | SEEN_PRESENT;
 	t->places[depth] =
 		seen_name(t->run->parent->seen, t->places[depth - 1], name, (enum seen_what)what);
 	return 0;

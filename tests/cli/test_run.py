@@ -13,7 +13,7 @@ import time
 import pytest
 
 from conftest import PFS, SECONDS, can_mount, open_to_others
-from recorded import record, records, wait_for
+from recorded import params, record, records, wait_for
 
 pytestmark = can_mount
 
@@ -185,6 +185,60 @@ def test_what_a_run_in_a_run_made_is_no_input_of_the_outer_one(shell, mount, fil
                 if "name" in line.get("run", {})}
 
     assert readers("f") == {"outer"} and readers("g") == set()
+
+
+PYTHON_WRITES = "import os; d = os.open('f', os.O_RDWR); "
+
+
+@pytest.mark.parametrize("script, is_input", [
+    ("echo more >> f", True),
+    ("printf F | dd of=f conv=notrunc status=none", True),
+    ("truncate -s 100 f", True),
+    ("truncate -s 2 f", True),
+    ("fallocate -l 100 f", True),
+    (f'python3 -c "{PYTHON_WRITES} import mmap; mmap.mmap(d, 1)[0] = 70"', True),
+    (f'python3 -c "{PYTHON_WRITES} e = os.open(\'g\', 0); os.copy_file_range(e, d, 1)"', True),
+    ("$PFS run true; echo more >> f", True),
+    ("echo other > f", False),
+    ("echo other > f; echo more >> f", False),
+    ("printf 'over\\n' | dd of=f conv=notrunc status=none", False),
+    ("echo other > h; mv h f", False),
+    ("truncate -s 0 f; echo other >> f", False),
+    ("chmod 600 f; touch f", False),
+    ("$PFS run sh -c 'echo other > f'; echo more >> f", False),
+])
+def test_what_it_leaves_of_a_file_that_it_changes_in_place_is_an_input(shell, mount, files, script,
+                                                                       is_input):
+    (files / "g").write_text("G\n")
+    run(shell, files, "-n", "first", "sh", "-c", "echo made > f")
+    os.mkdir(mount / "R/commits/v")
+    done = run(shell, files, "-n", "then", "sh", "-c", script, env={"PFS": PFS})
+    assert done.code == 0, done.err
+    users = {line["run"].get("name")
+             for line in shell.json("uses", "--json", mount / "R/v/f") if "run" in line}
+    assert users == ({"then"} if is_input else set())
+    made = [line for line in shell.json("why", "--json", files / "f") if "depth" in line]
+    if is_input:
+        assert [line["run"]["name"] for line in made] == ["then", "first"]
+
+
+@pytest.mark.parametrize("script", [
+    "mv f g", "ln f g", "mv -f f other; mv other g", "$PFS run true; mv f g",
+    "echo x > g; mv --exchange f g || "
+    "python3 -c \"import ctypes; assert not ctypes.CDLL(None).renameat2(-100, b'f', -100, b'g', 2)\"",
+])
+def test_what_it_gives_another_name_is_an_input(shell, mount, files, script):
+    run(shell, files, "-n", "first", "sh", "-c", "echo made > f")
+    done = run(shell, files, "-n", "then", "sh", "-c", script, env={"PFS": PFS})
+    assert done.code == 0, done.err
+    made = [line for line in shell.json("why", "--json", files / "g") if "depth" in line]
+    assert [line["run"]["name"] for line in made] == ["then", "first"]
+
+
+def test_a_configuration_that_it_adds_to_is_none_that_it_read(shell, mount, files):
+    (files / "results.ini").write_text("seen = 1\n")
+    assert run(shell, files, "sh", "-c", "echo acc = 2 >> results.ini").code == 0
+    assert params(record(mount)) == {}
 
 
 def test_many_runs_in_a_run_at_once(shell, mount, files):

@@ -82,6 +82,9 @@ END
     assert (files / "a").read_text() == "first\n" and (files / "b").read_text() == ""
     assert (files / "both").read_text() == "out\nerr\nhere\nfirst\nWORD\n"
     assert (files / "shell.out").read_text() == "by the shell\n"
+    shown = shell.ok("runs", "show", records(mount)[0]["id"], cwd=files).splitlines()
+    assert [line.split() for line in shown if line.startswith("Std")] == [
+        ["Stdin:", "R/main/f"], ["Stdout:", "R/main/a"], ["Stderr:", "R/main/b"]]
     assert {r["status"] for r in records(mount)} == {"ok"}
 
 

@@ -98,3 +98,16 @@ def test_a_run_whose_record_is_gone_keeps_no_other_from_being_told(shell, mount,
     first = min(pathlib.Path(mount.store).glob("runs/*/*.start"), key=lambda p: p.name)
     first.unlink()
     assert ["R/main/in"] in stale(shell, made / "in")
+
+
+def test_of_equal_files_each_is_stale_by_who_made_that(shell, made):
+    (made / "other").write_text("x")
+    shell.ok("run", "sh", "-c", "printf 1 > same; grep -c . other > count", cwd=made)
+    for name in ("same", "out"):
+        shell.ok("run", "sh", "-c", f"grep -c . {name} > of-{name}", cwd=made)
+    (made / "in").write_text("2")
+    assert stale(shell, made / "in") == [["R/main/in"], ["R/main/out"]]
+    # Both of them now, each by its own.
+    (made / "other").write_text("2")
+    assert sorted(stale(shell, made / "other")) == [
+        ["R/main/in"], ["R/main/other"], ["R/main/out"], ["R/main/same"]]
