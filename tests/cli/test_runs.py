@@ -79,7 +79,7 @@ def test_a_run_is_shown_and_two_are_compared(shell, runs):
 
 def test_where_a_file_comes_from_is_told_down_to_raw_data(shell, runs):
     first, *made = shell.json("why", "--store", runs, "--json", "out/main/f7")
-    assert first["how"] == "content"
+    assert first["how"] == "place"
     assert [m["run"]["params"]["seed"] for m in made] == [7, 6, 5, 4, 3, 2, 1, 0]
     assert not any("run" in i for i in made[-1]["inputs"])
 
