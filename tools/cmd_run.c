@@ -155,7 +155,7 @@ const struct command cmd_run = {
 		"  --memo              where a former run with --memo did the same, on files that\n"
 		"                      are as they were: publish what that made, print what it\n"
 		"                      printed, and run nothing; for commands that need no\n"
-		"                      network, clock or chance\n"
+		"                      network, clock or chance, and no file's time as make does\n"
 		"  --keep-going        publish what it wrote even if it fails\n"
 		"  --mount DIR         the mount, where the current directory is in none and\n"
 		"                      there are several\n"

@@ -37,7 +37,7 @@ static void print_first(struct why *w, const json_t *line)
 	if (strcmp(how, "place") == 0)
 		printf("  made by run %s\n", field_text(line, "run"));
 	else if (strcmp(how, "content") == 0)
-		printf("  a copy of what run %s made\n", field_text(line, "run"));
+		printf("  the same content as what run %s made\n", field_text(line, "run"));
 	else if (strcmp(how, "none") == 0)
 		puts("  no run is known to have made it");
 }
