@@ -43,6 +43,19 @@ def test_what_it_writes_is_there_when_it_has_ended(shell, mount, files):
     assert record(mount)["outputs"][0]["published"]
 
 
+def test_what_it_writes_comes_as_soon_as_a_file_is_not_open_for_writing_any_more(shell, files):
+    (files / "log").write_text("0\n")
+    shell.ok("commit", files)
+    with open(files / "log", "a"):
+        (files / "f").unlink()
+        assert run(shell, files, "sh", "-c", "echo 1 > log; echo again > f; echo x > g").code == 0
+        assert sorted(os.listdir(files)) == ["log"]
+    shell.ok("commit", files)
+    assert {p.name: p.read_text() for p in files.iterdir()} == {
+        "f": "again\n", "g": "x\n", "log": "1\n"}
+    assert "diverged" not in shell.ok("status", files)
+
+
 def test_what_others_change_meanwhile_is_not_seen(shell, files, tmp_path):
     go = tmp_path / "go"
     os.mkfifo(go)
