@@ -31,9 +31,15 @@ static int take(json_t *line, void *ctx)
 
 static void print_head(const json_t *h)
 {
-	const char *base = field_text(h, "base");
+	const char *base = field_text(h, "base"), *run = field_text(h, "run");
 
-	printf("%s/%s, ", field_text(h, "repo"), field_text(h, "branch"));
+	printf("%s/%s", field_text(h, "repo"), field_text(h, "branch"));
+	if (*run) {
+		printf(" in the run %s, which found it %s%s\n", run,
+		       *base ? "at " : "without a commit", base);
+		return;
+	}
+	fputs(", ", stdout);
 	if (*base)
 		printf("at commit %s\n", base);
 	else
@@ -56,13 +62,14 @@ static void print_head(const json_t *h)
 static void print_status(const struct status *s)
 {
 	size_t n = json_array_size(s->changes);
+	bool is_run = *field_text(s->head, "run");
 
 	print_head(s->head);
 	if (json_array_size(s->conflicts) > 0)
 		puts("Changed on both sides (`pfs merge --ours` or `--theirs` settles it):");
 	print_conflicts(s->conflicts);
 	if (n > 0)
-		puts("Uncommitted:");
+		puts(is_run ? "It has changed:" : "Uncommitted:");
 	for (size_t i = 0; i < n; i++) {
 		fputs("  ", stdout);
 		print_difference(json_array_get(s->changes, i), false);
@@ -70,7 +77,8 @@ static void print_status(const struct status *s)
 	if (n == 0 && field_bool(s->head, "is_mounted"))
 		puts(field_bool(s->head, "is_dirty")
 			     ? "Nothing but times has changed, or nothing here."
-			     : "Nothing is uncommitted.");
+		     : is_run ? "It has changed nothing."
+			      : "Nothing is uncommitted.");
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -131,7 +139,8 @@ const struct command cmd_status = {
 		"  A  added          M  other content      P  other mode, owner or attributes\n"
 		"  D  removed        T  other type         R  renamed, the same content\n"
 		"\n"
-		"A directory that was added or removed stands for all below it.\n"
+		"A directory that was added or removed stands for all below it. In a run it\n"
+		"tells what that has changed so far.\n"
 		"\n"
 		"  --json          one JSON value instead of text\n"
 		"  --store STORE   a store that is not mounted\n"

@@ -4,6 +4,9 @@
  * with the branch's commit, and the head moves to what comes out, a pin on that commit.
  *
  * A private head takes in what a run in its run has made by the same way; its committed base stays.
+ * What a run of this mount has published goes on top of what is uncommitted in the branch's head,
+ * and in the same move that comes to lie on the branch's commit: what its user does next is done to
+ * both.
  *
  * Everything before the move leaves the head as it was to whoever asks; so does giving up.
  */
@@ -240,6 +243,7 @@ int head_advance(struct view *head, const struct oid *target, struct access *acc
 /* A change, and what it is taken into. */
 struct taking {
 	struct advancing a; /* from: the change's base; to: the head's committed one */
+	const struct oid *target; /* the branch's commit, which it is to be on then; NULL: none */
 	struct base result;
 	struct inode unborn; /* the root of a head without a commit */
 	struct merge_options options;
@@ -292,13 +296,46 @@ static int taking_init(struct taking *t, struct head *h, const struct head_chang
 	return r;
 }
 
-/* 1: the head has it, and had it at @ret; 0: it was written to meanwhile. */
-static int take_once(struct head *h, const struct head_change *c, struct access *acc,
-		     struct oid *ret, uint64_t *ret_conflicts)
+/* What the head would be with the change, @base, comes to lie on the target, and *@committed is
+ * that; where others have committed the same there it stays as it is. */
+static int lay_on_target(const struct taking *t, struct base *base, struct oid *committed)
 {
-	_cleanup_(taking_release) struct taking t = { .a = { .head = h, .acc = acc } };
+	_cleanup_(advancing_release) struct advancing a = { .head = t->a.head, .acc = t->a.acc };
+	_cleanup_base_ struct base laid = { 0 };
+	const struct merge_options o = {
+		.access = a.acc,
+		.ours = side_of(&a.to),
+		.theirs = side_of(base),
+		.bases = { side_of(&t->a.to) },
+		.base_count = !oid_is_null(&t->a.to.id),
+	};
+	int r;
+
+	if (!t->target || oid_equal(t->target, committed))
+		return 0;
+	a.repo.chunk = t->a.repo.chunk;
+	r = load(&a, t->target, &a.to);
+	if (r == 0)
+		r = merge(&a, &o, &laid);
+	if (r < 0)
+		return r == -ESTALE ? 0 : r;
+	if (!oid_equal(&base->id, committed) && !oid_equal(&base->id, &a.head->view.base.id))
+		take_back(a.head, &base->id);
+	base_release(base);
+	*base = laid;
+	laid = (struct base){ 0 };
+	*committed = *t->target;
+	return 0;
+}
+
+/* 1: the head has it, and had it at @ret; 0: it was written to meanwhile. */
+static int take_once(struct head *h, const struct head_change *c, const struct oid *target,
+		     struct access *acc, struct oid *ret, uint64_t *ret_conflicts)
+{
+	_cleanup_(taking_release) struct taking t = { .a = { .head = h, .acc = acc },
+						      .target = target };
 	_cleanup_base_ struct base base = { 0 };
-	const struct oid committed = h->committed;
+	struct oid committed = h->committed;
 	int r = taking_init(&t, h, c, acc);
 
 	if (r == 0)
@@ -307,6 +344,8 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 		r = -ESTALE;
 	if (r == 0)
 		r = merge(&t.a, &t.options, &base);
+	if (r == 0)
+		r = lay_on_target(&t, &base, &committed);
 	if (r < 0)
 		return r;
 	*ret = base.id;
@@ -322,33 +361,27 @@ static int take_once(struct head *h, const struct head_change *c, struct access 
 	return r;
 }
 
+/* Somebody else's turn to write. */
+static void pause_for_writers(void)
+{
+	const int64_t ms = (int64_t)(random_u64() % TAKE_PAUSE_MAX_MS);
+
+	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+}
+
 static int take(struct head *h, const struct head_change *c, struct access *acc, struct oid *ret,
 		uint64_t *ret_conflicts)
 {
-	const unsigned tries = h->is_private ? TAKES_MAX : TRIES_MAX;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < tries; i++) {
-		const int64_t ms = (int64_t)(random_u64() % TAKE_PAUSE_MAX_MS);
-
+	for (unsigned i = 0; r == 0 && i < TAKES_MAX; i++) {
 		if (i > 0)
-			nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
+			pause_for_writers();
 		r = deadline_check(&acc->deadline);
 		if (r == 0)
-			r = take_once(h, c, acc, ret, ret_conflicts);
+			r = take_once(h, c, NULL, acc, ret, ret_conflicts);
 	}
 	return r == 0 ? -EBUSY : MIN(r, 0);
-}
-
-/* A clean head has nothing that a change could go on top of: it follows its branch. One with a
- * commit that is not on the branch yet stays where it is. */
-static bool is_taker(struct head *h)
-{
-	WITH_LOCK(&h->view.lock);
-
-	return h->is_private ||
-	       (!h->is_removed && is_uncommitted(h) && head_standing(h) == HEAD_ON_BRANCH &&
-		h->pending.state != PENDING_STORED);
 }
 
 int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
@@ -357,12 +390,73 @@ int head_take(struct view *head, const struct head_change *c, struct access *acc
 	struct head *h = head_of(head);
 	int r;
 
-	if (!head->is_head || head->store->read_only)
+	if (!head->is_head || !h->is_private)
 		return -EINVAL;
 	if (!acc->may_wait)
 		return -EAGAIN;
 	pthread_mutex_lock(&h->commit_lock);
-	r = is_taker(h) ? take(h, c, acc, ret, ret_conflicts) : -EBUSY;
+	r = take(h, c, acc, ret, ret_conflicts);
+	pthread_mutex_unlock(&h->commit_lock);
+	return r;
+}
+
+/* On its branch, as far as is known, and not to go elsewhere? */
+static bool is_settled(struct head *h)
+{
+	WITH_LOCK(&h->view.lock);
+
+	return head_standing(h) == HEAD_ON_BRANCH;
+}
+
+/* 1: the head has it; 0: not now. */
+static int take_published_once(struct head *h, const struct head_change *c,
+			       const struct oid *target, struct access *acc)
+{
+	struct advancing a = { .head = h, .acc = acc };
+	struct oid at;
+	uint64_t conflicts = 0;
+	int r = is_above(&a, target);
+
+	/* The head has made a commit of its own since, which was or will be merged with that. */
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	if (!is_settled(h))
+		return 0;
+	if (!is_clean(h))
+		return take_once(h, c, target, acc, &at, &conflicts);
+	return oid_equal(&h->committed, target) ? 1 : follow_locked(h, target, true, acc);
+}
+
+static int take_published(struct head *h, const struct head_change *c, const struct oid *target,
+			  struct access *acc)
+{
+	int r = pending_settle(h, acc);
+
+	for (unsigned i = 0; r == 0 && i < TRIES_MAX && !h->is_removed; i++) {
+		if (i > 0)
+			pause_for_writers();
+		r = deadline_check(&acc->deadline);
+		if (r == 0)
+			r = take_published_once(h, c, target, acc);
+		/* A file that is open for writing keeps it, and was not just closed. */
+		if (r == 0 && i > 0 && !was_changed(h))
+			break;
+	}
+	return r == 0 && !h->is_removed ? -EBUSY : MIN(r, 0);
+}
+
+int head_take_published(struct view *head, const struct head_change *c, const struct oid *target,
+			struct access *acc)
+{
+	struct head *h = head_of(head);
+	int r;
+
+	if (!head->is_head || h->is_private || head->store->read_only)
+		return -EINVAL;
+	if (!acc->may_wait)
+		return -EAGAIN;
+	pthread_mutex_lock(&h->commit_lock);
+	r = take_published(h, c, target, acc);
 	pthread_mutex_unlock(&h->commit_lock);
 	return r;
 }

@@ -327,10 +327,17 @@ static void set_committing(struct head *h, bool is)
 	h->is_committing = is;
 }
 
+void heads_before_commits(struct heads *hs, void (*fn)(struct view *head, void *ctx), void *ctx)
+{
+	hs->before_commit = fn;
+	hs->before_ctx = ctx;
+}
+
 int head_commit(struct view *head, const struct commit_request *req, struct access *acc,
 		struct commit_result *ret)
 {
 	struct head *h = head_of(head);
+	struct heads *hs = h->heads;
 	int r;
 
 	if (!head->is_head || head->store->read_only)
@@ -338,6 +345,8 @@ int head_commit(struct view *head, const struct commit_request *req, struct acce
 	if (!acc->may_wait)
 		return -EAGAIN;
 	*ret = (struct commit_result){ 0 };
+	if (hs->before_commit)
+		hs->before_commit(head, hs->before_ctx);
 	pthread_mutex_lock(&h->commit_lock);
 	set_committing(h, true);
 	r = commit_locked(h, req, acc, ret);

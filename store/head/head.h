@@ -66,6 +66,10 @@ struct heads_options {
  */
 int heads_open(const struct heads_options *o, struct heads **ret);
 
+/* Before a head is committed @fn may bring into it what belongs there; it is called with no lock
+ * held. NULL: there is nobody. Not while anybody may commit. */
+void heads_before_commits(struct heads *h, void (*fn)(struct view *head, void *ctx), void *ctx);
+
 /* Syncs and frees; no view may be in use. */
 void heads_free(struct heads *h);
 DEFINE_CLEANUP(struct heads *, heads_free)

@@ -147,6 +147,9 @@ struct heads {
 	 */
 	unsigned aftermaths;
 	pthread_cond_t settled; /* there is none */
+	/* heads_before_commits() */
+	void (*before_commit)(struct view *head, void *ctx);
+	void *before_ctx;
 };
 
 /* What is known of a directory in use. */

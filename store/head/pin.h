@@ -83,13 +83,23 @@ struct head_change {
 };
 
 /*
- * Takes it in, three-way: 0, and the head had it as of the pin @ret, uncommitted as all that was
- * changed in the head (which must be private, or have changes: else -EBUSY). -ESTALE:
- * @ret_conflicts names differ on both sides; -EBUSY: a file that it changes is open for writing, or
- * the head is written to all the time; or errors of reading and writing. Then nothing was changed.
+ * A private head takes it in, three-way: 0, and the head had it as of the pin @ret, uncommitted as
+ * all that was changed in the head. -ESTALE: @ret_conflicts names differ on both sides; -EBUSY: a
+ * file that it changes is open for writing, or the head is written to all the time; or errors of
+ * reading and writing. Then nothing was changed.
  */
 int head_take(struct view *head, const struct head_change *c, struct access *acc, struct oid *ret,
 	      uint64_t *ret_conflicts);
+
+/*
+ * A branch's head takes it in likewise, and with it the branch's commit @target, which was
+ * published with that change: all that is uncommitted lies on @target then. 0 also if there is
+ * nothing left to be taken in: the head has nothing uncommitted and is at @target, it has made a
+ * commit of its own since, which does not come before @target, or it was removed. -ESTALE: names
+ * differ on both sides; -EBUSY, errors: as above, to be tried again.
+ */
+int head_take_published(struct view *head, const struct head_change *c, const struct oid *target,
+			struct access *acc);
 
 /* How many names would conflict now. */
 int head_take_check(struct view *head, const struct head_change *c, struct access *acc,

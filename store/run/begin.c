@@ -89,13 +89,22 @@ static int note_pinned(struct run *run, const struct pinned *p, size_t n)
 	return 0;
 }
 
+/* What former runs have made is there, if that can be. */
+static int take_in(struct view *head, void *ctx)
+{
+	runs_take_in(head, ctx);
+	return 0;
+}
+
 static int pin_all(struct run *run, struct access *acc)
 {
 	const struct pin_request req = { .message = "as a run found it" };
 	_cleanup_free_ struct pinned *p = NULL;
 	size_t n = 0;
-	int r = heads_pin(run->runs->opts.heads, &req, acc, &p, &n);
+	int r;
 
+	heads_each(run->runs->opts.heads, take_in, run->runs);
+	r = heads_pin(run->runs->opts.heads, &req, acc, &p, &n);
 	return r < 0 ? r : note_pinned(run, p, n);
 }
 

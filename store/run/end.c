@@ -13,7 +13,7 @@
  *	 "is_checked": true,			outputs were looked at for conflicts, before any moves
  *	 "is_refused": true,			there are some: all are kept
  *	 "outputs": [{"doing", "published", "kept"}]	each output, one after the other
- *	 "is_taken_in": true,			the mount's heads have what was published
+ *	 "taken": {BRANCH'S ID: true},		the mount's head has what was published there
  *	 "is_stored": true,			the record is complete
  *	 "late": [{"repo", "branch"}]}		changed since the end, and has no output
  */

@@ -14,14 +14,7 @@
 #include "run/parts.h"
 #include "run/publish.h"
 
-/* What the publication of an output goes by. */
-struct output {
-	struct run *run;
-	json_t *json;
-	struct publishing p;
-};
-
-static int output_read(struct run *run, json_t *json, struct output *ret)
+int output_read(struct run *run, json_t *json, struct output *ret)
 {
 	*ret = (struct output){
 		.run = run,
@@ -140,43 +133,6 @@ static int keep(struct output *o, struct access *acc)
 	return run_note_save(o->run);
 }
 
-/*
- * The mount's own head of the branch: what the run has changed goes on top of what is uncommitted
- * in it, as the run has written it on top of that, and then it takes in the rest of the branch.
- * What was changed in the head meanwhile, where the run has changed it too, stays.
- */
-static int take_in(struct view *head, void *ctx)
-{
-	const struct output *o = ctx;
-	_cleanup_(throwaway_freep) struct throwaway *t = NULL;
-	struct head_change c = {
-		.base = o->p.pinned,
-		.result = o->p.result,
-		.leave_out = throwaway_has,
-	};
-	struct run_head mine;
-	struct oid tip, at;
-	uint64_t conflicts;
-
-	if (run_head_now(o->run, o->p.repo_name, o->p.branch, &mine) == 0)
-		c.seen_at = mine.pinned;
-	if (head_is_of(head, &o->p.repo, &o->p.identity) &&
-	    field_oid(o->json, "published", &tip) == 0) {
-		_cleanup_access_ struct access acc;
-
-		access_init(&acc, o->run->runs->opts.store->reader, true);
-		acc.deadline = deadline_in_ms(10 * 1000);
-		if (publish_throwaway(&o->p, &acc.deadline, &t) == 0 &&
-		    (!json_object_get(o->run->start, "update") ||
-		     run_redo(o->run, &o->p, &acc, &c.base, &c.result) == 0)) {
-			c.leave_out_ctx = t;
-			head_take(head, &c, &acc, &at, &conflicts);
-		}
-		head_advance(head, &tip, &acc);
-	}
-	return 0;
-}
-
 /* It cannot be published. */
 static int refuse(struct output *o, uint64_t conflicts, struct access *acc)
 {
@@ -201,9 +157,14 @@ static int publish_in_turn(struct output *o, struct access *acc, struct oid *ret
 	const struct id128 *branch = &o->p.identity;
 	unsigned turn = hash_bytes(branch, sizeof(*branch)) % BRANCH_LOCKS;
 
+	int r;
+
 	WITH_LOCK(&rs->branches[turn]);
 
-	return publish_result(&o->p, &acc->deadline, ret_tip, ret_conflicts);
+	r = publish_result(&o->p, &acc->deadline, ret_tip, ret_conflicts);
+	if (r == 0)
+		run_expect_taking(o->run, o->json);
+	return r;
 }
 
 static int publish_output(struct output *o, struct access *acc)
@@ -225,24 +186,6 @@ static int publish_output(struct output *o, struct access *acc)
 	json_object_del(o->json, "doing");
 	json_object_set_new(o->json, "published", json_of_oid(&tip));
 	return run_note_save(o->run);
-}
-
-/* What was published is the mount's own as well; after a kill once more, which changes nothing. */
-static void take_in_all(struct run *run)
-{
-	json_t *out;
-	size_t i;
-
-	if (json_object_get(run->note, "is_taken_in"))
-		return;
-	json_array_foreach (json_object_get(run->note, "outputs"), i, out) {
-		struct output o;
-
-		if (json_object_get(out, "published") && !json_object_get(out, "into") &&
-		    output_read(run, out, &o) == 0)
-			heads_each(run->runs->opts.heads, take_in, &o);
-	}
-	json_object_set_new(run->note, "is_taken_in", json_true());
 }
 
 static bool wants_publication(const struct run *run)
@@ -312,7 +255,7 @@ int run_settle_outputs(struct run *run, struct access *acc)
 {
 	int r = run->parent ? outputs_within(run, acc) : all_outputs(run, acc);
 
-	if (r == 0)
-		take_in_all(run);
+	/* Of several outputs some may be published. */
+	run_take_in(run, true);
 	return r;
 }

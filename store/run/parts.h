@@ -5,12 +5,14 @@
  * Locks: run->end_lock (rank 4) is held by who takes a run further towards its end, and is the only
  * one under which anything is waited for, but for those of branches (rank 7), of which somebody has
  * at most one; runs->lock (rank 5) guards the list and the runs' states; run->lock (rank 6) what a
- * run has of branches, and of late ones the file that says so.
+ * run has of branches, and of late ones the file that says so; runs->untaken_lock (rank 8) what is
+ * yet to come to heads.
  */
 #pragma once
 
 #include "base/list.h"
 #include "base/thread.h"
+#include "run/publish.h"
 #include "run/run.h"
 
 enum {
@@ -63,6 +65,8 @@ struct run {
 	pthread_mutex_t end_lock;
 	json_t *note; /* owned; what the end has come to; guarded by end_lock */
 	bool is_noted; /* its directory has a note; likewise */
+	size_t untaken; /* how many of runs->untaken are its; guarded by untaken_lock */
+	int64_t take_at, take_pause; /* ms: when that is tried again; likewise */
 };
 
 struct runs {
@@ -78,6 +82,10 @@ struct runs {
 	/* By a branch's identity: this mount's runs are brought onto it one after the other, or
 	 * each would merge anew for every other that was faster. */
 	pthread_mutex_t branches[BRANCH_LOCKS];
+	pthread_mutex_t untaken_lock;
+	/* What is published and the mount's heads do not have, in that order; guarded by it. */
+	struct list untaken;
+	pthread_cond_t fewer_untaken; /* or some are put off */
 };
 
 /* Of the directory of a run whose start may not be stored, before its id. */
@@ -90,6 +98,8 @@ int run_open_dir(struct run *run, const char *name);
 int run_dir_stored(struct run *run);
 void run_set_state(struct run *run, enum run_state to);
 enum run_state run_state_of(struct run *run);
+/* There may be more to do for the ender. */
+void runs_changed(struct runs *rs);
 
 /* Files of a run's directory, as JSON: 0, -ENOENT, -EBADMSG. */
 int run_file_read(struct run *run, const char *name, json_t **ret);
@@ -185,6 +195,35 @@ bool run_has_status(const struct run *run, const char *status);
 
 /* Publishes each output, or keeps it: 0 when all are settled. (outputs.c) */
 int run_settle_outputs(struct run *run, struct access *acc);
+
+/* What the publication of an output goes by; it borrows from its JSON and the run. */
+struct output {
+	struct run *run;
+	json_t *json;
+	struct publishing p;
+};
+int output_read(struct run *run, json_t *json, struct output *ret);
+
+/*
+ * What was published comes to the mount's own heads (taken.c).
+ */
+
+/* The output was published after all that are expected already. */
+void run_expect_taking(struct run *run, const json_t *out);
+/* Those of a run of a former process, by when it ended. */
+void run_expect_again(struct run *run);
+
+/* Under end_lock: tries all that is expected of the run, if it may after those before it that are
+ * about to come; notes when it is to be tried again. */
+void run_take_in(struct run *run, bool may_wait);
+/* In how many ms that is; 0: now; -1: all is taken in. */
+int64_t run_take_in_due(struct run *run);
+bool run_has_untaken(struct run *run);
+
+/* Tries what is expected for that head. For heads_before_commits(): @runs is a struct runs. */
+void runs_take_in(struct view *head, void *runs);
+/* Frees what is still expected. */
+void runs_expect_no_more(struct runs *rs);
 
 /* Notes that no branch is to be moved, or none any more. */
 void run_set_unpublished(struct run *run);

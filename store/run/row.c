@@ -8,6 +8,9 @@
  */
 #include "run/row.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "run/fields.h"
 #include "run/json_bytes.h"
 #include "run/trees.h"
@@ -61,6 +64,23 @@ static int64_t time_of(const json_t *j, const char *key)
 	int64_t ns;
 
 	return text && run_time_parse(text, &ns) == 0 ? ns : 0;
+}
+
+/* As measured by who started the command. */
+static void put_seconds(struct buf *b, const json_t *usage)
+{
+	const json_t *v = json_object_get(usage, "seconds");
+	double seconds = json_is_number(v) ? json_number_value(v) : -1;
+
+	buf_put(b, &seconds, sizeof(seconds));
+}
+
+static double rd_seconds(struct cursor *c)
+{
+	double seconds = -1;
+
+	rd_copy(c, &seconds, sizeof(seconds));
+	return isfinite(seconds) ? seconds : -1;
 }
 
 static void put_oid(struct buf *b, const json_t *j, const char *key)
@@ -229,6 +249,7 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 	buf_put_u32(&b, (uint32_t)(sig ? -json_integer_value(sig) : json_integer_value(exit)));
 	buf_put_u64(&b, (uint64_t)time_of(start, "started"));
 	buf_put_u64(&b, (uint64_t)time_of(end, "ended"));
+	put_seconds(&b, json_object_get(end, "usage"));
 	buf_put_u32(&b, json_is_integer(uid) ? (uint32_t)json_integer_value(uid) : UINT32_MAX);
 	put_tree(&b, json_object_get(end, "tree"));
 	put_bytes(&b, json_object_get(start, "name"));
@@ -264,6 +285,7 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 	row.exit = (int32_t)rd_u32(&c);
 	row.started_ns = (int64_t)rd_u64(&c);
 	row.ended_ns = (int64_t)rd_u64(&c);
+	row.seconds = rd_seconds(&c);
 	row.uid = rd_u32(&c);
 	row.tree = rd_oid(&c);
 	row.tree_loc.pack = rd_id128(&c);
@@ -288,6 +310,10 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 
 bool run_row_seconds(const struct run_row *row, double *ret)
 {
+	if (row->seconds >= 0) {
+		*ret = row->seconds;
+		return true;
+	}
 	if (!row->started_ns || row->ended_ns < row->started_ns)
 		return false;
 	*ret = (double)(row->ended_ns - row->started_ns) / NS_PER_SEC;

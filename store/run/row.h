@@ -12,7 +12,7 @@
 #include "run/record.h"
 
 enum {
-	RUN_ROW_VERSION = 2, /* rows of another one are none */
+	RUN_ROW_VERSION = 3, /* rows of another one are none */
 };
 
 enum run_status {
@@ -56,6 +56,7 @@ struct run_row {
 	bool has_exit;
 	int32_t exit; /* status, or minus a signal's number */
 	int64_t started_ns, ended_ns; /* since 1970; 0: not known */
+	double seconds; /* that the command took; < 0: not told */
 	uint32_t uid; /* UINT32_MAX: not known */
 	struct span name, user, machine, group, parent, command; /* empty: none */
 	struct oid tree; /* of the record; null: none */
@@ -71,7 +72,8 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 /* 0 or -EBADMSG. */
 int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret);
 
-/* How long it took. False where that is not known: it goes on, or the clock was set back. */
+/* How long it took: as told of its command, whatever clocks said; else between its start and its
+ * end. False where that is not known: it goes on, or the clock was set back. */
 bool run_row_seconds(const struct run_row *row, double *ret);
 
 struct run_output {

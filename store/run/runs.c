@@ -4,7 +4,7 @@
  * could not be done at once.
  *
  * One thread, the ender, does the latter: it tries what is ending and nobody else is at, again and
- * again, and what is ended and forgotten.
+ * again, and what is ended and forgotten; and has heads take in what was published.
  */
 #include <assert.h>
 #include <dirent.h>
@@ -41,6 +41,13 @@ static void changed(struct runs *rs)
 {
 	rs->changes++;
 	pthread_cond_signal(&rs->changed);
+}
+
+void runs_changed(struct runs *rs)
+{
+	WITH_LOCK(&rs->lock);
+
+	changed(rs);
 }
 
 /* Under runs->lock. */
@@ -204,43 +211,55 @@ static int drop(struct run *run)
 }
 
 /* Nobody can come back to it, and all is stored: it goes. Its heads first, for good: they are found
- * by the directory. */
+ * by the directory; which stays as long as it tells what is to be taken in. */
 static int give_up(struct run *run, struct access *acc)
 {
 	int r = run_settle_gone(run, acc);
 
 	if (r == 0)
 		r = heads_sync(run->runs->opts.heads);
-	return r < 0 ? r : drop(run);
+	return r < 0 || run_has_untaken(run) ? r : drop(run);
 }
 
-/* As far as it goes. True: try again later. */
-static bool take_further(struct run *run)
+/* Under end_lock, of one that has ended. */
+static int take_ended_further(struct run *run, struct access *acc)
+{
+	bool is_forgotten;
+
+	if (run_take_in_due(run) == 0)
+		run_take_in(run, false);
+	pthread_mutex_lock(&run->runs->lock);
+	is_forgotten = run->is_forgotten;
+	pthread_mutex_unlock(&run->runs->lock);
+	return is_forgotten ? give_up(run, acc) : 0;
+}
+
+/* As far as it goes. In how many ms to try again; -1: there is nothing more to try. */
+static int64_t take_further(struct run *run)
 {
 	_cleanup_access_ struct access acc = patient(run->runs);
-	bool is_forgotten;
+	int64_t due;
 	int r = 0;
 
 	if (pthread_mutex_trylock(&run->end_lock) != 0)
-		return true;
+		return RETRY_MS;
 	if (run_state_of(run) == RUN_ENDING)
 		r = settle(run, &acc);
 	/* Of a step of its end it says no more than that this must be tried again. */
 	if (r == -EEXIST && run->is_unsure)
 		r = drop(run);
-	pthread_mutex_lock(&run->runs->lock);
-	is_forgotten = run->is_forgotten;
-	pthread_mutex_unlock(&run->runs->lock);
-	if (r == 0 && is_forgotten && run_state_of(run) == RUN_ENDED)
-		r = give_up(run, &acc);
+	if (r == 0 && run_state_of(run) == RUN_ENDED)
+		r = take_ended_further(run, &acc);
+	due = run_take_in_due(run);
 	pthread_mutex_unlock(&run->end_lock);
-	return r < 0;
+	return r < 0 ? RETRY_MS : due;
 }
 
 /* Under the lock: is there something to be done for it? */
-static bool wants_more(const struct run *run)
+static bool wants_more(struct run *run)
 {
-	return run->state == RUN_ENDING || (run->state == RUN_ENDED && run->is_forgotten);
+	return run->state == RUN_ENDING ||
+	       (run->state == RUN_ENDED && (run->is_forgotten || run_has_untaken(run)));
 }
 
 /* Those that want more, each with a reference: how many are in *@ret, which is to be freed. */
@@ -260,29 +279,30 @@ static size_t open_ones(struct runs *rs, struct run ***ret)
 	return k;
 }
 
-/* True: some are to be tried again. */
-static bool round_of(struct runs *rs)
+/* In how many ms some are to be tried again. */
+static int64_t round_of(struct runs *rs)
 {
 	_cleanup_free_ struct run **all = NULL;
 	size_t n = open_ones(rs, &all);
-	bool again = false;
+	int64_t soonest = IDLE_MS;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!rs->cancelled)
-			again |= take_further(all[i]);
+		int64_t ms = rs->cancelled ? -1 : take_further(all[i]);
+
+		if (ms >= 0)
+			soonest = MIN(soonest, ms);
 		run_unref(all[i]);
 	}
-	return again;
+	return soonest;
 }
 
 /* Until there may be something to do; false: it is over. */
-static bool wait_for_more(struct runs *rs, unsigned *seen, bool again)
+static bool wait_for_more(struct runs *rs, unsigned *seen, int64_t ms)
 {
 	WITH_LOCK(&rs->lock);
 
 	if (rs->changes == *seen && !rs->cancelled)
-		cond_wait_until(&rs->changed, &rs->lock, &DEADLINE_NEVER,
-				again ? RETRY_MS : IDLE_MS);
+		cond_wait_until(&rs->changed, &rs->lock, &DEADLINE_NEVER, ms);
 	*seen = rs->changes;
 	return !rs->cancelled;
 }
@@ -290,11 +310,11 @@ static bool wait_for_more(struct runs *rs, unsigned *seen, bool again)
 static void *ender(void *arg)
 {
 	struct runs *rs = arg;
+	int64_t ms = RETRY_MS;
 	unsigned seen = 0;
-	bool again = true;
 
-	while (wait_for_more(rs, &seen, again))
-		again = round_of(rs);
+	while (wait_for_more(rs, &seen, ms))
+		ms = round_of(rs);
 	return NULL;
 }
 
@@ -307,6 +327,7 @@ static void adopt(struct runs *rs, const char *name)
 		return;
 	run->state = RUN_ENDING;
 	run->is_forgotten = true;
+	run_expect_again(run);
 	list_append(&rs->list, &run->link);
 	/* The ender begins with it at once. */
 	rs->changes++;
@@ -344,10 +365,13 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 		return -ENOMEM;
 	rs->opts = *o;
 	pthread_mutex_init(&rs->lock, NULL);
+	pthread_mutex_init(&rs->untaken_lock, NULL);
 	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
 		pthread_mutex_init(&rs->branches[i], NULL);
 	cond_init(&rs->changed);
+	cond_init(&rs->fewer_untaken);
 	list_init(&rs->list);
+	list_init(&rs->untaken);
 	if (mkdirat(fd, "runs", 0700) < 0 && errno != EEXIST)
 		r = -errno;
 	else
@@ -358,6 +382,7 @@ int runs_open(const struct runs_options *o, struct runs **ret)
 	if (r < 0)
 		return log_errno(r, "the runs in the state directory cannot be read");
 	rs->is_started = true;
+	heads_before_commits(o->heads, runs_take_in, rs);
 	*ret = TAKE_PTR(rs);
 	return 0;
 }
@@ -383,6 +408,9 @@ void runs_stop(struct runs *rs)
 	rs->cancelled = true;
 	pthread_cond_broadcast(&rs->changed);
 	pthread_mutex_unlock(&rs->lock);
+	pthread_mutex_lock(&rs->untaken_lock);
+	pthread_cond_broadcast(&rs->fewer_untaken);
+	pthread_mutex_unlock(&rs->untaken_lock);
 	if (rs->is_started)
 		pthread_join(rs->ender, NULL);
 	rs->is_started = false;
@@ -393,7 +421,9 @@ void runs_free(struct runs *rs)
 	if (!rs)
 		return;
 	runs_stop(rs);
+	heads_before_commits(rs->opts.heads, NULL, NULL);
 	end_all(rs);
+	runs_expect_no_more(rs);
 	list_for_each_safe (run, &rs->list, struct run, link) {
 		list_remove(&run->link);
 		run_unref(run);
@@ -401,7 +431,9 @@ void runs_free(struct runs *rs)
 	if (rs->dirfd >= 0)
 		close(rs->dirfd);
 	pthread_cond_destroy(&rs->changed);
+	pthread_cond_destroy(&rs->fewer_untaken);
 	pthread_mutex_destroy(&rs->lock);
+	pthread_mutex_destroy(&rs->untaken_lock);
 	for (unsigned i = 0; i < BRANCH_LOCKS; i++)
 		pthread_mutex_destroy(&rs->branches[i]);
 	free(rs);

@@ -5,6 +5,7 @@
 #include "service/address.h"
 
 #include "base/log.h"
+#include "run/run.h"
 
 void address_release(struct address *p)
 {
@@ -182,6 +183,19 @@ int address_view(struct request *q, const struct address *p, struct view **ret)
 		return address_commit_view(q, p, ret);
 	r = heads_get(q->service->heads, p->repo, address_branch(p), &q->access, ret);
 	return r < 0 ? request_fail(r, "%s/%s cannot be opened", p->repo, address_branch(p)) : 0;
+}
+
+int address_callers_view(struct request *q, const struct address *p, struct view **ret)
+{
+	struct run *run = q->who->within;
+	int r;
+
+	if (!p->is_branch || !run)
+		return address_view(q, p, ret);
+	r = run_branch(run, p->repo, address_branch(p), &q->access, ret);
+	return r < 0 ? request_fail(r, "%s/%s cannot be opened in the run %s", p->repo,
+				    address_branch(p), run_id(run)->s)
+		     : 0;
 }
 
 /* One step down. */

@@ -46,6 +46,8 @@ const char *address_branch(const struct address *p);
 /* The head of a branch, or the view of a commit. Where nothing is mounted a branch is seen as its
  * last commit; -ENOENT while it has none. */
 int address_view(struct request *q, const struct address *p, struct view **ret);
+/* The same as the caller sees it: in a run what that has of the branch. */
+int address_callers_view(struct request *q, const struct address *p, struct view **ret);
 /* The view of the commit there, even of a branch's. */
 int address_commit_view(struct request *q, const struct address *p, struct view **ret);
 int address_view_of(struct request *q, const struct address *p, const struct oid *commit,

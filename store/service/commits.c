@@ -257,7 +257,7 @@ int verb_show(struct request *q)
 	if (r == 0 && !oid_is_null(&p.commit))
 		r = commit_load(q, &p.rec.id, &p.commit, &l);
 	if (r == 0)
-		r = address_view(q, &p, &v);
+		r = address_callers_view(q, &p, &v);
 	if (r == 0)
 		r = address_open(q, &p, v, &at, &st);
 	answer_text(&a, "repo", p.repo);

@@ -19,6 +19,7 @@
  */
 #include "base/log.h"
 #include "base/text.h"
+#include "run/run.h"
 #include "service/compare.h"
 #include "service/describe.h"
 #include "service/verbs.h"
@@ -174,7 +175,7 @@ static int open_field(struct request *q, const char *field, struct address *p, s
 	int r = address_find(q, field, p);
 
 	if (r == 0)
-		r = address_view(q, p, v);
+		r = address_callers_view(q, p, v);
 	return r < 0 ? r : address_open(q, p, *v, ret, &st);
 }
 
@@ -209,15 +210,18 @@ static int answer_head(struct request *q, const struct address *p, const struct 
 		       const struct oid *base)
 {
 	_cleanup_answer_ struct answer a = answer_new();
+	const struct run *run = q->who->within;
 
 	answer_text(&a, "repo", p->repo);
 	answer_text(&a, "branch", address_branch(p));
+	if (run)
+		answer_text(&a, "run", run_id(run)->s);
 	answer_oid(&a, "base", base);
 	answer_oid(&a, "tip", &p->commit);
 	answer_bool(&a, "is_mounted", q->service->heads != NULL);
 	answer_bool(&a, "is_dirty", s->is_dirty);
 	answer_bool(&a, "is_committing", s->is_committing);
-	answer_bool(&a, "is_behind", !oid_equal(base, &p->commit));
+	answer_bool(&a, "is_behind", !run && !oid_equal(base, &p->commit));
 	answer_text(&a, "standing", standing_text(s->standing));
 	answer_number(&a, "changed", s->changed);
 	answer_number(&a, "staged_bytes", s->staged_bytes);
@@ -234,7 +238,7 @@ static int check_is_there(struct request *q, const struct address *p)
 
 	if (p->path.len == 0)
 		return 0;
-	r = address_view(q, p, &v);
+	r = address_callers_view(q, p, &v);
 	return r < 0 ? r : address_open(q, p, v, &at, &st);
 }
 
@@ -262,16 +266,30 @@ static int tell_changes(struct request *q, const struct address *p, struct view 
 	return tell_all(&t);
 }
 
+/* What a run may not write is no head. */
+static int look_at_head(struct request *q, const struct address *p, struct view **ret,
+			struct head_status *ret_status, struct oid *ret_base)
+{
+	int r = address_callers_view(q, p, ret);
+
+	if (r == 0 && view_is_head(*ret))
+		r = head_status(*ret, ret_status);
+	if (r == 0)
+		*ret_base = view_is_head(*ret) ? ret_status->base : view_commit(*ret);
+	return r;
+}
+
 /*
  * status		what a head is, and what is uncommitted in it
  *
  *	path: of a branch, or of something in it: then only what is below that
  *
- * First line: {repo, branch, base: the commit it is based on or null, tip: the branch's last or
- * null, is_mounted, is_dirty, is_committing, is_behind: the tip is not the base, standing: of the
- * base (as of commit), changed: inodes, roughly, staged_bytes: of the whole mount}. Then {conflict:
- * how, path} for each name that stands in the way of a diverged head, and differences, if there may
- * be any, as above.
+ * First line: {repo, branch, run?: in whose view the caller is, who is told of what that has
+ * changed, base: the commit it is based on or null; of a run, the one that it found, tip: the
+ * branch's last or null, is_mounted, is_dirty, is_committing, is_behind: the tip is not the base,
+ * never of a run, standing: of the base (as of commit), changed: inodes, roughly, staged_bytes: of
+ * the whole mount}. Then {conflict: how, path} for each name that stands in the way of a diverged
+ * head, and differences, if there may be any, as above.
  */
 int verb_status(struct request *q)
 {
@@ -287,13 +305,8 @@ int verb_status(struct request *q)
 	if (r < 0)
 		return r;
 	base = p.commit;
-	if (q->service->heads) {
-		r = address_view(q, &p, &v);
-		if (r == 0)
-			r = head_status(v, &s);
-		if (r == 0)
-			base = s.base;
-	}
+	if (q->service->heads)
+		r = look_at_head(q, &p, &v, &s, &base);
 	if (r == 0)
 		r = check_is_there(q, &p);
 	if (r == 0)

@@ -43,6 +43,64 @@ def test_what_it_writes_is_there_when_it_has_ended(shell, mount, files):
     assert record(mount)["outputs"][0]["published"]
 
 
+def test_what_it_writes_comes_as_soon_as_a_file_is_not_open_for_writing_any_more(shell, files):
+    (files / "log").write_text("0\n")
+    shell.ok("commit", files)
+    with open(files / "log", "a"):
+        (files / "f").unlink()
+        assert run(shell, files, "sh", "-c", "echo 1 > log; echo again > f; echo x > g").code == 0
+        assert sorted(os.listdir(files)) == ["log"]
+    shell.ok("commit", files)
+    assert {p.name: p.read_text() for p in files.iterdir()} == {
+        "f": "again\n", "g": "x\n", "log": "1\n"}
+    assert "diverged" not in shell.ok("status", files)
+
+
+def test_status_in_it_tells_of_what_it_has_changed(shell, mount, files, tmp_path):
+    shell.ok("commit", files)
+    (files / "mine").write_text("uncommitted\n")
+    go, asked, again = (tmp_path / name for name in ("go", "asked", "again"))
+    os.mkfifo(go)
+    p = start(shell, files, "sh", "-c",
+              f"{PFS} status > {again}; echo begun; read x < {go}; mkdir d; echo made > d/g; rm f;"
+              f"{PFS} status >> {again}; {PFS} status --json d > {asked}")
+    assert p.stdout.readline() == b"begun\n"
+    (files / "theirs").write_text("since\n")
+    shell.ok("commit", files)
+    go.write_text("go\n")
+    assert p.wait(timeout=SECONDS) == 0
+    said = json.loads(asked.read_text())
+    assert said["run"] == record(mount)["id"]
+    assert said["base"] == record(mount)["outputs"][0]["pinned"] and not said["is_behind"]
+    assert [(c["change"], c["path"]) for c in said["changes"]] == [("added", "g")]
+    first, nothing, second, changed, *changes = again.read_text().splitlines()
+    assert f"R/main in the run {said['run']}, which found it at {said['base']}" == first == second
+    assert nothing == "It has changed nothing." and changed == "It has changed:"
+    assert [c.split() for c in changes] == [["A", "d/"], ["D", "f"]]
+    assert "run" not in shell.json("status", "--json", files)
+
+
+def test_diff_and_show_in_it_tell_of_what_it_sees(shell, files, tmp_path):
+    shell.ok("commit", "--name", "first", files)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    p = start(shell, files, "sh", "-c", f"echo begun; read x < {go}; echo made > g;"
+                                        f"{PFS} diff first main; {PFS} show --json g")
+    assert p.stdout.readline() == b"begun\n"
+    (files / "theirs").write_text("since\n")
+    go.write_text("go\n")
+    out = p.communicate(timeout=SECONDS)[0].decode()
+    [difference, shown] = out.split("\n", 1)
+    assert difference.split() == ["A", "g"]
+    assert json.loads(shown)["entry"]["size"] == len("made\n")
+
+
+def test_of_a_branch_that_it_may_not_write_status_tells_that_it_has_changed_nothing(shell, files):
+    shell.ok("branch", "create", files.parent / "other")
+    out = run(shell, files, "--out", "R/other", PFS, "status").out
+    assert out.splitlines()[1] == "It has changed nothing."
+
+
 def test_what_others_change_meanwhile_is_not_seen(shell, files, tmp_path):
     go = tmp_path / "go"
     os.mkfifo(go)

@@ -194,6 +194,57 @@ static void what_is_too_deep_or_too_long_is_refused(void **state)
 	log_set_quiet(was_quiet);
 }
 
+/* A run as its clock had it began and ended, whose command took that many seconds (< 0: not told).
+ */
+static struct run_row row_of_times(const char *started, const char *ended, double seconds,
+				   struct buf *bytes)
+{
+	json_t *start = json_pack("{s:s, s:[s]}", "started", started, "argv", "true");
+	json_t *end = json_pack("{s:s, s:s}", "status", "ok", "ended", ended);
+	struct run_row row;
+	struct run_id id;
+
+	if (seconds >= 0)
+		json_object_set_new(end, "usage", json_pack("{s:f}", "seconds", seconds));
+	assert_ok(run_id_parse("20260115-143052-7f3a", &id));
+	assert_ok(run_row_write(&id, start, end, RUN_RUNNING, 0, bytes));
+	assert_ok(run_row_read(&id, buf_span(bytes), &row));
+	json_decref(start);
+	json_decref(end);
+	return row;
+}
+
+static void a_run_took_what_was_measured_whatever_was_done_to_the_clock(void **state)
+{
+	static const char early[] = "2026-01-15T14:30:52.000000000Z";
+	static const char late[] = "2026-01-16T14:30:52.000000000Z";
+	static const struct {
+		const char *started, *ended;
+		double told;
+		bool is_known;
+		double want;
+	} cases[] = {
+		{ early, late, 1.5, true, 1.5 }, { late, early, 1.5, true, 1.5 },
+		{ early, early, 0, true, 0 },	 { early, late, -1, true, 24 * 3600 },
+		{ late, early, -1, false, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_buf_ struct buf bytes = { 0 };
+		struct run_row row =
+			row_of_times(cases[i].started, cases[i].ended, cases[i].told, &bytes);
+		json_t *shown = run_row_json(&row), *v = json_object_get(shown, "seconds");
+		double got = 0;
+
+		assert_int_equal(run_row_seconds(&row, &got), cases[i].is_known);
+		assert_true(got == cases[i].want);
+		assert_true(!v == !cases[i].is_known && json_number_value(v) == cases[i].want);
+		assert_true(!cases[i].is_known ||
+			    matches(&row, got < 60 ? "seconds < 60" : "seconds > 60"));
+		json_decref(shown);
+	}
+}
+
 /* A row that is cut anywhere is damaged, and never read beyond its end. */
 static void no_beginning_of_a_row_passes_for_one(void **state)
 {
@@ -228,6 +279,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_does_not),
 		cmocka_unit_test(a_wrong_expression_is_shown_with_a_caret_where_it_is_wrong),
 		cmocka_unit_test(what_is_too_deep_or_too_long_is_refused),
+		cmocka_unit_test(a_run_took_what_was_measured_whatever_was_done_to_the_clock),
 		cmocka_unit_test(no_beginning_of_a_row_passes_for_one),
 		cmocka_unit_test(what_is_absent_comes_last_and_numbers_before_texts),
 	};
