@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "catalog/learner.h"
 #include "channel.h"
 #include "control.h"
 #include "files.h"
@@ -37,7 +38,6 @@
 #include "realm.h"
 #include "rejoin.h"
 #include "root.h"
-#include "run/learner.h"
 
 enum {
 	THREADS_MIN = 2,

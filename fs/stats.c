@@ -8,6 +8,7 @@
 
 #include "backend/breaker.h"
 #include "backend/count.h"
+#include "catalog/catalog.h"
 #include "channel.h"
 #include "control.h"
 #include "files.h"
@@ -16,7 +17,6 @@
 #include "mapped.h"
 #include "object/cache.h"
 #include "object/reader.h"
-#include "run/catalog.h"
 #include "run/run.h"
 
 static const char *const op_names[FS_OP_COUNT] = {

@@ -5,7 +5,7 @@
  */
 #include "capture.h"
 
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 
 enum {
 	CHARACTER_MAX = 4, /* bytes of one in UTF-8 */

@@ -16,7 +16,7 @@
 #include "control_ask.h"
 #include "head/view.h"
 #include "object/store.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "service/service.h"
 
 enum {

@@ -12,7 +12,7 @@
 #include "mounts.h"
 #include "present.h"
 #include "progress.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 
 struct cache_args {
 	const struct command *self;

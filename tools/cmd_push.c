@@ -8,12 +8,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "bypass.h"
+#include "catalog/push_runs.h"
 #include "commands.h"
 #include "conf.h"
 #include "object/refs.h"
 #include "present.h"
 #include "progress.h"
-#include "run/push_runs.h"
 #include "transfer/push.h"
 #include "transfer/report.h"
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "commands.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_child.h"
 #include "run_once.h"
 #include "run_params.h"

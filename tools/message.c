@@ -5,7 +5,7 @@
 #include "message.h"
 
 #include "format/commit.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 
 void message_release(struct message *m)
 {

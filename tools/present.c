@@ -10,7 +10,7 @@
 
 #include "base/text.h"
 #include "cli.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 
 static bool is_plain(struct span s)
 {

@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/fdio.h"
 #include "base/text.h"
-#include "run/record.h"
+#include "record/record.h"
 #include "run_params.h"
 
 static const struct format {

@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "base/fdio.h"
 #include "base/text.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_digest.h"
 #include "run_packages.h"
 

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "cli.h"
 #include "present.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_params.h"
 #include "runs.h"
 

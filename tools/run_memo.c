@@ -14,7 +14,7 @@
 
 #include "base/text.h"
 #include "cli.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_digest.h"
 #include "run_relay.h"
 

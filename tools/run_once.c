@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "cli.h"
 #include "present.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_child.h"
 #include "run_memo.h"
 #include "run_redirect.h"

@@ -8,8 +8,8 @@
 
 #include "base/buf.h"
 #include "base/text.h"
-#include "run/json_bytes.h"
-#include "run/record.h"
+#include "record/json_bytes.h"
+#include "record/record.h"
 
 enum {
 	ARGUMENTS_MAX = 1000, /* parameters of one command line */

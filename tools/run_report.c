@@ -16,7 +16,7 @@
 #include "base/text.h"
 #include "capture.h"
 #include "present.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_config.h"
 #include "run_params.h"
 #include "run_relay.h"

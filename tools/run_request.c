@@ -14,7 +14,7 @@
 #include "cli.h"
 #include "client.h"
 #include "conf.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "run_environment.h"
 #include "run_params.h"
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <yaml.h>
 
-#include "run/record.h"
+#include "record/record.h"
 #include "run_config.h"
 
 struct conversion {

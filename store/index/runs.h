@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The index's tables of runs: a record each, as run/catalog.h writes it, and for each tree of what
- * runs have read and written the way up, from what is in a node to the node.
+ * The index's tables of runs: a record each, as catalog/catalog.h writes it, and for each tree of
+ * what runs have read and written the way up, from what is in a node to the node.
  *
  *	content --name--> leaf --> ... --> a directory's root --name--> ... --> top of a run
  *

@@ -13,7 +13,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 static bool is_changed(struct view *head)

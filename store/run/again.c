@@ -14,12 +14,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "merge/merge.h"
-#include "run/archive.h"
-#include "run/fields.h"
+#include "record/archive.h"
+#include "record/fields.h"
+#include "record/tree_read.h"
+#include "record/trees.h"
 #include "run/parts.h"
 #include "run/publish.h"
-#include "run/tree_read.h"
-#include "run/trees.h"
 #include "write/publish.h"
 
 enum {

@@ -18,8 +18,8 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "run/archive.h"
-#include "run/fields.h"
+#include "record/archive.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 enum {

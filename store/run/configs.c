@@ -7,9 +7,9 @@
  */
 #include <stdio.h>
 
-#include "run/catalog.h"
-#include "run/files.h"
-#include "run/maker.h"
+#include "catalog/catalog.h"
+#include "catalog/files.h"
+#include "catalog/maker.h"
 #include "run/parts.h"
 
 enum {

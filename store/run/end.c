@@ -24,9 +24,9 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
+#include "record/trees.h"
 #include "run/parts.h"
-#include "run/trees.h"
 
 enum {
 	ERRORS_MAX = 50,

@@ -4,8 +4,8 @@
  */
 #include "base/log.h"
 #include "index/runs.h"
-#include "run/archive.h"
-#include "run/fields.h"
+#include "record/archive.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 /* What is missing, by what was found here and by what the command has told. */

@@ -5,7 +5,7 @@
  */
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 #include "run/publish.h"
 

@@ -14,7 +14,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 #define LATE_FILE "late"

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "object/refs.h"
-#include "run/listing.h"
+#include "record/listing.h"
 #include "run/parts.h"
 
 enum {

@@ -13,16 +13,16 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "catalog/catalog.h"
 #include "format/xattr.h"
 #include "index/runs.h"
 #include "object/reader.h"
-#include "run/archive.h"
-#include "run/catalog.h"
-#include "run/fields.h"
-#include "run/listing.h"
+#include "record/archive.h"
+#include "record/fields.h"
+#include "record/listing.h"
+#include "record/tree_read.h"
+#include "record/trees_parts.h"
 #include "run/parts.h"
-#include "run/tree_read.h"
-#include "run/trees_parts.h"
 
 enum {
 	DIFFERS = 2, /* ends the walk; RUN_TREE_SKIP is 1 */

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "base/oid.h"
-#include "run/record.h"
+#include "record/record.h"
 #include "run/run.h"
 
 /* What a run is looked for by: its start's record, and what the command says of its surroundings

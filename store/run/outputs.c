@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 #include "run/publish.h"
 

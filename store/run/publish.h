@@ -8,7 +8,7 @@
 
 #include "object/refs.h"
 #include "object/store.h"
-#include "run/throwaway.h"
+#include "record/throwaway.h"
 
 /* An output of a run; all is borrowed. */
 struct publishing {

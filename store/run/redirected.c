@@ -10,11 +10,11 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
-#include "run/files.h"
-#include "run/json_bytes.h"
+#include "catalog/files.h"
+#include "record/fields.h"
+#include "record/json_bytes.h"
+#include "record/trees.h"
 #include "run/parts.h"
-#include "run/trees.h"
 
 /* Where a stream lies, "REPO/REV/PATH". */
 struct place {

@@ -3,7 +3,7 @@
  * The note of a run that repeats a former one (parts.h): all but the publication is done.
  */
 #include "base/text.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/memo.h"
 #include "run/parts.h"
 

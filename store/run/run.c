@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "format/name.h"
 #include "object/refs.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 struct run *run_alloc(struct runs *r)

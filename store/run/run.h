@@ -15,8 +15,8 @@
 #include <jansson.h>
 
 #include "head/pin.h"
-#include "run/record.h"
-#include "run/seen.h"
+#include "record/record.h"
+#include "record/seen.h"
 
 struct learner;
 struct run;

@@ -16,9 +16,9 @@
 
 #include "base/fdio.h"
 #include "base/log.h"
-#include "run/archive.h"
-#include "run/fields.h"
-#include "run/learner.h"
+#include "catalog/learner.h"
+#include "record/archive.h"
+#include "record/fields.h"
 #include "run/memo.h"
 #include "run/parts.h"
 

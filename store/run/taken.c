@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "run/fields.h"
+#include "record/fields.h"
 #include "run/parts.h"
 
 enum {

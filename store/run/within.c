@@ -8,8 +8,8 @@
  */
 #include "base/log.h"
 #include "base/text.h"
-#include "run/fields.h"
-#include "run/files.h"
+#include "catalog/files.h"
+#include "record/fields.h"
 #include "run/parts.h"
 #include "run/publish.h"
 

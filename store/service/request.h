@@ -10,7 +10,7 @@
 #include "object/access.h"
 #include "object/refs.h"
 #include "object/store.h"
-#include "run/json_bytes.h"
+#include "record/json_bytes.h"
 #include "service/service.h"
 
 enum {

@@ -7,10 +7,10 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "catalog/expr.h"
+#include "catalog/learner.h"
 #include "head/pin.h"
-#include "run/archive.h"
-#include "run/expr.h"
-#include "run/learner.h"
+#include "record/archive.h"
 #include "service/address.h"
 #include "service/permit.h"
 #include "service/verbs.h"
@@ -380,7 +380,7 @@ static int read_where(struct listing *l)
 /*
  * runs                    what ran, the last one last
  *
- *	where?: an expression (run/expr.h), zone?: seconds east of UTC, for times in it;
+ *	where?: an expression (catalog/expr.h), zone?: seconds east of UTC, for times in it;
  *	sort?: a key,
  *	with a "-" in front from the highest on; limit?: how many lines, without sort the last ones;
  *	path?: only runs that wrote to it; nested?: without sort, what was begun in a run comes

@@ -6,8 +6,8 @@
  */
 #pragma once
 
-#include "run/catalog.h"
-#include "run/files.h"
+#include "catalog/catalog.h"
+#include "catalog/files.h"
 #include "service/request.h"
 
 /*

@@ -3,10 +3,10 @@
  * Questions about runs: what differs between two, where a file comes from, what was made from it.
  */
 #include "base/log.h"
-#include "run/archive.h"
-#include "run/compare.h"
-#include "run/uses.h"
-#include "run/why.h"
+#include "lineage/compare.h"
+#include "lineage/uses.h"
+#include "lineage/why.h"
+#include "record/archive.h"
 #include "service/address.h"
 #include "service/describe.h"
 #include "service/runs.h"
@@ -77,7 +77,7 @@ static int load_sides(struct request *q, struct side s[2])
  *
  *	a, b: runs, as in run-show
  *
- * Lines: {"a", "b": facts of both}, then differences (run/compare.h)
+ * Lines: {"a", "b": facts of both}, then differences (lineage/compare.h)
  */
 int verb_run_diff(struct request *q)
 {
@@ -99,7 +99,7 @@ int verb_run_diff(struct request *q)
  *
  *	a, b: runs, as in run-show
  *
- * Lines: {"a", "b": facts of both}, then comparisons (run/compare.h)
+ * Lines: {"a", "b": facts of both}, then comparisons (lineage/compare.h)
  */
 int verb_run_made(struct request *q)
 {
@@ -340,7 +340,7 @@ static int why_below(struct request *q, struct question *k, const struct run_why
  * First line: path, id: of its content; uncommitted?: the head has something else; of a file
  * commit: the one that last changed it; how: "place": run made it there, "content": run made the
  * same bytes elsewhere, "none": no run is known; of a directory, directory: true. Then lines as in
- * run/why.h.
+ * lineage/why.h.
  */
 int verb_why(struct request *q)
 {
@@ -364,7 +364,7 @@ int verb_why(struct request *q)
  *	what is there now
  *	and was made from what its branch has another version of
  *
- * First line: path, id?, uncommitted?. Then lines as in run/uses.c.
+ * First line: path, id?, uncommitted?. Then lines as in lineage/uses.c.
  */
 int verb_uses(struct request *q)
 {

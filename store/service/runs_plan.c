@@ -4,7 +4,7 @@
  */
 #include "base/log.h"
 #include "base/text.h"
-#include "run/plan.h"
+#include "lineage/plan.h"
 #include "run/run.h"
 #include "service/address.h"
 #include "service/runs.h"
@@ -160,7 +160,7 @@ static int add_paths(struct planning *p)
  *	paths: files and directories of branches, branches, repos; "": all of it; or run: an id, for
  *	that one alone; force?: what would be overwritten does not keep a run from it
  *
- * Lines: steps (run/plan.h)
+ * Lines: steps (lineage/plan.h)
  */
 int verb_run_plan(struct request *q)
 {

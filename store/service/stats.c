@@ -8,6 +8,7 @@
 
 #include "backend/count.h"
 #include "base/log.h"
+#include "catalog/catalog.h"
 #include "format/key.h"
 #include "format/pack.h"
 #include "head/head.h"
@@ -15,7 +16,6 @@
 #include "object/cache.h"
 #include "object/reader.h"
 #include "object/trust.h"
-#include "run/catalog.h"
 #include "run/run.h"
 #include "service/names.h"
 #include "service/verbs.h"

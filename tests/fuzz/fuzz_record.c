@@ -4,7 +4,7 @@
  * what was accepted can be written again.
  */
 #include "base/log.h"
-#include "run/record.h"
+#include "record/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -92,7 +92,7 @@ NAMES = {PRESENT: "present", ABSENT: "absent", READ: "read", LISTED: "listed", T
 
 
 def read_log(log):
-    """What store/run/seen_parts.h says."""
+    """What store/record/seen_parts.h says."""
     assert log[:8] == b"pfsseen1"
     paths, noted, at = {}, {}, 8
     while at < len(log):

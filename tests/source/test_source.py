@@ -29,7 +29,9 @@ LAYERS = [
     {"merge"},
     {"head"},
     {"transfer"},
-    {"run"},
+    {"record"},
+    {"catalog"},
+    {"run", "lineage"},
     {"service"},
 ]
 # Format knows the limits of chunks, which are settings of a repo; chunks those of the format.
@@ -48,7 +50,8 @@ FOREIGN = {
     "openssl/evp.h": ("store/base/digest.c", "store/base/oid.c", "store/s3/sign.c"),
     "openssl/ssl.h": ("store/s3/http_trust.c", "tests/"),
     "archive.h": ("store/transfer/tar_",),
-    "jansson.h": ("store/run/", "store/service/", "fs/stats", "tools/", "tests/"),
+    "jansson.h": ("store/record/", "store/catalog/", "store/run/", "store/lineage/",
+                  "store/service/", "fs/stats", "tools/", "tests/"),
     "ini.h": ("tools/conf.c", "tools/run_config.c"),
     "yaml.h": ("tools/run_yaml.c",),
 }

@@ -9,9 +9,9 @@
 #include "format/ref.h"
 #include "object/reader.h"
 #include "object/refs.h"
-#include "run/archive.h"
-#include "run/fields.h"
-#include "run/trees.h"
+#include "record/archive.h"
+#include "record/fields.h"
+#include "record/trees.h"
 #include "write/publish.h"
 #include "write/session.h"
 

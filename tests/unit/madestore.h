@@ -6,7 +6,7 @@
 #pragma once
 
 #include "object/store.h"
-#include "run/record.h"
+#include "record/record.h"
 
 /* A file of a few bytes; of a run its path is "REPO/BRANCH/NAME". Text NULL: it is removed. */
 struct made_file {

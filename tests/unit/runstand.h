@@ -5,7 +5,7 @@
 #pragma once
 
 #include "followstand.h"
-#include "run/archive.h"
+#include "record/archive.h"
 #include "run/run.h"
 
 struct runstand {

@@ -3,7 +3,7 @@
  * Records of runs in a store: each once, whatever becomes of replies.
  */
 #include "base/log.h"
-#include "run/archive.h"
+#include "record/archive.h"
 #include "storestand.h"
 
 static json_t *start_of(const char *name)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What run/expr.h promises: which runs an expression means, and where a wrong one is wrong.
+ * What catalog/expr.h promises: which runs an expression means, and where a wrong one is wrong.
  */
 #include "base/log.h"
+#include "catalog/expr.h"
 #include "check.h"
-#include "run/expr.h"
 
 static const struct run_expr_now NOW = { .ns = 1768487520000000000, .zone = 3600 };
 

@@ -13,12 +13,12 @@
 #include "backend/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "catalog/catalog.h"
+#include "catalog/learner.h"
 #include "check.h"
 #include "index/runs.h"
 #include "madestore.h"
-#include "run/archive.h"
-#include "run/catalog.h"
-#include "run/learner.h"
+#include "record/archive.h"
 #include "scratch.h"
 
 #define HOUR 3600

@@ -3,10 +3,10 @@
  * Plans of updates: what counts as stale, and in which order what is to be run.
  */
 #include "base/text.h"
+#include "catalog/catalog.h"
 #include "check.h"
+#include "lineage/plan.h"
 #include "madestore.h"
-#include "run/catalog.h"
-#include "run/plan.h"
 #include "scratch.h"
 
 enum {

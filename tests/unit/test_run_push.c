@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What run/push_runs.h promises: where commits have been pushed, it can be asked which runs made
- * them, whatever call failed before.
+ * What catalog/push_runs.h promises: where commits have been pushed, it can be asked which runs
+ * made them, whatever call failed before.
  */
 #include "backend/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "catalog/catalog.h"
+#include "catalog/maker.h"
+#include "catalog/push_runs.h"
 #include "check.h"
 #include "index/index.h"
 #include "madestore.h"
 #include "object/refs.h"
-#include "run/archive.h"
-#include "run/catalog.h"
-#include "run/maker.h"
-#include "run/push_runs.h"
+#include "record/archive.h"
 #include "scratch.h"
 #include "transfer/report.h"
 

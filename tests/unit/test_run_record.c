@@ -4,7 +4,7 @@
  */
 #include "base/log.h"
 #include "check.h"
-#include "run/record.h"
+#include "record/record.h"
 
 #define ID "20260115-143052-7f3a"
 

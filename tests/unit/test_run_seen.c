@@ -11,8 +11,8 @@
 #include "base/deadline.h"
 #include "base/text.h"
 #include "prng.h"
-#include "run/seen.h"
-#include "run/seen_parts.h"
+#include "record/seen.h"
+#include "record/seen_parts.h"
 #include "scratch.h"
 
 struct stand {

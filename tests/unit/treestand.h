@@ -9,9 +9,9 @@
 #include "format/xattr.h"
 #include "headstand.h"
 #include "object/reader.h"
-#include "run/listing.h"
-#include "run/tree_read.h"
-#include "run/trees.h"
+#include "record/listing.h"
+#include "record/tree_read.h"
+#include "record/trees.h"
 
 struct stand {
 	struct headstand head;
