@@ -244,7 +244,7 @@ int run_redirected_of(const struct run *run, const struct run_head *h, struct bu
 		struct run_redirected *x = &ret[count];
 		int r;
 
-		if (i == RUN_REDIRECTED_MAX || strcmp(field_text(one, "repo"), h->repo) != 0 ||
+		if (i >= RUN_REDIRECTED_MAX || strcmp(field_text(one, "repo"), h->repo) != 0 ||
 		    strcmp(field_text(one, "branch"), h->branch) != 0)
 			continue;
 		r = json_to_bytes(json_object_get(one, "path"), &paths[i])

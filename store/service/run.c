@@ -8,8 +8,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "format/name.h"
+#include "record/json_bytes.h"
 #include "run/memo.h"
-#include "service/permit.h"
+#include "service/address.h"
 #include "service/runs.h"
 #include "service/verbs.h"
 
@@ -135,6 +136,39 @@ static int check_outputs(struct request *q)
 	return 0;
 }
 
+/* May the caller open what a path of the mount leads to? */
+static bool may_open(struct request *q, const json_t *path, int want)
+{
+	_cleanup_address_ struct address p = { 0 };
+	_cleanup_view_ struct view *v = NULL;
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_held_ struct held at = { 0 };
+	struct stat st;
+	bool may = json_to_bytes(path, &text) == 0 && address_of(q, buf_span(&text), &p) == 0 &&
+		   address_callers_view(q, &p, &v) == 0 && address_open(q, &p, v, &at, &st) == 0 &&
+		   permit_dir(q, at.vnode, &st, want) == 0;
+
+	complaint_clear();
+	return may;
+}
+
+/* Streams that the caller says a shell has opened; the record tells of what is there, and so only
+ * where he might have done that himself. */
+static void check_streams(struct request *q)
+{
+	static const struct {
+		const char *name;
+		int want;
+	} streams[] = { { "stdin", R_OK }, { "stdout", W_OK }, { "stderr", W_OK } };
+
+	for (size_t i = 0; !q->who->is_owner && i < ARRAY_SIZE(streams); i++) {
+		const json_t *at = json_object_get(q->fields, streams[i].name);
+
+		if (at && !may_open(q, json_object_get(at, "pfs"), streams[i].want))
+			json_object_del(q->fields, streams[i].name);
+	}
+}
+
 /* run-begin: fields and answer as in RUNS.md. */
 int verb_run_begin(struct request *q)
 {
@@ -157,6 +191,7 @@ int verb_run_begin(struct request *q)
 		r = check_outputs(q);
 	if (r < 0)
 		return r;
+	check_streams(q);
 	r = run_begin(s->runs, q->fields, who->uid, who->gid, who->within, &q->access, &run);
 	if (r < 0)
 		return request_fail(r, "the run cannot be begun");

@@ -289,6 +289,26 @@ def test_it_is_the_runs_user_who_runs(shell, mount, files):
     assert record(mount)["user"] == "nobody" and record(mount)["uid"] == nobody.pw_uid
 
 
+@needs("runuser")
+def test_a_record_tells_of_no_stream_that_its_user_may_not_open(shell, mount, files):
+    mount.stop()
+    mount.start("allow_other")
+    open_to_others(shell)
+    os.chmod(files, 0o777)
+    os.mkdir(mount / "S")
+    (mount / "S/main/secret").write_text("secret\n")
+    os.chmod(mount / "S/main/secret", 0o600)
+    script = 'cd "$1" && "$0" run -n "$2" cat'
+    for name, path in ("hidden", mount / "S/main/secret"), ("open", files / "f"):
+        with open(path) as stdin, open(files / name, "w") as out:
+            subprocess.run(["runuser", "-u", "nobody", "--", "sh", "-c", script, PFS, files, name],
+                           cwd="/", env=dict(shell.environment, HOME="/nonexistent"), stdin=stdin,
+                           stdout=out, check=True, timeout=SECONDS)
+    said = by_name(mount)
+    assert "stdin" not in said["hidden"] and "stdout" not in said["hidden"]
+    assert said["open"]["stdin"] == {"pfs": "R/main/f"} and "stdout" not in said["open"]
+
+
 @pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="needs a running systemd")
 def test_a_unit_of_systemd_may_be_a_run(shell, mount, files):
     subprocess.run(["systemd-run", "--wait", "--pipe", "--quiet", f"--working-directory={files}",
