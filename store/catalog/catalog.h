@@ -59,7 +59,10 @@ struct catalog_stats {
 };
 void catalog_stats(struct store *s, struct catalog_stats *ret);
 
-/* Adds the ways up of a run's trees to the index, and says what their tops are (null: none). 0,
- * or errors of reading: -EIO, -EBADMSG what is missing or damaged. */
+/* The tops of a run's trees that the index has ways up of; null: there is none. */
+struct catalog_ways {
+	struct oid read, kept, written;
+};
+/* Adds them. 0, or errors of reading: -EIO, -EBADMSG what is missing or damaged. */
 int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *hint,
-		     struct access *acc, struct oid *ret_read, struct oid *ret_written);
+		     struct access *acc, struct catalog_ways *ret);

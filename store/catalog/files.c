@@ -5,6 +5,7 @@
 #include "catalog/files.h"
 
 #include "object/reader.h"
+#include "record/tree_read.h"
 #include "tree/walk.h"
 
 enum {
@@ -27,10 +28,9 @@ struct run_file run_file_of(const struct inode *i)
 	return f;
 }
 
-int run_files_top(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
-		  struct tree_root *ret)
+static int part_of(const struct run_reading *rd, const struct run_row *row, const char *name,
+		   struct tree_root *ret)
 {
-	const char *name = tree == INDEX_RUN_READ ? "read" : "written";
 	struct reader_source src = reader_source(rd->store->reader, rd->access);
 	struct tree_root record = { .id = row->tree, .loc = row->tree_loc };
 	struct dirent_rec e;
@@ -54,6 +54,28 @@ int run_files_top(const struct run_reading *rd, const struct run_row *row, enum 
 		r = -EBADMSG;
 	node_unref(n);
 	return r;
+}
+
+int run_files_top(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
+		  struct tree_root *ret)
+{
+	return part_of(rd, row, tree == INDEX_RUN_READ ? RUN_TREE_READ : RUN_TREE_WRITTEN, ret);
+}
+
+int run_files_of(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
+		 run_file_fn fn, void *ctx)
+{
+	struct tree_root top;
+	int r = run_files_top(rd, row, tree, &top);
+
+	if (r == 0)
+		r = run_files_each(rd, &top, "", fn, ctx);
+	if (tree != INDEX_RUN_READ || (r != 0 && r != -ENOENT))
+		return r == -ENOENT ? 0 : r;
+	r = part_of(rd, row, RUN_TREE_KEPT, &top);
+	if (r == 0)
+		r = run_files_each(rd, &top, "", fn, ctx);
+	return r == -ENOENT ? 0 : r;
 }
 
 int run_files_each(const struct run_reading *rd, const struct tree_root *top, const char *prefix,

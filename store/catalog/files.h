@@ -41,6 +41,11 @@ typedef int (*run_file_fn)(struct span path, const struct run_file *f, void *ctx
 int run_files_each(const struct run_reading *rd, const struct tree_root *top, const char *prefix,
 		   run_file_fn fn, void *ctx);
 
+/* All files of the run's of that kind, by path; of those that it read those that it kept come last.
+ * 0 also where there are none. Other than 0 from @fn ends it. */
+int run_files_of(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
+		 run_file_fn fn, void *ctx);
+
 /* What such a tree has at a place: 0, -ENOENT. */
 struct run_place;
 int run_files_find(const struct run_reading *rd, const struct run_row *row,

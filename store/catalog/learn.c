@@ -23,7 +23,8 @@ struct lesson {
 	struct learning *learning;
 	const struct wanted_run *run;
 	struct buf row;
-	struct oid read, written, key;
+	struct catalog_ways ways;
+	struct oid key;
 	bool is_open, is_nothing; /* is_nothing: there is nothing new */
 	int result;
 };
@@ -77,12 +78,12 @@ static int learn_ways(struct lesson *l, const struct run_row *row, struct access
 	if (oid_is_null(&row->tree))
 		return 0;
 	*ret_flags = RUN_ROW_TREES;
-	r = catalog_add_ways(s, &row->tree, &row->tree_loc, acc, &l->read, &l->written);
+	r = catalog_add_ways(s, &row->tree, &row->tree_loc, acc, &l->ways);
 	if ((r != -EIO && r != -EBADMSG) || !is_of_run(s, r))
 		return r;
 	log_warning("run %s: what it read and wrote cannot be looked at: %s", row->id.s,
 		    errno_text(r));
-	l->read = l->written = (struct oid){ 0 };
+	l->ways = (struct catalog_ways){ 0 };
 	*ret_flags = RUN_ROW_NO_TREES;
 	return 0;
 }
@@ -192,8 +193,9 @@ static int store_lessons(struct learning *k, struct lesson *lessons, size_t n)
 			continue;
 		memcpy(run->id, l->run->id.s, INDEX_RUN_ID);
 		run->record = buf_span(&l->row);
-		run->read = l->read;
-		run->written = l->written;
+		run->read = l->ways.read;
+		run->kept = l->ways.kept;
+		run->written = l->ways.written;
 		run->key = l->key;
 		run->is_open = l->is_open;
 		count++;

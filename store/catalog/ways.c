@@ -9,6 +9,7 @@
 #include "base/oidset.h"
 #include "catalog/catalog.h"
 #include "object/reader.h"
+#include "record/tree_read.h"
 
 enum {
 	EDGES_MAX = 8192, /* told at a time, 72 bytes each */
@@ -188,13 +189,18 @@ static int top_of(struct walk *w, const struct tree_root *record, const char *na
 }
 
 int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *hint,
-		     struct access *acc, struct oid *ret_read, struct oid *ret_written)
+		     struct access *acc, struct catalog_ways *ret)
 {
-	static const char *const names[] = { "read", "written" };
-	static const enum index_run_tree trees[] = { INDEX_RUN_READ, INDEX_RUN_WRITTEN };
+	struct catalog_ways ways;
+	const struct {
+		const char *name;
+		enum index_run_tree tree;
+		struct oid *top;
+	} parts[] = { { RUN_TREE_READ, INDEX_RUN_READ, &ways.read },
+		      { RUN_TREE_KEPT, INDEX_RUN_READ, &ways.kept },
+		      { RUN_TREE_WRITTEN, INDEX_RUN_WRITTEN, &ways.written } };
 	_cleanup_(walk_release) struct walk w = { .store = s, .acc = acc };
 	struct tree_root record = { .id = *tree, .loc = *hint };
-	struct oid tops[2];
 	struct node *n;
 	int r;
 
@@ -206,13 +212,13 @@ int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *
 		return r == -ENOENT ? -EIO : r;
 	record.sum = n->sum;
 	node_unref(n);
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct loc loc = LOC_NOWHERE;
 
-		w.tree = trees[i];
-		r = top_of(&w, &record, names[i], &tops[i], &loc);
-		if (r == 0 && !oid_is_null(&tops[i]))
-			r = walk_tree(&w, &tops[i], &loc);
+		w.tree = parts[i].tree;
+		r = top_of(&w, &record, parts[i].name, parts[i].top, &loc);
+		if (r == 0 && !oid_is_null(parts[i].top))
+			r = walk_tree(&w, parts[i].top, &loc);
 		if (r == 0)
 			r = flush(&w);
 		if (r < 0)
@@ -221,7 +227,6 @@ int catalog_add_ways(struct store *s, const struct oid *tree, const struct loc *
 		oidset_release(&w.done);
 		w.done = (struct oidset){ 0 };
 	}
-	*ret_read = tops[0];
-	*ret_written = tops[1];
+	*ret = ways;
 	return 0;
 }

@@ -24,7 +24,7 @@ enum {
 uint64_t index_run_name(struct span name);
 
 enum index_run_tree {
-	INDEX_RUN_READ = 'r',
+	INDEX_RUN_READ = 'r', /* what was kept is with what was read */
 	INDEX_RUN_WRITTEN = 'w',
 };
 
@@ -44,7 +44,7 @@ int index_runs_knows(struct index *x, enum index_run_tree tree, const struct oid
 struct index_run {
 	char id[INDEX_RUN_ID];
 	struct span record; /* borrowed */
-	struct oid read, written;
+	struct oid read, kept, written;
 	struct oid key; /* of memo; null: none */
 	bool is_open; /* there is more to come, and it is to be asked for */
 };

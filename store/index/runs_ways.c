@@ -187,6 +187,8 @@ static int put_runs(struct env *e, MDB_txn *txn, void *ctx)
 		if (r == 0)
 			r = put_top(e, txn, run, INDEX_RUN_READ, &run->read);
 		if (r == 0)
+			r = put_top(e, txn, run, INDEX_RUN_READ, &run->kept);
+		if (r == 0)
 			r = put_top(e, txn, run, INDEX_RUN_WRITTEN, &run->written);
 		if (r == 0 && !oid_is_null(&run->key))
 			r = index_put_run_key(e, txn, &run->key, run->id);

@@ -422,16 +422,13 @@ static int look_at(struct run_plan *p, struct step *s)
 	struct run_staleness stale = {
 		.rd = p->p.rd, .tips = p->p.tips, .id = &s->id, .changed = take_changed, .ctx = p
 	};
-	struct tree_root top;
 	int r = load(p, s);
 
 	stale.start = p->start;
 	stale.end = p->end;
 	if (r == 0 && p->end)
-		r = run_files_top(&p->p.rd, &p->row, INDEX_RUN_READ, &top);
+		r = run_files_of(&p->p.rd, &p->row, INDEX_RUN_READ, take_read, p);
 	if (r == 0 && p->end)
-		r = run_files_each(&p->p.rd, &top, "", take_read, p);
-	if (p->end && (r == 0 || r == -ENOENT))
 		r = run_stale(&stale);
 	if (r == 0)
 		r = check_status(p);

@@ -297,18 +297,6 @@ static int take_written(struct span path, const struct run_file *f, void *ctx)
 	return json_array_append_new(g->outputs, o) < 0 ? -ENOMEM : r;
 }
 
-/* Walks one of the run's trees. */
-static int each(struct usage *g, const struct run_row *row, enum index_run_tree tree,
-		run_file_fn fn)
-{
-	struct tree_root top;
-	int r = run_files_top(&g->u->rd, row, tree, &top);
-
-	if (r == 0)
-		r = run_files_each(&g->u->rd, &top, "", fn, g);
-	return r == -ENOENT ? 0 : r;
-}
-
 static int line_of(struct usage *g, const struct run_row *row, bool has_error, json_t **ret)
 {
 	const struct run_uses *u = g->u;
@@ -352,11 +340,11 @@ static int tell(struct usage *g, const struct user *m)
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (g->u->stale)
-		r = each(g, &row, INDEX_RUN_READ, take_read);
+		r = run_files_of(&g->u->rd, &row, INDEX_RUN_READ, take_read, g);
 	if (r == 0 && g->u->stale)
 		r = look_for_changes(g);
 	if (r == 0)
-		r = each(g, &row, INDEX_RUN_WRITTEN, take_written);
+		r = run_files_of(&g->u->rd, &row, INDEX_RUN_WRITTEN, take_written, g);
 	if (r == -EIO || r == -EBADMSG) {
 		has_error = true;
 		r = 0;

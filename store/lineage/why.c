@@ -137,7 +137,6 @@ static int tell(struct asking *a, struct met *m)
 	const struct run_why *w = a->w;
 	_cleanup_buf_ struct buf bytes = { 0 };
 	json_t *line = json_object();
-	struct tree_root top;
 	struct run_row row;
 	bool has;
 	int r = set(line, "run", row_json(w, &m->id, &bytes, &row, &has));
@@ -149,14 +148,9 @@ static int tell(struct asking *a, struct met *m)
 	if (r == 0)
 		r = set(line, "depth", json_integer(m->depth));
 	if (r == 0 && has) {
-		r = run_files_top(&w->rd, &row, INDEX_RUN_READ, &top);
-		if (r == 0)
-			r = run_files_each(&w->rd, &top, "", take_input, a);
-		if (r == -EIO || r == -EBADMSG) {
+		r = run_files_of(&w->rd, &row, INDEX_RUN_READ, take_input, a);
+		if (r == -EIO || r == -EBADMSG)
 			r = set(line, "problem", json_string("what it read cannot be looked at"));
-		} else if (r == -ENOENT) {
-			r = 0;
-		}
 	}
 	if (r == 0)
 		r = set(line, "inputs", json_incref(a->inputs));

@@ -32,7 +32,7 @@ enum {
 
 struct observing {
 	struct making *m;
-	struct part *read, *looked;
+	struct part *read, *kept, *looked;
 	struct tree_root *dirs; /* from TOP_LEVEL on: the commit's directories, by level; owned */
 	size_t cap;
 	struct commit_trees top;
@@ -44,8 +44,7 @@ struct observing {
 	bool name_was_absent; /* as well */
 };
 
-#define WAS_READ  (SEEN_READ | SEEN_KEPT)
-#define WAS_THERE (SEEN_PRESENT | WAS_READ | SEEN_LISTED | SEEN_TREE)
+#define WAS_THERE (SEEN_PRESENT | SEEN_READ | SEEN_KEPT | SEEN_LISTED | SEEN_TREE)
 
 static struct refs_wait patient(const struct observing *o)
 {
@@ -79,14 +78,14 @@ static int add_listing(struct buf *xattrs, int r, const struct listing_id *id)
 				    span_of(id->b, DIGEST_SIZE));
 }
 
-/* Opens a directory in both parts. */
+/* Opens a directory in all parts. */
 static int enter(struct observing *o, struct span name, uint16_t mode, struct buf *xattrs,
 		 unsigned what)
 {
 	struct inode ino = part_plain_dir();
 	int r;
 
-	r = part_enter(o->read, name, &ino, false);
+	r = part_enter(o->read, name, &ino, false) ?: part_enter(o->kept, name, &ino, false);
 	ino.mode = mode;
 	ino.xattrs.list = buf_span(xattrs);
 	return r < 0 ? r : part_enter(o->looked, name, &ino, what != 0);
@@ -286,8 +285,8 @@ static int at_name(struct observing *o, unsigned level, struct span name, unsign
 	o->skipped = level;
 	if (what & WAS_THERE)
 		r = part_put(o->looked, name, &ino);
-	if (r == 0 && (what & WAS_READ) && ino.type == FT_REG)
-		r = part_put(o->read, name, &ino);
+	if (r == 0 && (what & (SEEN_READ | SEEN_KEPT)) && ino.type == FT_REG)
+		r = part_put(what & SEEN_READ ? o->read : o->kept, name, &ino);
 	return r;
 }
 
@@ -311,6 +310,8 @@ static int observe(unsigned depth, struct span name, unsigned what, void *ctx)
 	while (r == 0 && o->looked->depth > MAX(level, 1u)) {
 		r = part_leave(o->read);
 		if (r == 0)
+			r = part_leave(o->kept);
+		if (r == 0)
 			r = part_leave(o->looked);
 	}
 	if (r < 0)
@@ -328,9 +329,12 @@ static int observe(unsigned depth, struct span name, unsigned what, void *ctx)
 	}
 }
 
-int making_observed(struct making *m, struct seen *seen, struct part *read, struct part *looked)
+int making_observed(struct making *m, struct seen *seen, struct part *read, struct part *kept,
+		    struct part *looked)
 {
-	struct observing o = { .m = m, .read = read, .looked = looked, .skipped = NOWHERE };
+	struct observing o = {
+		.m = m, .read = read, .kept = kept, .looked = looked, .skipped = NOWHERE
+	};
 	int r = seen_walk(seen, observe, &o);
 
 	if (r == 0)

@@ -27,7 +27,7 @@ enum seen_what {
 	SEEN_READ = 4, /* its bytes, or, of a link, its target */
 	SEEN_LISTED = 8, /* its names */
 	SEEN_TREE = 16, /* all below it */
-	SEEN_KEPT = 32, /* some of its bytes are there, in what it was changed to or called */
+	SEEN_KEPT = 32, /* some of its bytes live on, in what it was changed to or called */
 };
 
 /* A new log in @dirfd (borrowed for the call), or the one that is there: its torn end is cut off.

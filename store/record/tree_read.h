@@ -13,6 +13,7 @@
 #include "tree/tree.h"
 
 #define RUN_TREE_READ	 "read"
+#define RUN_TREE_KEPT	 "kept"
 #define RUN_TREE_LOOKED	 "looked"
 #define RUN_TREE_WRITTEN "written"
 #define RUN_TREE_EXTRA	 "extra"

@@ -153,7 +153,8 @@ static int make(struct making *m, struct session *s, struct seen *seen,
 		const struct run_extra *extra, size_t extra_count)
 {
 	_cleanup_(part_release) struct part read = { 0 }, looked = { 0 }, written = { 0 };
-	struct part *all[] = { &read, &looked, &written };
+	_cleanup_(part_release) struct part kept = { 0 };
+	struct part *all[] = { &read, &kept, &looked, &written };
 	const struct inode dir = part_plain_dir();
 	int r = session_dir_begin(s, NULL);
 
@@ -161,11 +162,13 @@ static int make(struct making *m, struct session *s, struct seen *seen,
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
 		r = part_init(all[i], &m->source.base, m->sink);
 	if (r == 0)
-		r = making_observed(m, seen, &read, &looked);
+		r = making_observed(m, seen, &read, &kept, &looked);
 	if (r == 0)
 		r = making_written(m, &written);
 	if (r == 0)
 		r = put_extra(s, extra, extra_count);
+	if (r == 0)
+		r = put_part(s, RUN_TREE_KEPT, &kept);
 	if (r == 0)
 		r = put_part(s, RUN_TREE_LOOKED, &looked);
 	if (r == 0)

@@ -32,8 +32,9 @@ int making_commit(const struct making *m, const struct id128 *repo, const struct
 int making_inode(const struct making *m, const struct tree_root *links, const struct dirent_rec *e,
 		 struct node **ret_leaf, struct inode *ret);
 
-/* What @seen has, as two parts that have been begun. */
-int making_observed(struct making *m, struct seen *seen, struct part *read, struct part *looked);
+/* What @seen has, as three parts that have been begun. */
+int making_observed(struct making *m, struct seen *seen, struct part *read, struct part *kept,
+		    struct part *looked);
 
 /* What differs between each branch's two commits. */
 int making_written(struct making *m, struct part *written);

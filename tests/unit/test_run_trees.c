@@ -44,6 +44,22 @@ static void what_was_read_is_there_and_no_directory_without_it(void **state)
 }
 
 /* Whatever was noted of them: the commit says what was the commit's. */
+static void what_lives_on_unread_is_kept(void **state)
+{
+	struct stand *s = *state;
+	struct oid p = some_commit(s);
+	struct run_branch b = branch(s, &p, NULL);
+	struct tree_root t;
+
+	saw(s, "d/a", SEEN_PRESENT | SEEN_KEPT);
+	saw(s, "f", SEEN_PRESENT | SEEN_READ | SEEN_KEPT);
+	t = store_tree(s, &b);
+	assert_string_equal(part_of(s, &t, "kept"), " dir\nr dir\nr/main dir\nr/main/d dir\n"
+						    "r/main/d/a file one\n");
+	assert_string_equal(part_of(s, &t, "read"),
+			    " dir\nr dir\nr/main dir\nr/main/f file three\n");
+}
+
 static void what_the_run_made_itself_is_left_out(void **state)
 {
 	struct stand *s = *state;
@@ -495,6 +511,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(what_was_looked_for_is_there_as_the_commit_has_it),
 		test(what_was_read_is_there_and_no_directory_without_it),
+		test(what_lives_on_unread_is_kept),
 		test(what_the_run_made_itself_is_left_out),
 		test(a_directory_that_was_only_seen_gone_is_left_out),
 		test(runs_that_see_the_same_share_their_tree),
