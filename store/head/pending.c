@@ -364,14 +364,22 @@ static bool is_on_its_way(struct head *h, const struct oid *target)
 	       !oid_equal(&h->view.base.id, target);
 }
 
+/* As head_follow(), after whoever is at the head. */
+static int follow_in_turn(struct head *h, const struct oid *target, struct access *acc)
+{
+	WITH_LOCK(&h->commit_lock);
+
+	return oid_is_null(target) ? 0 : follow_locked(h, target, false, acc);
+}
+
 /* A file that was closed is let go of a moment later, and keeps the head where it is so long. */
-static int follow_patiently(struct view *head, const struct oid *target, struct access *acc)
+static int follow_patiently(struct head *h, const struct oid *target, struct access *acc)
 {
 	struct deadline dl = deadline_in_ms(CLOSING_MS);
 	const struct timespec step = { .tv_nsec = 5 * 1000 * 1000 };
 	int r;
 
-	while ((r = head_follow(head, target, acc)) == 0 && is_on_its_way(head_of(head), target) &&
+	while ((r = follow_in_turn(h, target, acc)) == 0 && is_on_its_way(h, target) &&
 	       deadline_check(&dl) == 0)
 		nanosleep(&step, NULL);
 	return MIN(r, 0);
@@ -397,7 +405,7 @@ int head_sync(struct view *head, struct access *acc, struct commit_result *ret)
 		return r;
 	if (oid_is_null(&ret->tip))
 		ret->tip = ref.target;
-	return follow_patiently(head, &ret->tip, acc);
+	return follow_patiently(h, &ret->tip, acc);
 }
 
 int heads_each(struct heads *hs, int (*fn)(struct view *head, void *ctx), void *ctx)
