@@ -183,6 +183,8 @@ static void put_options(json_t *request, const struct run_options *o)
 		json_object_set_new(request, "rerun", json_string(o->rerun));
 	if (o->update)
 		json_object_set_new(request, "update", json_string(o->update));
+	if (o->take_back)
+		json_object_set(request, "take_back", o->take_back);
 	params_of_argv(params, o->argv);
 	json_array_extend(params, o->params);
 	json_object_set_new(request, "params", params);
@@ -206,6 +208,7 @@ void run_options_release(struct run_options *o)
 	json_decref(o->memo);
 	json_decref(o->out);
 	json_decref(o->params);
+	json_decref(o->take_back);
 }
 
 char *run_path(const char *mount, const json_t *path)

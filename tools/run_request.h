@@ -15,7 +15,7 @@ enum {
 };
 
 struct run_options {
-	const char *name, *group; /* NULL: none; borrowed, as all here */
+	const char *name, *group; /* NULL: none; borrowed, as all texts here */
 	json_t *out; /* an array; NULL: any branch */
 	json_t *params; /* of --param */
 	bool log, keep_going;
@@ -25,6 +25,7 @@ struct run_options {
 	 * and what its stdin was, as in its record (NULL: this process's own). */
 	const char *rerun;
 	const char *update; /* which this one is instead of, of what is there now */
+	json_t *take_back; /* ids of those whose work is taken back with that one's; NULL: none */
 	const char *place; /* of the mount, then */
 	const json_t *cwd, *stdin_at;
 	const json_t *printed_as; /* the record of the run whose stdout and stderr it gets */

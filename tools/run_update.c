@@ -277,6 +277,7 @@ static int be_step(const struct update *u, const json_t *step, int told)
 	if (r == 0) {
 		o->group = u->group;
 		o->update = f.id;
+		o->take_back = json_incref(json_object_get(step, "take_back"));
 		o->is_quiet = u->o->json;
 		o->cwd = o->stdin_at = o->printed_as = NULL;
 		r = run_once(&once);
@@ -386,6 +387,8 @@ static json_t *ask_again(struct update *u, const json_t *step)
 
 	u->steps = json_array();
 	json_object_set_new(q, "run", json_string(id_of(step)));
+	if (json_object_get(step, "take_back"))
+		json_object_set(q, "behind", json_object_get(step, "take_back"));
 	r = client_ask(u->client, q, take_step, u);
 	if (r == 0)
 		line = json_incref(json_array_get(u->steps, 0));
@@ -394,37 +397,70 @@ static json_t *ask_again(struct update *u, const json_t *step)
 	return line;
 }
 
+/* A run that has changed what the step made, and is not among those that were told to be run after
+ * it; NULL: none. */
+static const char *changed_meanwhile(const json_t *step, const json_t *now)
+{
+	const json_t *planned = json_object_get(step, "take_back"), *id, *other;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(now, "take_back"), i, id) {
+		bool is_planned = false;
+
+		json_array_foreach (planned, k, other)
+			is_planned |= json_equal(id, other);
+		if (!is_planned)
+			return json_string_value(id);
+	}
+	return NULL;
+}
+
 static void skip(struct update *u, json_t *step, const char *result, const char *why)
 {
 	set_result(u, step, result, why);
 	tell(u, step, why);
 }
 
+/* With what it is to take back now. */
+static void run_now(struct update *u, json_t *step, const json_t *now)
+{
+	json_t *answer = NULL;
+	int status;
+
+	json_object_set(step, "reasons", json_object_get(now, "reasons"));
+	json_object_del(step, "take_back");
+	if (json_object_get(now, "take_back"))
+		json_object_set(step, "take_back", json_object_get(now, "take_back"));
+	tell(u, step, "");
+	status = run_step(u, step, &answer);
+	note_end(u, step, status, answer);
+	json_decref(answer);
+}
+
 static void take_one(struct update *u, json_t *step)
 {
-	const char *needs = blocked_by(u, step);
+	const char *needs = blocked_by(u, step), *other;
 	_cleanup_free_ char *why =
 		needs ? strf("it is not run, since run %s was not", needs) : NULL;
-	json_t *now, *answer = NULL;
-	int status;
+	json_t *now;
 
 	if (needs) {
 		skip(u, step, "blocked", why);
 		return;
 	}
 	now = ask_again(u, step);
+	other = changed_meanwhile(step, now);
 	if (!now) {
 		skip(u, step, "failed", "whether it must be run cannot be told");
 	} else if (*field_text(now, "skip")) {
 		skip(u, step, "skipped", field_text(now, "skip"));
 	} else if (strcmp(field_text(now, "state"), "current") == 0) {
 		skip(u, step, "same", "all that it reads is as it was");
+	} else if (other) {
+		why = strf("run %s has changed what it made meanwhile", other);
+		skip(u, step, "skipped", why);
 	} else {
-		json_object_set(step, "reasons", json_object_get(now, "reasons"));
-		tell(u, step, "");
-		status = run_step(u, step, &answer);
-		note_end(u, step, status, answer);
-		json_decref(answer);
+		run_now(u, step, now);
 	}
 	json_decref(now);
 }

@@ -189,14 +189,15 @@ int run_file_in_commit(const struct run_reading *rd, const struct commit *c, str
 	return r;
 }
 
-int run_files_find(const struct run_reading *rd, const struct run_row *row,
-		   enum index_run_tree tree, const struct run_place *place, struct run_file *ret)
+/* @part: of the record. */
+static int find_in(const struct run_reading *rd, const struct run_row *row, const char *part,
+		   const struct run_place *place, struct run_file *ret)
 {
 	struct reader_source src = reader_source(rd->store->reader, rd->access);
 	const struct span parts[] = { place->repo, place->rev, place->path };
 	static const struct commit no_links;
 	struct run_file at = { .type = FT_DIR };
-	int r = run_files_top(rd, row, tree, &at.dir);
+	int r = part_of(rd, row, part, &at.dir);
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
 		for (struct span path = parts[i]; r == 0 && path.len > 0;) {
@@ -209,6 +210,21 @@ int run_files_find(const struct run_reading *rd, const struct run_row *row,
 	if (r == 0)
 		*ret = at;
 	return r;
+}
+
+int run_files_written(const struct run_reading *rd, const struct run_row *row,
+		      const struct run_place *place, struct run_file *ret)
+{
+	return find_in(rd, row, RUN_TREE_WRITTEN, place, ret);
+}
+
+int run_files_found(const struct run_reading *rd, const struct run_row *row,
+		    const struct run_place *place, struct run_file *ret, bool *ret_has_read)
+{
+	int r = find_in(rd, row, RUN_TREE_READ, place, ret);
+
+	*ret_has_read = r == 0;
+	return r == -ENOENT ? find_in(rd, row, RUN_TREE_KEPT, place, ret) : r;
 }
 
 bool run_file_is(const struct run_file *was, const struct stat *now)

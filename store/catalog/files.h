@@ -46,10 +46,14 @@ int run_files_each(const struct run_reading *rd, const struct tree_root *top, co
 int run_files_of(const struct run_reading *rd, const struct run_row *row, enum index_run_tree tree,
 		 run_file_fn fn, void *ctx);
 
-/* What such a tree has at a place: 0, -ENOENT. */
+/* What the run wrote at a place: 0, -ENOENT. */
 struct run_place;
-int run_files_find(const struct run_reading *rd, const struct run_row *row,
-		   enum index_run_tree tree, const struct run_place *place, struct run_file *ret);
+int run_files_written(const struct run_reading *rd, const struct run_row *row,
+		      const struct run_place *place, struct run_file *ret);
+
+/* What it found there, and has read, or else changed or moved and so kept: 0, -ENOENT. */
+int run_files_found(const struct run_reading *rd, const struct run_row *row,
+		    const struct run_place *place, struct run_file *ret, bool *ret_has_read);
 
 /* What a path is in a commit, whoever asks: 0, -ENOENT. */
 int run_file_in_commit(const struct run_reading *rd, const struct commit *c, struct span path,

@@ -150,7 +150,7 @@ int run_wrote(const struct run_reading *rd, const struct run_id *run, const stru
 	int r = catalog_row(rd->store, run, &bytes, &row);
 
 	if (r == 0)
-		r = run_files_find(rd, &row, INDEX_RUN_WRITTEN, place, &written);
+		r = run_files_written(rd, &row, place, &written);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	return written.type == file->type && oid_equal(&written.id, &file->id) &&

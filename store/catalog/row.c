@@ -257,6 +257,7 @@ int run_row_write(const struct run_id *id, const json_t *start, const json_t *en
 	put_bytes(&b, json_object_get(start, "machine"));
 	put_bytes(&b, json_object_get(start, "group"));
 	put_text(&b, text_of(start, "parent"));
+	put_text(&b, text_of(start, "update"));
 	put_command(&b, json_object_get(start, "argv"));
 	put_outputs(&b, json_object_get(end, "outputs"));
 	put_pairs(&b, params);
@@ -298,6 +299,7 @@ int run_row_read(const struct run_id *id, struct span raw, struct run_row *ret)
 	row.machine = rd_str16(&c, TEXT_MAX);
 	row.group = rd_str16(&c, TEXT_MAX);
 	row.parent = rd_str16(&c, TEXT_MAX);
+	row.update = rd_str16(&c, TEXT_MAX);
 	row.command = rd_str16(&c, TEXT_MAX);
 	row.outputs = rd_group(&c, &row.output_count);
 	row.params = rd_group(&c, &row.param_count);

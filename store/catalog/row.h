@@ -12,7 +12,7 @@
 #include "record/record.h"
 
 enum {
-	RUN_ROW_VERSION = 3, /* rows of another one are none */
+	RUN_ROW_VERSION = 4, /* rows of another one are none */
 };
 
 enum run_status {
@@ -59,6 +59,7 @@ struct run_row {
 	double seconds; /* that the command took; < 0: not told */
 	uint32_t uid; /* UINT32_MAX: not known */
 	struct span name, user, machine, group, parent, command; /* empty: none */
+	struct span update; /* the run that it was run in place of; empty: none */
 	struct oid tree; /* of the record; null: none */
 	struct loc tree_loc;
 	uint16_t output_count, param_count, metric_count;

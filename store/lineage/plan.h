@@ -13,6 +13,9 @@
  * file that the same command has made again since is that later run's. What an update has run in
  * place of one that was before the step is written over: the step did so then.
  *
+ * Runs that have made a file in turn, each from what the one before had left, are steps behind one
+ * another (run/RUNS.md, section 1, "Update").
+ *
  * Threads: the caller's.
  */
 #pragma once
@@ -31,8 +34,9 @@ struct run_planning {
 	 * Gets each step that is stale or depends, one behind those that it depends on; takes it:
 	 * {"run": a row's JSON, "state": "stale" or "depends", "reasons": [{"path", "was"?, "now"?:
 	 * ids} of what is another now, or {"path", "run": the step that made it}], "after": [steps
-	 * before it, which are to be run], "skip"?: why it is not, a sentence}. Other than 0 ends
-	 * it.
+	 * before it, which are to be run], "take_back"?: [runs that have changed what it made, the
+	 * last one first: to be taken back with that, and run again], "skip"?: why it is not, a
+	 * sentence}. Other than 0 ends it.
 	 */
 	int (*emit)(json_t *line, void *ctx);
 	void *ctx;
@@ -54,5 +58,6 @@ int run_plan_add(struct run_plan *p, const struct run_place *place);
 /* Looks at all that was added, and what that was made from, and tells what is to be done. */
 int run_plan_tell(struct run_plan *p);
 
-/* One run by itself, as a step, whether it is stale or not. */
-int run_plan_tell_one(struct run_plan *p, const struct run_id *id);
+/* One run by itself, as a step, whether it is stale or not. @behind: ids of steps that are to be
+ * run behind it, an array or NULL. */
+int run_plan_tell_one(struct run_plan *p, const struct run_id *id, const json_t *behind);

@@ -18,6 +18,7 @@
 #include "base/htab.h"
 #include "catalog/catalog.h"
 #include "catalog/maker.h"
+#include "catalog/turns.h"
 #include "lineage/stale.h"
 #include "record/archive.h"
 #include "record/json_bytes.h"
@@ -183,16 +184,37 @@ static int add_reason(struct usage *g, struct span path, json_t *o)
 	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
 }
 
+/* Is what lies at the place now still what the run has had there: that itself, or what it made of
+ * it, also where others have changed that? 1, 0, -errno. */
+static int is_there_still(struct usage *g, const struct run_place *place, const struct run_file *f)
+{
+	_cleanup_run_turns_ struct run_turns made = { 0 };
+	struct run_id id = g->at->id;
+	struct run_file now;
+	int r;
+
+	if (is_of_commit(place))
+		return 1;
+	r = run_tips_find(g->u->tips, place, &now);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (now.type == f->type && oid_equal(&now.id, &f->id))
+		return 1;
+	r = run_turns_of(&g->u->rd, place, &now, NULL, &made);
+	if (r == 0)
+		r = run_outermost(g->u->rd.store, &id);
+	return r < 0 ? r : run_turns_find(&made, &id) != SIZE_MAX;
+}
+
 /* What the run read, and is there still: was it made by a stale run? */
 static int take_read(struct span path, const struct run_file *f, void *ctx)
 {
 	struct usage *g = ctx;
 	struct run_place place;
-	struct run_file now = *f;
 	struct run_id maker;
 	enum run_how how;
 	json_t *o;
-	int r = 0;
+	int r;
 
 	if (g->stale_outputs.count == 0 || !run_place_read(path, &place))
 		return 0;
@@ -200,10 +222,9 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 	r = run_maker(g->u->rd.store, &place, &f->id, &g->at->id, &maker, &how);
 	if (r < 0 || how == RUN_HOW_NOT || !is_stale_output(g, &f->id, &maker))
 		return r;
-	if (!is_of_commit(&place))
-		r = run_tips_find(g->u->tips, &place, &now);
-	if (r < 0 || now.type != f->type || !oid_equal(&now.id, &f->id))
-		return r == -ENOENT ? 0 : r;
+	r = is_there_still(g, &place, f);
+	if (r <= 0)
+		return r;
 	o = json_object();
 	r = set(o, "run", json_string(maker.s));
 	return add_reason(g, path, o) ?: r;
@@ -280,6 +301,7 @@ static int take_written(struct span path, const struct run_file *f, void *ctx)
 		r = oid_is_null(&f->id) ? 0 : meet_readers(g, &f->id, NULL, g->at->depth + 1);
 	if (r == 0 && g->is_stale && is_there)
 		r = is_made_here(g, &place, &f->id, &is_own);
+	/* Also what is there no more: others may have made of it what is. */
 	if (r == 0 && g->is_stale && is_own)
 		r = add_stale(g, &f->id);
 	is_there = is_there && is_own;

@@ -250,12 +250,25 @@ static int mix(struct mix *m, const struct loaded *parent, const struct commit_m
 	return r == -ERESTART ? -EAGAIN : r;
 }
 
+/* The pin from which something was taken back; itself, where nothing was. */
+static int found_in(struct run *run, const struct id128 *repo, struct access *acc, struct oid *id)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
+	_cleanup_loaded_ struct loaded c = { 0 };
+	int r = refs_load_commit(run->runs->opts.store->refs, repo, id, &w, &c);
+
+	for (unsigned i = 0; r == 0 && i < c.commit.meta_count; i++)
+		if (span_equal(c.commit.meta[i].key, span_str(META_FOUND)))
+			return oid_parse(c.commit.meta[i].value, id);
+	return r;
+}
+
 static int undo(struct run *run, const json_t *out, struct access *acc)
 {
 	struct run_head *h = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
 	_cleanup_(mix_release) struct mix m = { .run = run, .acc = acc };
-	struct commit_meta found = { .key = span_str(META_FOUND) };
-	struct oid made, was;
+	struct commit_meta meta = { .key = span_str(META_FOUND) };
+	struct oid made, was, found;
 	struct id128 branch;
 	char hex[OID_HEX];
 	int r;
@@ -265,17 +278,20 @@ static int undo(struct run *run, const json_t *out, struct access *acc)
 		return 0;
 	m.repo_name = h->repo;
 	m.branch = h->branch;
+	found = h->pinned;
 	r = field_oid(out, "result", &made) ?: field_oid(out, "pinned", &was);
+	if (r == 0)
+		r = found_in(run, &h->repo_id, acc, &found);
 	if (r == 0)
 		r = mix_load(&m, &h->pinned, &made, &was);
 	/* Then it finds what the former run has made, and overwrites that. */
 	if (r == -ENOENT)
 		return 0;
-	found.value = span_str(oid_hex(&h->pinned, hex));
-	return r < 0 ? r : mix(&m, &m.ours, &found, &h->pinned);
+	meta.value = span_str(oid_hex(&found, hex));
+	return r < 0 ? r : mix(&m, &m.ours, &meta, &h->pinned);
 }
 
-int run_undo(struct run *run, const char *of, struct access *acc)
+static int undo_all(struct run *run, const char *of, struct access *acc)
 {
 	_cleanup_(former_release) struct former f = { .id = of };
 	json_t *out;
@@ -288,17 +304,16 @@ int run_undo(struct run *run, const char *of, struct access *acc)
 	return r;
 }
 
-/* The pin from which something was taken back; itself, where nothing was. */
-static int found_in(struct run *run, const struct id128 *repo, struct access *acc, struct oid *id)
+int run_undo(struct run *run, const char *of, const json_t *more, struct access *acc)
 {
-	struct refs_wait w = { .may_wait = true, .deadline = acc->deadline };
-	_cleanup_loaded_ struct loaded c = { 0 };
-	int r = refs_load_commit(run->runs->opts.store->refs, repo, id, &w, &c);
+	json_t *id;
+	size_t i;
+	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < c.commit.meta_count; i++)
-		if (span_equal(c.commit.meta[i].key, span_str(META_FOUND)))
-			return oid_parse(c.commit.meta[i].value, id);
-	return r;
+	json_array_foreach ((json_t *)more, i, id)
+		if (r == 0)
+			r = undo_all(run, json_string_value(id) ?: "", acc);
+	return r < 0 ? r : undo_all(run, of, acc);
 }
 
 int run_redo(struct run *run, const struct publishing *p, struct access *acc, struct oid *ret_base,

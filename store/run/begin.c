@@ -326,7 +326,7 @@ static int store_start(struct run *run, const json_t *request, const struct acce
 	return log_errno(r, "the record of a run cannot be stored");
 }
 
-static int pin(struct run *run, struct access *acc)
+static int pin(struct run *run, const json_t *request, struct access *acc)
 {
 	const char *former = field_text(run->start, "update");
 	int r;
@@ -339,7 +339,9 @@ static int pin(struct run *run, struct access *acc)
 	if (run->parent)
 		return pin_parent(run, acc);
 	r = pin_all(run, acc);
-	return r == 0 && *former ? run_undo(run, former, acc) : r;
+	if (r < 0 || !*former)
+		return r;
+	return run_undo(run, former, json_object_get(request, "take_back"), acc);
 }
 
 int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, struct run *parent,
@@ -356,7 +358,7 @@ int run_begin(struct runs *rs, const json_t *request, uid_t uid, gid_t gid, stru
 	run->parent = parent ? run_ref(parent) : NULL;
 	r = compose(run, request, gid);
 	if (r == 0)
-		r = pin(run, acc);
+		r = pin(run, request, acc);
 	if (r == 0)
 		r = name_outputs(run, acc);
 	if (r == 0)

@@ -128,9 +128,10 @@ int run_pinned(struct run *run, const char *repo, const char *branch, struct acc
  * refs: mostly said. (again.c) */
 int run_pin_again(struct run *run, const char *of, struct access *acc);
 
-/* Takes what the former run @of has made, and nobody has changed since, back from the pins: 0,
- * errors as of run_pin_again(), or of writing. (again.c) */
-int run_undo(struct run *run, const char *of, struct access *acc);
+/* Takes what the runs @more (an array of ids, or NULL) have made, one after the other, then what
+ * the former run @of has made, back from the pins, as far as nobody has changed it since: 0, errors
+ * as of run_pin_again(), or of writing. (again.c) */
+int run_undo(struct run *run, const char *of, const json_t *more, struct access *acc);
 
 /* What an output of such a run changes in what its user had: as a change from @ret_base, the head's
  * pin when it was begun, to @ret_result. Errors of reading and writing. (again.c) */

@@ -99,10 +99,19 @@ static int repeat(struct request *q, struct run *run)
 }
 
 /* A former run that is done again must be one that the caller may see. */
-static int check_former(struct request *q, const char *field)
+static int check_may_read(struct request *q, const struct run_id *id)
 {
 	_cleanup_buf_ struct buf bytes = { 0 };
 	struct run_row row;
+	int r = catalog_row(q->service->store, id, &bytes, &row);
+
+	return r == 0 && !runs_may_see(q, &row)
+		       ? log_fail(-EACCES, "the run %s is another user's", id->s)
+		       : r;
+}
+
+static int check_former(struct request *q, const char *field)
+{
 	struct run_id id;
 	int r;
 
@@ -110,12 +119,26 @@ static int check_former(struct request *q, const char *field)
 		return 0;
 	r = request_run(q, field, &id);
 	if (r == 0)
-		r = catalog_row(q->service->store, &id, &bytes, &row);
-	if (r == 0 && !runs_may_see(q, &row))
-		r = log_fail(-EACCES, "the run %s is another user's", id.s);
+		r = check_may_read(q, &id);
 	if (r == 0 && json_object_set_new(q->fields, field, json_string(id.s)) < 0)
 		r = -ENOMEM;
 	return r < 0 ? request_fail(r, "the former run cannot be read") : 0;
+}
+
+static int check_taken_back(struct request *q)
+{
+	json_t *ids = json_object_get(q->fields, "take_back"), *text;
+	struct run_id id;
+	size_t i;
+	int r = ids && !json_is_array(ids) ? -EINVAL : 0;
+
+	json_array_foreach (ids, i, text) {
+		if (r == 0)
+			r = run_id_parse(json_string_value(text) ?: "", &id);
+		if (r == 0)
+			r = check_may_read(q, &id);
+	}
+	return r < 0 ? request_fail(r, "what is to be taken back cannot be read") : 0;
 }
 
 /* Who may not enter a repo learns nothing of what is in it. */
@@ -187,6 +210,8 @@ int verb_run_begin(struct request *q)
 	r = check_former(q, "rerun");
 	if (r == 0)
 		r = check_former(q, "update");
+	if (r == 0)
+		r = check_taken_back(q);
 	if (r == 0)
 		r = check_outputs(q);
 	if (r < 0)

@@ -158,7 +158,8 @@ static int add_paths(struct planning *p)
  * run-plan		what is to be run again, so that files are up to date
  *
  *	paths: files and directories of branches, branches, repos; "": all of it; or run: an id, for
- *	that one alone; force?: what would be overwritten does not keep a run from it
+ *	that one alone, and behind?, ids of steps that are to be run behind it; force?: what would
+ *	be overwritten does not keep a run from it
  *
  * Lines: steps (lineage/plan.h)
  */
@@ -172,7 +173,8 @@ int verb_run_plan(struct request *q)
 	if (r == 0 && is_one)
 		r = request_run(q, "run", &id);
 	if (r == 0)
-		r = is_one ? run_plan_tell_one(p.plan, &id) : add_paths(&p);
+		r = is_one ? run_plan_tell_one(p.plan, &id, json_object_get(q->fields, "behind"))
+			   : add_paths(&p);
 	if (r == 0 && !is_one)
 		r = run_plan_tell(p.plan);
 	return r < 0 ? request_fail(r, "what is to be run again cannot be told") : 0;

@@ -111,3 +111,34 @@ def test_of_equal_files_each_is_stale_by_who_made_that(shell, made):
     (made / "other").write_text("2")
     assert sorted(stale(shell, made / "other")) == [
         ["R/main/in"], ["R/main/other"], ["R/main/out"], ["R/main/same"]]
+
+
+def runs(shell, path):
+    """What is stale of what was made from it: each run's command, and the reasons' paths."""
+    _, *lines = shell.json("uses", "--json", "--stale", path)
+    return [(line["run"]["command"], [reason["path"] for reason in line["stale"]])
+            for line in lines]
+
+
+def test_what_was_added_to_is_stale_for_what_was_there_before(shell, repo):
+    for n in "12":
+        (repo / f"raw{n}").write_text(n)
+    shell.ok("commit", repo)
+    for n in "12":
+        shell.ok("run", "--", "sh", "-c", f"cat raw{n} >> table", cwd=repo)
+    assert runs(shell, repo / "raw1") == []
+    (repo / "raw1").write_text("one")
+    assert runs(shell, repo / "raw1") == [("sh -c 'cat raw2 >> table'", ["R/main/table"])]
+    shell.ok("run", "--", "sh", "-c", "echo anew > table", cwd=repo)
+    assert runs(shell, repo / "raw1") == []
+
+
+def test_what_was_changed_in_place_is_stale_for_what_it_was_before(shell, repo):
+    (repo / "raw").write_text("1")
+    shell.ok("commit", repo)
+    shell.ok("run", "--", "cp", "raw", "f", cwd=repo)
+    shell.ok("run", "--", "sed", "-i", "s/^/x/", "f", cwd=repo)
+    shell.ok("run", "--", "cp", "f", "out", cwd=repo)
+    (repo / "raw").write_text("2")
+    assert runs(shell, repo / "raw") == [("sed -i s/^/x/ f", ["R/main/f"]),
+                                         ("cp f out", ["R/main/f"])]

@@ -326,14 +326,6 @@ def test_a_run_that_changes_what_it_reads_begins_with_what_it_found(works):
     assert works.text("f") == "a\nb\nz\n" and works.text("log") == "z\n"
 
 
-def test_runs_that_add_to_a_file_in_turn_add_once(works):
-    works.make("one", "echo 1 $(cat raw | wc -l) >> log")
-    works.make("two", "echo 2 $(cat raw | wc -l) >> log")
-    works.put("raw", "q\n")
-    assert works.update() == ["two"]
-    assert works.text("log") == "1 2\n2 1\n"
-
-
 def test_what_is_made_can_be_made_anew(works):
     works.make("new", "mkdir d; cat raw > d/1; mv d e; ln -s 1 e/link; rm other")
     works.put("raw", "q\n")
@@ -356,6 +348,159 @@ def test_a_circle_comes_to_an_end(works):
     works.make("to-b", "cat a raw > b")
     works.put("raw", "q\n")
     assert sorted(works.update()) == ["to-a", "to-b"]
+
+
+# ---- what several have made in turn ----
+
+@pytest.fixture
+def table(works):
+    """Three lines of a table, each from a file of its own."""
+    for n in "123":
+        works.put(f"raw{n}", f"{n}\n")
+    works.commit()
+    for n in "123":
+        works.make(n, f"cat raw{n} >> table")
+    return works
+
+
+def test_what_was_added_to_since_is_named_and_left(table):
+    table.put("raw1", "one\n")
+    assert table.plan() == [("1", ["R/main/raw1"])]
+    assert table.update(code=1) == []
+    assert "R/main/table, which it has made, was added to by run" in table.result.err
+    assert table.text("table") == "1\n2\n3\n"
+
+
+def test_with_force_all_of_it_is_made_anew(table):
+    table.put("raw1", "one\n")
+    assert table.update("--force") == ["1", "2", "3"]
+    assert table.text("table") == "one\n2\n3\n"
+    assert table.update() == []
+    table.put("raw2", "two\n")
+    assert table.update("--force", "table") == ["2", "3"]
+    assert table.text("table") == "one\ntwo\n3\n"
+    table.put("raw3", "three\n")
+    assert table.update() == ["3"]
+    assert table.text("table") == "one\ntwo\nthree\n"
+
+
+def test_what_only_shares_a_log_is_made_alone(works):
+    works.make("one", "cat raw > out1; echo 1 >> log")
+    works.make("two", "cat other raw > out2; echo 2 >> log")
+    works.put("other", "y\n")
+    assert works.update("out2") == ["two"]
+    assert works.text("log") == "1\n2\n"
+    works.put("raw", "q\n")
+    assert works.update("out2") == ["two"]
+    assert works.update("out1", code=1) == []
+    assert works.update("out1", "--force") == ["one"]
+    assert works.text("log") == "1\n2\n1\n"
+
+
+def test_of_the_same_command_again_and_again_the_last_one_is_run(works):
+    for _ in range(3):
+        works.make("tick", "cat raw >> log")
+    works.put("raw", "q\n")
+    assert works.update() == ["tick"]
+    assert works.text("log") == "b\na\n" * 2 + "q\n"
+    assert works.update() == []
+
+
+@pytest.mark.parametrize("how", ["sed -i s/^/x/ f", "sort -r -o f f",
+                                 "sed s/^/x/ f > new; mv new f", "cat f other > t; cat t > f"])
+def test_what_is_changed_in_place_is_made_and_changed_again(works, how):
+    works.make("make", "sort raw > f")
+    works.make("change", how)
+    works.make("use", "cat f > out")
+    before = works.text("f")
+    works.put("raw", "d\nc\n")
+    assert works.update("out") == ["make", "change", "use"]
+    assert works.text("f") == works.text("out") == before.replace("a", "c").replace("b", "d")
+    assert works.update() == []
+    works.put("raw", "b\na\nb\n")
+    assert works.update() == ["make", "change", "use"]
+    assert works.text("f").count("b") == 2
+
+
+def test_who_makes_more_is_run_with_those_who_changed_it(works):
+    works.make("make", "mkdir d; sort raw > d/f; wc -l < raw > count")
+    works.make("change", "sed -i s/^/x/ d/f; cat other > own")
+    works.make("again", "sed -i s/^/y/ d/f")
+    works.put("raw", "q\n")
+    assert works.update("count") == ["make", "change", "again"]
+    assert works.text("d/f") == "yxq\n" and works.text("own") == "x\n"
+    assert works.text("count") == "1\n"
+    assert works.update() == []
+
+
+def test_who_changes_it_twice_does_so_once_again(works):
+    works.make("make", "sort raw > f")
+    works.make("change", "sed -i s/^/x/ f")
+    works.make("change", "sed -i s/^/x/ f")
+    works.make("last", "sed -i s/^/y/ f")
+    works.put("raw", "q\n")
+    assert works.update() == ["make", "change", "last"]
+    assert works.text("f") == "yxq\n"
+    assert works.update() == []
+
+
+def test_an_update_that_stopped_between_two_goes_on(works, tmp_path):
+    works.make("make", "sort raw > f")
+    works.make("change", f"sed -i s/^/x/ f; ! test -e {tmp_path}/fail")
+    works.make("last", "sed -i s/^/y/ f")
+    works.make("use", "cat f > out")
+    works.put("raw", "q\n")
+    (tmp_path / "fail").write_text("")
+    assert works.update(code=1) == ["make", "change"]
+    assert works.text("f") == "q\n" and works.text("out") == "yxa\nyxb\n"
+    os.unlink(tmp_path / "fail")
+    assert works.update("out") == ["change", "last", "use"]
+    assert works.text("f") == works.text("out") == "yxq\n"
+    assert works.update() == []
+
+
+def test_what_else_those_have_made_is_there_whatever_becomes_of_them(works, tmp_path):
+    works.make("make", "sort raw > f")
+    works.make("change", f"sed -i s/^/x/ f; cat other > own; ! test -e {tmp_path}/fail")
+    works.put("raw", "q\n")
+    (tmp_path / "fail").write_text("")
+    assert works.update(code=1) == ["make", "change"]
+    assert works.text("f") == "q\n" and works.text("own") == "x\n"
+    works.put("own", "by hand\n")
+    assert works.update(code=1) == []
+    assert "R/main/own, which it has made, was changed" in works.result.err
+
+
+def test_what_would_not_be_changed_again_is_not_made_again(works):
+    works.make("make", "sort raw > f")
+    works.make("change", "sed -i s/^/x/ f; cat other > own")
+    works.put("own", "by hand\n")
+    works.put("raw", "q\n")
+    assert works.update(code=1) == []
+    assert works.result.err.count("which cannot be run again (R/main/own") == 1
+    assert works.text("f") == "xa\nxb\n"
+    assert works.update("--force") == ["make", "change"]
+    assert works.text("f") == "xq\n" and works.text("own") == "x\n"
+
+
+def test_what_was_put_there_by_hand_between_two_is_where_it_begins(works):
+    works.make("make", "sort raw > f")
+    works.put("f", "by hand\n")
+    works.commit()
+    works.make("change", "sed -i s/^/x/ f")
+    works.put("raw", "q\n")
+    assert works.update() == []
+    assert works.text("f") == "xby hand\n"
+
+
+def test_who_comes_to_it_while_others_are_run_keeps_his_work(works, shell):
+    works.make("make", "sort raw > f; sleep 0.$(wc -l < raw)")
+    works.make("change", "sed -i s/^/x/ f; test ! -e late || (cd / && echo a)")
+    works.put("raw", "q\n")
+    works.update("--dry-run")
+    works.make("late", "sed -i s/^/z/ f")
+    assert works.update() == ["make", "change", "late"]
+    assert works.text("f") == "zxq\n"
 
 
 # ---- what is not overwritten ----
