@@ -421,35 +421,40 @@ static void skip(struct update *u, json_t *step, const char *result, const char 
 	tell(u, step, why);
 }
 
-/* With what it is to take back now. */
-static void run_now(struct update *u, json_t *step, const json_t *now)
+static void run_now(struct update *u, json_t *step)
 {
 	json_t *answer = NULL;
 	int status;
 
-	json_object_set(step, "reasons", json_object_get(now, "reasons"));
-	json_object_del(step, "take_back");
-	if (json_object_get(now, "take_back"))
-		json_object_set(step, "take_back", json_object_get(now, "take_back"));
 	tell(u, step, "");
 	status = run_step(u, step, &answer);
 	note_end(u, step, status, answer);
 	json_decref(answer);
 }
 
-static void take_one(struct update *u, json_t *step)
+/* What of it is as of now. */
+static void renew(json_t *step, const json_t *now)
 {
-	const char *needs = blocked_by(u, step), *other;
-	_cleanup_free_ char *why =
-		needs ? strf("it is not run, since run %s was not", needs) : NULL;
-	json_t *now;
+	static const char *const keys[] = { "reasons", "take_back" };
 
-	if (needs) {
-		skip(u, step, "blocked", why);
-		return;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		json_t *value = json_object_get(now, keys[i]);
+
+		if (value)
+			json_object_set(step, keys[i], value);
+		else
+			json_object_del(step, keys[i]);
 	}
-	now = ask_again(u, step);
-	other = changed_meanwhile(step, now);
+}
+
+/* Is it to be run, as it is now? If not, that has been said. */
+static bool must_be_run(struct update *u, json_t *step)
+{
+	json_t *now = ask_again(u, step);
+	const char *other = changed_meanwhile(step, now);
+	_cleanup_free_ char *why = NULL;
+	bool must = false;
+
 	if (!now) {
 		skip(u, step, "failed", "whether it must be run cannot be told");
 	} else if (*field_text(now, "skip")) {
@@ -460,9 +465,23 @@ static void take_one(struct update *u, json_t *step)
 		why = strf("run %s has changed what it made meanwhile", other);
 		skip(u, step, "skipped", why);
 	} else {
-		run_now(u, step, now);
+		renew(step, now);
+		must = true;
 	}
 	json_decref(now);
+	return must;
+}
+
+static void take_one(struct update *u, json_t *step)
+{
+	const char *needs = blocked_by(u, step);
+	_cleanup_free_ char *why =
+		needs ? strf("it is not run, since run %s was not", needs) : NULL;
+
+	if (needs)
+		skip(u, step, "blocked", why);
+	else if (must_be_run(u, step))
+		run_now(u, step);
 }
 
 static void take_all(struct update *u)
