@@ -11,7 +11,7 @@
 
 struct run_turn {
 	struct run_id id; /* of runs in one another the outermost */
-	struct run_file left, found; /* found: type 0: nothing, or it is not known what */
+	struct run_file left, found; /* type 0: nothing, or it is not known what */
 	bool has_read; /* what it found; else it kept some of that unread */
 };
 struct run_turns {
@@ -25,23 +25,25 @@ void run_turns_release(struct run_turns *t);
 #define _cleanup_run_turns_ _cleanup_(run_turns_release)
 
 /* Those that made what is at @place now, back to the first, which found nothing there or what no
- * run is known to have made; only those that began before @before (NULL: ever). None where the file
- * is nobody's, or no regular one. 0, or errors of the index and of reading. */
+ * run is known to have made; @by: what that run found there, rather than what is there now (NULL).
+ * None where the file is nobody's, or no regular one. 0, or errors of the index and of reading. */
 int run_turns_of(const struct run_reading *rd, const struct run_place *place,
-		 const struct run_file *now, const struct run_id *before, struct run_turns *ret);
+		 const struct run_file *now, const struct run_id *by, struct run_turns *ret);
 
-/* All that have ever written there: of each, perhaps several times, the id alone. */
+/* The ids of all that have ever written there, ascending. */
 int run_turns_ever(const struct run_reading *rd, const struct run_place *place,
-		   struct run_turns *ret);
+		   struct index_run_ids *ret);
 
 /* Where in it a run is; SIZE_MAX: nowhere. */
 size_t run_turns_find(const struct run_turns *t, const struct run_id *id);
 
-/* Adds those that found at @place what @run had left there, and have published something else
- * there; then those that found what these left, and so on: of each, once, the id alone. Errors as
- * above. */
+/* Adds those that found at @place what @run had left there: of each, once, the id, and what it has
+ * published there instead. Then those that found what these left, and so on. Errors as above. */
 int run_turns_behind(const struct run_reading *rd, const struct run_place *place,
 		     const struct run_id *run, struct run_turns *ret);
+
+/* What an update had run it in place of, in its place: 1; 0: nothing; errors of the index. */
+int run_step_back(struct store *s, struct run_id *id);
 
 /* The outermost of the runs that it was begun in, in its place. 0, or errors of the index. */
 int run_outermost(struct store *s, struct run_id *id);

@@ -95,10 +95,15 @@ int plan_step(struct run_plan *p, const struct run_id *id, struct step **ret)
 	return 0;
 }
 
-int plan_edge(struct step *to, struct span path, struct step *from)
+int plan_edge(struct step *to, struct span path, struct step *from, bool is_turn)
 {
-	if (from == to || from->read_by == to)
+	if (from == to)
 		return 0;
+	for (size_t i = from->read_by == to ? to->edge_count : 0; i > 0; i--)
+		if (to->edges[i - 1].from == from) {
+			to->edges[i - 1].is_turn |= is_turn;
+			return 0;
+		}
 	if (to->edge_count == to->edge_cap) {
 		size_t cap = MAX(2 * to->edge_cap, (size_t)4);
 		struct edge *e = reallocarray(to->edges, cap, sizeof(*e));
@@ -108,28 +113,26 @@ int plan_edge(struct step *to, struct span path, struct step *from)
 		to->edges = e;
 		to->edge_cap = cap;
 	}
-	to->edges[to->edge_count++] = (struct edge){ from, json_of_bytes(path) };
+	to->edges[to->edge_count++] = (struct edge){ from, json_of_bytes(path), is_turn };
 	from->read_by = to;
 	return 0;
 }
 
-int plan_then(struct step *s, struct step *then, bool has_changed)
+int plan_then(struct step *s, struct step *then)
 {
 	for (size_t i = 0; i < s->then_count; i++)
-		if (s->then[i].step == then) {
-			s->then[i].has_changed |= has_changed;
+		if (s->then[i] == then)
 			return 0;
-		}
 	if (s->then_count == s->then_cap) {
 		size_t cap = MAX(2 * s->then_cap, (size_t)4);
-		struct follower *f = reallocarray(s->then, cap, sizeof(*f));
+		struct step **f = reallocarray(s->then, cap, sizeof(*f));
 
 		if (!f)
 			return -ENOMEM;
 		s->then = f;
 		s->then_cap = cap;
 	}
-	s->then[s->then_count++] = (struct follower){ then, has_changed };
+	s->then[s->then_count++] = then;
 	return 0;
 }
 
@@ -158,6 +161,12 @@ static int add_line(struct run_plan *p, const struct run_turns *line)
 	return 0;
 }
 
+static int ask_for(struct run_plan *p, struct span path, struct step *s)
+{
+	s->is_root = true;
+	return 0;
+}
+
 static int add_maker(struct span path, const struct run_file *f, void *ctx)
 {
 	struct run_plan *p = ctx;
@@ -174,7 +183,9 @@ static int add_maker(struct span path, const struct run_file *f, void *ctx)
 	if (r < 0)
 		return r;
 	s->is_root = true;
-	r = plan_line(p, path, &place, f, &line);
+	r = plan_each_undone(p, path, &place, f, &id, ask_for);
+	if (r == 0)
+		r = plan_line(p, path, &place, f, &line);
 	return r == 0 && line->count > 1 ? add_line(p, line) : r;
 }
 
@@ -231,7 +242,9 @@ static json_t *row_json(struct run_plan *p, const struct step *s, bool *ret_may_
 /* What is to be run for what the edge is to be as it should; NULL: nothing. */
 static struct step *waits_for(const struct edge *e)
 {
-	return is_to_be_run(e->from) ? e->from : e->from->is_over ? e->from->through : NULL;
+	return is_to_be_run(e->from)		? e->from
+	       : e->from->is_over || e->is_turn ? e->from->through
+						: NULL;
 }
 
 static int set(json_t *o, const char *key, json_t *value)
@@ -272,9 +285,9 @@ static int set_after(struct step *s, json_t *line)
 
 static int cmp_followers(const void *a, const void *b)
 {
-	const struct follower *x = a, *y = b;
+	struct step *const *x = a, *const *y = b;
 
-	return strcmp(y->step->id.s, x->step->id.s);
+	return strcmp((*y)->id.s, (*x)->id.s);
 }
 
 /* The last one first. */
@@ -286,8 +299,7 @@ static int set_taken_back(struct step *s, json_t *line)
 	if (s->then_count > 0)
 		qsort(s->then, s->then_count, sizeof(*s->then), cmp_followers);
 	for (size_t i = 0; i < s->then_count; i++)
-		if (s->then[i].has_changed &&
-		    json_array_append_new(ids, json_string(s->then[i].step->id.s)) < 0)
+		if (json_array_append_new(ids, json_string(s->then[i]->id.s)) < 0)
 			r = -ENOMEM;
 	if (r == 0 && json_array_size(ids) > 0)
 		return set(line, "take_back", ids);
@@ -350,11 +362,11 @@ static int enter(struct run_plan *p, struct step *s)
 	return 0;
 }
 
-/* Who has changed what it makes is to do so again; what an update has not come to is to be done. */
+/* Who has changed what it makes is to do so again. */
 static void ask_for_followers(struct step *s)
 {
 	for (size_t i = 0; i < s->then_count; i++)
-		s->then[i].step->is_root |= is_to_be_run(s) || !s->then[i].has_changed;
+		s->then[i]->is_root |= is_to_be_run(s);
 }
 
 static int tell_from(struct run_plan *p, struct step *root)
@@ -395,13 +407,13 @@ static int skip_for_followers(struct run_plan *p, struct step *s)
 
 	p->at = s;
 	for (size_t i = 0; r == 0 && i < s->then_count; i++) {
-		const struct follower *f = &s->then[i];
+		const struct step *f = s->then[i];
 
-		if (f->has_changed && f->step->skip && !f->step->is_over)
+		if (f->skip && !f->is_over)
 			r = plan_skip(p, false,
 				      "what it has made was changed by run %s since, which cannot "
 				      "be run again (%s): --force writes over it",
-				      f->step->id.s, f->step->skip);
+				      f->id.s, f->skip);
 	}
 	return r;
 }

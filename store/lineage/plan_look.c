@@ -70,7 +70,7 @@ static int add_edge(struct run_plan *p, struct span path, const struct run_id *i
 	struct step *from;
 	int r = plan_step(p, id, &from);
 
-	return r < 0 ? r : plan_edge(p->at, path, from);
+	return r < 0 ? r : plan_edge(p->at, path, from, false);
 }
 
 /* What was only added to is no input, but comes first. */
@@ -79,11 +79,27 @@ static int add_former(struct run_plan *p, struct span path, const struct run_id 
 	return has_read || plan_known(p, id) ? add_edge(p, path, id) : 0;
 }
 
+/* Was one of those who made it run in place of one of those? 1, 0, -errno. */
+static int is_made_anew(struct run_plan *p, const struct run_turns *line, const struct run_id *made,
+			const struct run_turns *before)
+{
+	int r = 0;
+
+	if (line->count == 0)
+		return plan_is_in_place_of(p, made, before);
+	if (run_turns_find(line, &p->at->id) != SIZE_MAX)
+		return 0;
+	for (size_t i = 0; r == 0 && i < line->count; i++)
+		r = plan_is_in_place_of(p, &line->at[i].id, before);
+	return r;
+}
+
 /* What it found where it has written itself: who had made that? If an update has run that one
- * again, and not yet this one, it finds something else there, and its own work is gone. */
+ * again, and not yet this one, it finds something else there, and its own work is gone.
+ * @made: who made what is there now, or was the last to. */
 static int take_own(struct run_plan *p, struct span path, const struct run_place *place,
 		    const struct inode *ino, const struct run_file *left,
-		    const struct run_file *now, bool has_read)
+		    const struct run_file *now, const struct run_id *made, bool has_read)
 {
 	_cleanup_run_turns_ struct run_turns before = { 0 };
 	const struct run_file found = run_file_of(ino);
@@ -93,24 +109,23 @@ static int take_own(struct run_plan *p, struct span path, const struct run_place
 	if (r < 0 || before.count == 0)
 		return r;
 	r = plan_line(p, path, place, now, &line);
-	if (r == 0 && line->count > 0 && run_turns_find(line, &p->at->id) == SIZE_MAX)
-		r = plan_is_in_place_of(p, &line->at[0].id, &before);
+	if (r == 0)
+		r = is_made_anew(p, line, made, &before);
 	if (r == 1)
-		r = add_reason(p, path, left, now)
-			    ?: add_former(p, path, &line->at[0].id, has_read);
+		r = add_reason(p, path, left, now) ?: add_former(p, path, made, has_read);
 	return r < 0 ? r : add_former(p, path, &before.at[0].id, has_read);
 }
 
 static int read_from(struct run_plan *p, struct span path, struct step *s)
 {
-	return plan_edge(p->at, path, s);
+	return plan_edge(p->at, path, s, false);
 }
 
 /* It has read there what a run has made, and others will have made of that. */
 static int add_maker(struct run_plan *p, struct span path, const struct run_place *place,
-		     const struct run_id *id)
+		     const struct run_file *now, const struct run_id *id)
 {
-	return add_edge(p, path, id) ?: plan_each_undone(p, path, place, id, read_from);
+	return add_edge(p, path, id) ?: plan_each_undone(p, path, place, now, id, read_from);
 }
 
 /* Who has made what is there now? */
@@ -128,8 +143,8 @@ static int take_found(struct run_plan *p, struct span path, const struct inode *
 		return r == -ENOENT ? 0 : r;
 	r = find_in(p, RUN_TREE_WRITTEN, path, &left);
 	if (r == 0)
-		return add_maker(p, path, &place, &id);
-	return r < 0 ? r : take_own(p, path, &place, ino, &left, &now, has_read);
+		return add_maker(p, path, &place, &now, &id);
+	return r < 0 ? r : take_own(p, path, &place, ino, &left, &now, &id, has_read);
 }
 
 static int take_read(struct span path, const struct inode *ino, void *ctx)
@@ -159,7 +174,7 @@ static int take_changed(struct span path, const struct run_file *was, const stru
 	if (now && run_place_read(path, &place))
 		r = plan_maker(p, &place, now, &id, &is_its);
 	if (r == 1)
-		r = add_maker(p, path, &place, &id);
+		r = add_maker(p, path, &place, now, &id);
 	return r < 0 ? r : add_reason(p, path, was, now);
 }
 
@@ -257,9 +272,9 @@ static int add_followers(struct run_plan *p, struct span path, const struct run_
 	for (size_t i = count; r == 0 && i > 0; i--, before = s) {
 		r = plan_step(p, &line->at[i - 1].id, &s);
 		if (r == 0)
-			r = plan_edge(s, path, before);
+			r = plan_edge(s, path, before, true);
 		if (r == 0)
-			r = plan_then(p->at, s, true);
+			r = plan_then(p->at, s);
 	}
 	return r;
 }
@@ -270,12 +285,15 @@ static int meet_followers(struct run_plan *p, struct span path, const struct run
 			  size_t count)
 {
 	const struct step *last = plan_known(p, &line->at[0].id);
-	int r = has_again(p, line, count);
+	int r;
 
+	if (have_read(line, count))
+		return add_followers(p, path, line, count);
+	r = has_again(p, line, count);
 	p->at->is_over |= r == 1;
 	if (r != 0)
 		return MIN(r, 0);
-	if (have_read(line, count) || (p->p.force && last && last->is_root))
+	if (p->p.force && last && last->is_root)
 		return add_followers(p, path, line, count);
 	return plan_skip(p, false,
 			 "%.*s, which it has made, was added to by run %s since: --force makes it "
@@ -286,7 +304,8 @@ static int meet_followers(struct run_plan *p, struct span path, const struct run
 static int take_other(struct run_plan *p, struct span path, const struct run_place *place,
 		      const struct run_file *now)
 {
-	const struct run_turns *line;
+	struct run_turn me = { .id = p->at->id };
+	const struct run_turns self = { .at = &me, .count = 1 }, *line;
 	struct run_id id;
 	bool is_its;
 	size_t at;
@@ -302,31 +321,34 @@ static int take_other(struct run_plan *p, struct span path, const struct run_pla
 	if (r != 0)
 		return MIN(r, 0);
 	r = plan_maker(p, place, now, &id, &is_its);
-	if (r < 0)
-		return r;
 	if (r == 1 && is_its && strcmp(id.s, p->at->id.s) != 0)
 		return meet_other(p, path, &id);
+	if (r == 1)
+		r = plan_is_in_place_of(p, &id, &self);
+	p->at->is_over |= r == 1;
+	if (r != 0)
+		return MIN(r, 0);
 	return plan_skip(p, false,
 			 "%.*s, which it has made, was changed since: --force writes over it",
 			 shown(path), (const char *)path.data);
 }
 
-static int come_behind(struct run_plan *p, struct span path, struct step *s)
-{
-	return s == p->at ? 0 : plan_then(p->at, s, false);
-}
-
-/* It is there as it made it. */
-static int take_made(struct run_plan *p, struct span path, const struct run_place *place,
+/* It is there as it made it; but others may have made the same since. */
+static int take_same(struct run_plan *p, struct span path, const struct run_place *place,
 		     const struct run_file *now)
 {
+	const struct run_turns *line;
 	struct run_id id;
 	bool is_its;
 	int r = plan_maker(p, place, now, &id, &is_its);
 
-	return r == 1 && strcmp(id.s, p->at->id.s) == 0
-		       ? plan_each_undone(p, path, place, &id, come_behind)
-		       : MIN(r, 0);
+	if (r <= 0 || strcmp(id.s, p->at->id.s) == 0)
+		return MIN(r, 0);
+	r = plan_line(p, path, place, now, &line);
+	if (r == 0 && run_turns_find(line, &p->at->id) == SIZE_MAX)
+		r = plan_has_replaced(p, line, &p->at->id);
+	p->at->is_over |= r == 1;
+	return MIN(r, 0);
 }
 
 static int take_written(struct span path, const struct inode *ino, void *ctx)
@@ -346,7 +368,7 @@ static int take_written(struct span path, const struct inode *ino, void *ctx)
 		return r == -ENOENT ? 0 : r;
 	return now.type != was.type || !oid_equal(&now.id, &was.id)
 		       ? take_other(p, path, &place, &now)
-		       : take_made(p, path, &place, &now);
+		       : take_same(p, path, &place, &now);
 }
 
 static int check_status(struct run_plan *p)

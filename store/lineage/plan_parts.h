@@ -15,12 +15,7 @@
 struct edge {
 	struct step *from;
 	json_t *path; /* owned */
-};
-
-/* A step that comes after another one, if that is run. */
-struct follower {
-	struct step *step;
-	bool has_changed; /* what that one has made, which is taken back with what it made of it */
+	bool is_turn; /* that was changed, and is taken back with what @from has made */
 };
 
 struct step {
@@ -29,7 +24,7 @@ struct step {
 	struct step *next; /* in the order in which they were found */
 	struct edge *edges; /* owned */
 	size_t edge_count, edge_cap;
-	struct follower *then; /* owned */
+	struct step **then; /* owned: those whose work is taken back with its own (plan.h) */
 	size_t then_count, then_cap;
 	size_t at, then_at; /* while the walk is in it: the next edge, and the next of those */
 	struct step *read_by; /* the last one that got an edge to it */
@@ -49,7 +44,7 @@ struct line {
 /* What is known of a run, looked up once. */
 struct known_run {
 	struct hnode node;
-	struct run_id id, first; /* first: as plan_first_of(), or empty */
+	struct run_id id, outermost, first; /* the latter as their functions say, or empty */
 	uint64_t command; /* as plan_command() */
 	bool has_command;
 };
@@ -80,9 +75,9 @@ int plan_step(struct run_plan *p, const struct run_id *id, struct step **ret);
 /* NULL: it is none. */
 struct step *plan_known(const struct run_plan *p, const struct run_id *id);
 /* @to has read from @from, unless they are the same. */
-int plan_edge(struct step *to, struct span path, struct step *from);
-/* @then comes after @s, which it is not. */
-int plan_then(struct step *s, struct step *then, bool has_changed);
+int plan_edge(struct step *to, struct span path, struct step *from, bool is_turn);
+/* What @then has made is taken back with what @s has. */
+int plan_then(struct step *s, struct step *then);
 
 /* Keeps the step that is looked at from being run, if nothing did; what is not hard --force does
  * not mind. 0 or -ENOMEM. */
@@ -118,8 +113,9 @@ int plan_is_in_place_of(struct run_plan *p, const struct run_id *id, const struc
 int plan_has_replaced(struct run_plan *p, const struct run_turns *t, const struct run_id *of);
 /* The first of those in whose place it was run; itself. */
 int plan_first_of(struct run_plan *p, const struct run_id *id, struct run_id *ret);
-/* Tells whom an update has not come to: @made is run in place of another one, and they had changed
- * what was there before; of those who were run in place of one another the last. */
+/* Tells whom an update has not come to: they had changed what was at the place before one was run
+ * again that has made what is there, and whose work lies below; of those who were run in place of
+ * one another the last. @made: who made it, or was the last to. Borrows as plan_line(). */
+typedef int (*plan_undone_fn)(struct run_plan *p, struct span path, struct step *s);
 int plan_each_undone(struct run_plan *p, struct span path, const struct run_place *place,
-		     const struct run_id *made,
-		     int (*fn)(struct run_plan *p, struct span path, struct step *s));
+		     const struct run_file *now, const struct run_id *made, plan_undone_fn fn);

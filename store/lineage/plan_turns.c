@@ -10,6 +10,18 @@
 #include "lineage/plan_parts.h"
 #include "record/archive.h"
 
+/* Of an empty file: 1, 0, -errno. */
+static int maker_of_nothing(struct run_plan *p, const struct run_place *place,
+			    const struct run_file *f, struct run_id *ret)
+{
+	_cleanup_run_turns_ struct run_turns t = { 0 };
+	int r = run_turns_of(&p->p.rd, place, f, NULL, &t);
+
+	if (r == 0 && t.count > 0)
+		*ret = t.at[0].id;
+	return r < 0 ? r : t.count > 0;
+}
+
 int plan_maker(struct run_plan *p, const struct run_place *place, const struct run_file *f,
 	       struct run_id *ret, bool *is_its)
 {
@@ -18,6 +30,12 @@ int plan_maker(struct run_plan *p, const struct run_place *place, const struct r
 
 	if (f->type != FT_REG && f->type != FT_LNK)
 		return 0;
+	if (f->type == FT_REG && f->size == 0) {
+		r = maker_of_nothing(p, place, f, ret);
+		*is_its = r == 1;
+		if (r != 0)
+			return r;
+	}
 	r = run_maker(p->p.rd.store, place, &f->id, NULL, ret, &how);
 	*is_its = how == RUN_HOW_PLACE;
 	if (r == 0)
@@ -90,7 +108,7 @@ static void free_line(struct hnode *n, void *ctx)
 
 static uint64_t hash_of(const json_t *start)
 {
-	static const char *const keys[] = { "argv", "cwd", "params" };
+	static const char *const keys[] = { "argv", "cwd", "params", "stdin", "env" };
 	uint64_t hash = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -165,22 +183,9 @@ void plan_forget_turns(struct run_plan *p)
 
 /* ---- in place of whom ---- */
 
-/* What it was run in place of, in its place: 1; 0: it was not; -errno. */
 static int step_back(struct run_plan *p, struct run_id *id)
 {
-	_cleanup_buf_ struct buf bytes = { 0 };
-	struct run_id of = { 0 };
-	struct run_row row;
-	int r = catalog_row(p->p.rd.store, id, &bytes, &row);
-
-	if (r < 0 || row.update.len != RUN_ID_LEN)
-		return r == -ENOENT ? 0 : r;
-	memcpy(of.s, row.update.data, RUN_ID_LEN);
-	/* It was there before. */
-	if (strcmp(of.s, id->s) >= 0)
-		return 0;
-	*id = of;
-	return 1;
+	return run_step_back(p->p.rd.store, id);
 }
 
 int plan_is_in_place_of(struct run_plan *p, const struct run_id *id, const struct run_turns *of)
@@ -229,43 +234,91 @@ int plan_first_of(struct run_plan *p, const struct run_id *id, struct run_id *re
 	return 0;
 }
 
+/* As run_outermost() and plan_first_of(), looked up once. */
+static int first_outermost(struct run_plan *p, const struct run_id *id, struct run_id *ret)
+{
+	struct known_run *k;
+	int r = know(p, id, &k);
+
+	if (r == 0 && !k->outermost.s[0]) {
+		k->outermost = *id;
+		r = run_outermost(p->p.rd.store, &k->outermost);
+	}
+	return r < 0 ? r : plan_first_of(p, &k->outermost, ret);
+}
+
 /* Has anybody else ever written there? 1, 0, -errno. */
 static int has_others(struct run_plan *p, const struct run_place *place, const struct run_id *made)
 {
-	_cleanup_run_turns_ struct run_turns all = { 0 };
+	_cleanup_run_ids_ struct index_run_ids ids = { 0 };
 	struct run_id mine, its;
-	int r = run_turns_ever(&p->p.rd, place, &all) ?: plan_first_of(p, made, &mine);
+	int r = run_turns_ever(&p->p.rd, place, &ids) ?: plan_first_of(p, made, &mine);
 
-	for (size_t i = 0; r == 0 && i < all.count; i++) {
-		r = plan_first_of(p, &all.at[i].id, &its);
+	for (size_t i = 0; r == 0 && i < ids.count; i++) {
+		struct run_id id = { 0 };
+
+		memcpy(id.s, ids.ids[i], INDEX_RUN_ID);
+		r = first_outermost(p, &id, &its);
 		if (r == 0 && strcmp(its.s, mine.s) != 0)
 			return 1;
 	}
 	return r;
 }
 
-int plan_each_undone(struct run_plan *p, struct span path, const struct run_place *place,
-		     const struct run_id *made,
-		     int (*fn)(struct run_plan *p, struct span path, struct step *s))
+/* Those who have come behind it, or behind one in whose place it was run. */
+static int all_behind(struct run_plan *p, const struct run_place *place, const struct run_id *made,
+		      struct run_turns *ret)
 {
-	_cleanup_run_turns_ struct run_turns t = { 0 };
 	struct run_id at = *made;
 	int r = step_back(p, &at);
 
-	if (r == 1)
-		r = has_others(p, place, made);
-	for (; r == 1; r = step_back(p, &at)) {
-		r = run_turns_behind(&p->p.rd, place, &at, &t);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; r == 0 && i < t.count; i++) {
+	/* An update has not run it. */
+	if (r <= 0)
+		return r;
+	at = *made;
+	do {
+		r = run_turns_behind(&p->p.rd, place, &at, ret);
+		if (r == 0)
+			r = step_back(p, &at);
+	} while (r == 1);
+	return r;
+}
+
+static int tell_undone(struct run_plan *p, struct span path, const struct run_turns *line,
+		       const struct run_turns *behind, plan_undone_fn fn)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < behind->count; i++) {
+		const struct run_turn *t = &behind->at[i];
 		struct step *s;
 
-		r = plan_has_replaced(p, &t, &t.at[i].id);
+		if (t->left.type == 0 || run_turns_find(line, &t->id) != SIZE_MAX)
+			continue;
+		r = plan_has_replaced(p, behind, &t->id) ?: plan_has_replaced(p, line, &t->id);
 		if (r == 0)
-			r = plan_step(p, &t.at[i].id, &s) ?: fn(p, path, s);
+			r = plan_step(p, &t->id, &s) ?: fn(p, path, s);
 		r = MIN(r, 0);
 	}
 	return r;
+}
+
+int plan_each_undone(struct run_plan *p, struct span path, const struct run_place *place,
+		     const struct run_file *now, const struct run_id *made, plan_undone_fn fn)
+{
+	struct run_turn one = { .id = *made };
+	const struct run_turns alone = { .at = &one, .count = 1 }, *line;
+	_cleanup_run_turns_ struct run_turns behind = { 0 };
+	int r = has_others(p, place, made);
+
+	if (r == 1)
+		r = plan_line(p, path, place, now, &line);
+	else
+		return r;
+	/* Somebody has changed it since. */
+	if (r == 0 && line->count == 0)
+		line = &alone;
+	for (size_t i = 0; r == 0 && i < line->count; i++)
+		r = all_behind(p, place, &line->at[i].id, &behind);
+	return r < 0 ? r : tell_undone(p, path, line, &behind, fn);
 }

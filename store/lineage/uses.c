@@ -47,6 +47,8 @@ struct usage {
 	struct htab stale_outputs;
 	struct heap waiting; /* those to be told */
 	size_t count;
+	struct buf asked; /* the place that was asked for last */
+	struct run_turns made; /* owned; who has made what is there */
 	/* Of the run that is told. */
 	const struct user *at;
 	json_t *outputs, *reasons; /* owned */
@@ -71,6 +73,8 @@ static void usage_release(struct usage *g)
 	htab_walk(&g->stale_outputs, free_stale, NULL);
 	htab_release(&g->stale_outputs);
 	heap_release(&g->waiting);
+	buf_release(&g->asked);
+	run_turns_release(&g->made);
 	json_decref(g->outputs);
 	json_decref(g->reasons);
 }
@@ -184,11 +188,24 @@ static int add_reason(struct usage *g, struct span path, json_t *o)
 	return json_array_append_new(g->reasons, o) < 0 ? -ENOMEM : r;
 }
 
+/* Who has made what is at the place now, to g->made. Many runs may have changed one file. */
+static int look_up_makers(struct usage *g, struct span path, const struct run_place *place,
+			  const struct run_file *now)
+{
+	if (g->asked.len > 0 && span_equal(buf_span(&g->asked), path))
+		return 0;
+	run_turns_release(&g->made);
+	buf_clear(&g->asked);
+	buf_put(&g->asked, path.data, path.len);
+	return buf_failed(&g->asked) ? -ENOMEM
+				     : run_turns_of(&g->u->rd, place, now, NULL, &g->made);
+}
+
 /* Is what lies at the place now still what the run has had there: that itself, or what it made of
  * it, also where others have changed that? 1, 0, -errno. */
-static int is_there_still(struct usage *g, const struct run_place *place, const struct run_file *f)
+static int is_there_still(struct usage *g, struct span path, const struct run_place *place,
+			  const struct run_file *f)
 {
-	_cleanup_run_turns_ struct run_turns made = { 0 };
 	struct run_id id = g->at->id;
 	struct run_file now;
 	int r;
@@ -200,10 +217,10 @@ static int is_there_still(struct usage *g, const struct run_place *place, const 
 		return r == -ENOENT ? 0 : r;
 	if (now.type == f->type && oid_equal(&now.id, &f->id))
 		return 1;
-	r = run_turns_of(&g->u->rd, place, &now, NULL, &made);
+	r = look_up_makers(g, path, place, &now);
 	if (r == 0)
 		r = run_outermost(g->u->rd.store, &id);
-	return r < 0 ? r : run_turns_find(&made, &id) != SIZE_MAX;
+	return r < 0 ? r : run_turns_find(&g->made, &id) != SIZE_MAX;
 }
 
 /* What the run read, and is there still: was it made by a stale run? */
@@ -222,7 +239,7 @@ static int take_read(struct span path, const struct run_file *f, void *ctx)
 	r = run_maker(g->u->rd.store, &place, &f->id, &g->at->id, &maker, &how);
 	if (r < 0 || how == RUN_HOW_NOT || !is_stale_output(g, &f->id, &maker))
 		return r;
-	r = is_there_still(g, &place, f);
+	r = is_there_still(g, path, &place, f);
 	if (r <= 0)
 		return r;
 	o = json_object();

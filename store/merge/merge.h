@@ -48,6 +48,9 @@ struct merge_options {
 	/* Names that stay as they are on their side, with all below them. NULL: none. */
 	bool (*leave_out)(struct span name, void *ctx);
 	void *leave_out_ctx;
+	/* Paths that are ours, whatever they come from. NULL: none. */
+	bool (*is_ours)(struct span path, void *ctx);
+	void *is_ours_ctx;
 };
 
 /*

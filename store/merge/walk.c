@@ -215,6 +215,19 @@ static void judge_dirs(const struct name *o, const struct name *a, const struct 
 		j->attrs_changed = true;
 }
 
+/* 1, 0, -ENOMEM. */
+static int is_ours(struct walk *w, struct span name)
+{
+	const struct merge_options *o = w->m->o;
+	size_t len;
+	int r = merging_enter(w->m, name, &len);
+
+	if (r == 0)
+		r = o->is_ours(buf_span(&w->m->path), o->is_ours_ctx);
+	w->m->path.len = len;
+	return r;
+}
+
 static int judge(struct walk *w, const struct level *l, const struct name *a, const struct name *b,
 		 struct judged *ret)
 {
@@ -226,6 +239,14 @@ static int judge(struct walk *w, const struct level *l, const struct name *a, co
 	if (o->leave_out && o->leave_out(name, o->leave_out_ctx)) {
 		ret->verdict = MERGE_THEIRS;
 		return 0;
+	}
+	if (o->is_ours) {
+		int r = is_ours(w, name);
+
+		if (r != 0) {
+			ret->verdict = MERGE_OURS;
+			return MIN(r, 0);
+		}
 	}
 	for (unsigned i = 0; i < o->base_count; i++) {
 		_cleanup_name_ struct name base = { 0 };

@@ -11,8 +11,11 @@
  */
 #include <stdio.h>
 
+#include "base/hash.h"
+#include "base/htab.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "catalog/turns.h"
 #include "merge/merge.h"
 #include "record/archive.h"
 #include "record/fields.h"
@@ -153,6 +156,46 @@ int run_pin_again(struct run *run, const char *of, struct access *acc)
 /* Is in the metadata of a commit from which that was taken: the pin that it was in. */
 #define META_FOUND "pfs.found"
 
+/* Paths in a branch. */
+struct path {
+	struct hnode node;
+	char *text; /* owned */
+};
+
+static bool paths_have(struct span path, void *paths)
+{
+	htab_for_each (n, (struct htab *)paths, hash_bytes(path.data, path.len))
+		if (span_equal(span_str(container_of(n, struct path, node)->text), path))
+			return true;
+	return false;
+}
+
+static int paths_add(struct htab *paths, struct span path)
+{
+	struct path *p = new0(struct path, 1);
+
+	if (p)
+		p->text = strndup((const char *)path.data, path.len);
+	if (!p || !p->text || htab_insert(paths, &p->node, hash_bytes(path.data, path.len)) < 0) {
+		free(p ? p->text : NULL);
+		free(p);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_path(struct hnode *n, void *ctx)
+{
+	free(container_of(n, struct path, node)->text);
+	free(container_of(n, struct path, node));
+}
+
+static void paths_release(struct htab *paths)
+{
+	htab_walk(paths, free_path, NULL);
+	htab_release(paths);
+}
+
 /* A three-way merge of commits, in which ours counts where both have changed something. */
 struct mix {
 	struct run *run;
@@ -161,6 +204,7 @@ struct mix {
 	struct id128 repo;
 	struct chunk_params chunk;
 	struct loaded ours, base, theirs; /* without an id: nothing */
+	struct htab kept; /* paths where ours counts; owned, with its elements */
 	struct inode empty;
 };
 
@@ -169,6 +213,7 @@ static void mix_release(struct mix *m)
 	loaded_release(&m->ours);
 	loaded_release(&m->base);
 	loaded_release(&m->theirs);
+	paths_release(&m->kept);
 }
 
 /* @theirs null: nothing. */
@@ -229,6 +274,10 @@ static int mix_once(struct mix *m, const struct loaded *parent, const struct com
 	o.ours = side_of(m, &m->ours);
 	o.theirs = side_of(m, &m->theirs);
 	o.bases[0] = side_of(m, &m->base);
+	if (m->kept.count > 0) {
+		o.is_ours = paths_have;
+		o.is_ours_ctx = &m->kept;
+	}
 	if (r == 0)
 		r = merge_write(&o, s, &snap);
 	if (r == 0)
@@ -263,7 +312,53 @@ static int found_in(struct run *run, const struct id128 *repo, struct access *ac
 	return r;
 }
 
-static int undo(struct run *run, const json_t *out, struct access *acc)
+/* What looks like its work, and is another run's, which has made the same since. */
+struct sorting {
+	struct mix *mix;
+	struct loaded now; /* from which it is taken back, and before that others' */
+	struct run_id id;
+};
+
+static int keep_others(struct span path, const struct inode *ino, void *ctx)
+{
+	struct sorting *s = ctx;
+	const struct run_file was = run_file_of(ino);
+	const struct run_reading rd = { s->mix->run->runs->opts.store, s->mix->acc };
+	_cleanup_run_turns_ struct run_turns line = { 0 };
+	struct run_place place;
+	struct run_file now;
+	int r;
+
+	if (ino->type == FT_DIR || !run_place_read(path, &place))
+		return 0;
+	if (!span_equal(place.repo, span_str(s->mix->repo_name)) ||
+	    !span_equal(place.rev, span_str(s->mix->branch)) || ino->type != FT_REG)
+		return 0;
+	r = run_file_in_commit(&rd, &s->now.commit, place.path, &now);
+	if (r < 0 || now.type != was.type || !oid_equal(&now.id, &was.id))
+		return r == -ENOENT ? 0 : r;
+	r = run_turns_of(&rd, &place, &now, NULL, &line);
+	if (r < 0 || line.count == 0 || run_turns_find(&line, &s->id) != SIZE_MAX)
+		return r;
+	return paths_add(&s->mix->kept, place.path);
+}
+
+static int sort_out(struct mix *m, const struct former *f, const struct oid *found)
+{
+	struct refs_wait w = { .may_wait = true, .deadline = m->acc->deadline };
+	struct sorting s = { .mix = m };
+	int r = f->has_tree ? run_id_parse(f->id, &s.id) : 0;
+
+	if (r < 0 || !f->has_tree)
+		return r;
+	r = refs_load_commit(m->run->runs->opts.store->refs, &m->repo, found, &w, &s.now);
+	if (r == 0)
+		r = run_tree_walk(&f->tree, RUN_TREE_WRITTEN, m->acc, keep_others, &s);
+	loaded_release(&s.now);
+	return r;
+}
+
+static int undo(struct run *run, const struct former *f, const json_t *out, struct access *acc)
 {
 	struct run_head *h = run_head_find(run, field_text(out, "repo"), field_text(out, "branch"));
 	_cleanup_(mix_release) struct mix m = { .run = run, .acc = acc };
@@ -287,6 +382,8 @@ static int undo(struct run *run, const json_t *out, struct access *acc)
 	/* Then it finds what the former run has made, and overwrites that. */
 	if (r == -ENOENT)
 		return 0;
+	if (r == 0)
+		r = sort_out(&m, f, &found);
 	meta.value = span_str(oid_hex(&found, hex));
 	return r < 0 ? r : mix(&m, &m.ours, &meta, &h->pinned);
 }
@@ -300,7 +397,7 @@ static int undo_all(struct run *run, const char *of, struct access *acc)
 
 	json_array_foreach (json_object_get(f.end, "outputs"), i, out)
 		if (r == 0)
-			r = undo(run, out, acc);
+			r = undo(run, &f, out, acc);
 	return r;
 }
 

@@ -422,6 +422,94 @@ def test_what_is_changed_in_place_is_made_and_changed_again(works, how):
     assert works.text("f").count("b") == 2
 
 
+COUNT = "n=$(cat f); echo $((n + 1)) > f"
+
+
+@pytest.mark.parametrize("before, after, steps", [
+    # What the first one makes anew is what the second one had left.
+    ("x1", "1", ["cat raw > f", "cat f > seen; sed -i s/x// f"]),
+    ("b\na\n", "a\nb\n", ["cat raw > f", "head -1 f > first; sort -o f f"]),
+    ("1\n", "1\n2\n", ["cat raw > f", "cat f > seen; echo 2 >> f"]),
+    ("1", "2", ["cat raw > f", "sed -i s/1/2/ f", "sed -i s/2/1/ f"]),
+    ("b,", "b", ["cat raw > f", "sed -i s/,$// f", "cat f f > g"]),
+    ("b,", "b", ["mkdir d; cat raw > d/f", "sed -i s/,$// d/f; cat d/f > d/g", "cat d/* > h"]),
+    # The same again and again.
+    ("1", "10", ["cat raw > f", *[COUNT] * 4]),
+    # Nothing is left in between, before or now.
+    ("1", "2", ["cat raw > f", 'v=$(grep -v 2 f); printf %s "$v" > f',
+                'v=$(cat f); echo "c$v" > f']),
+    ("2", "1", ["cat raw > f", 'v=$(grep -v 2 f); printf %s "$v" > f',
+                'v=$(cat f); echo "c$v" > f']),
+    ("", "1", ["cat raw > f", "sed -i s/^/x/ f", "cat f > g"]),
+    ("1", "", ["cat raw > f", "sed -i s/^/x/ f", "cat f > g"]),
+])
+def test_it_comes_to_what_a_new_beginning_comes_to(works, tmp_path, before, after, steps):
+    works.put("raw", before)
+    works.commit()
+    for i, step in enumerate(steps):
+        works.make(str(i), step)
+    for turn, text in enumerate([after, before, after, after + "3"]):
+        works.put("raw", text)
+        works.commit()
+        works.update()
+        plain = tmp_path / f"plain{turn}"
+        plain.mkdir()
+        (plain / "raw").write_text(text)
+        for step in steps:
+            subprocess.run(["sh", "-c", step], cwd=plain, check=True)
+        for path in plain.rglob("*"):
+            if path.is_file():
+                name = path.relative_to(plain)
+                assert works.text(name) == path.read_text(), (turn, name)
+        assert works.update() == []
+
+
+def test_the_same_command_with_another_stdin_is_another(works):
+    works.put("one", "1\n")
+    works.put("two", "2\n")
+    works.make("make", "sort raw > f")
+    for name in ("one", "two"):
+        subprocess.run([PFS, "run", "-n", name, "sh", "-c", "read n; echo $n >> f"], check=True,
+                       cwd=works.files, stdin=open(works.files / name), timeout=SECONDS,
+                       env=works.shell.environment)
+    works.put("one", "11\n")
+    assert works.update(code=1) == []
+    assert "was added to by run" in works.result.err
+    works.update("--force")
+    assert works.text("f") == "a\nb\n11\n2\n"
+
+
+@pytest.mark.parametrize("how", ["run", "hand"])
+def test_what_others_do_before_it_goes_on_hides_nothing(works, tmp_path, how):
+    works.make("make", "sort raw > f")
+    works.make("change", f"sed -i s/^/x/ f; ! test -e {tmp_path}/fail")
+    works.make("last", "sed -i s/^/y/ f")
+    works.put("raw", "q\n")
+    (tmp_path / "fail").write_text("")
+    assert works.update(code=1) == ["make", "change"]
+    os.unlink(tmp_path / "fail")
+    if how == "run":
+        works.make("other", "echo more >> f")
+    else:
+        works.put("f", "q\nmore\n")
+    assert works.update(code=1) == []
+    assert works.result.err.count("R/main/f, which it has made, was") == 2
+    assert works.text("f") == "q\nmore\n"
+    assert works.update("--force") == ["change", "last"]
+    assert works.text("f") == "yxq\nyxmore\n"
+    assert works.update() == []
+
+
+def test_with_force_what_follows_one_that_cannot_be_run_is_run(works):
+    works.make("make", "sort raw > f")
+    works.run("bad", "sed -i s/^/x/ f; false", "--keep-going")
+    works.make("last", "sed -i s/^/y/ f; cat other > own")
+    works.put("raw", "q\n")
+    assert works.update(code=1) == []
+    assert works.update("--force", code=1) == ["make", "last"]
+    assert works.text("f") == "yq\n"
+
+
 def test_who_makes_more_is_run_with_those_who_changed_it(works):
     works.make("make", "mkdir d; sort raw > d/f; wc -l < raw > count")
     works.make("change", "sed -i s/^/x/ d/f; cat other > own")
@@ -433,14 +521,14 @@ def test_who_makes_more_is_run_with_those_who_changed_it(works):
     assert works.update() == []
 
 
-def test_who_changes_it_twice_does_so_once_again(works):
+def test_who_changes_it_twice_does_so_twice_again(works):
     works.make("make", "sort raw > f")
     works.make("change", "sed -i s/^/x/ f")
     works.make("change", "sed -i s/^/x/ f")
     works.make("last", "sed -i s/^/y/ f")
     works.put("raw", "q\n")
-    assert works.update() == ["make", "change", "last"]
-    assert works.text("f") == "yxq\n"
+    assert works.update() == ["make", "change", "change", "last"]
+    assert works.text("f") == "yxxq\n"
     assert works.update() == []
 
 

@@ -4,7 +4,8 @@ sources then change: an update leaves what all of them leave that are run on the
 empty directory, and is done then. Some updates are stopped by a command that fails.
 
 A file is changed only as long as nothing has been made from it: else what is made from it is made
-from what it is now, and no longer from what it was in between.
+from what it is now, and no longer from what it was in between. No source is empty, for who adds
+nothing has not been there.
 """
 
 import os
@@ -55,7 +56,8 @@ class World:
         elif how == "add":
             script = f"cat {self.pick(1, [file])[0]} >> {file}"
         elif how == "mark":
-            script = f"sed -i s/^/{i}/ {file}"
+            script = self.rng.choice([f"sed -i s/^/{i}/ {file}", f"sort -u -o {file} {file}",
+                                      f"sed -i s/[0-9]/1/ {file}"])
         else:
             script = f"cat {self.pick(1, [file])[0]} {file} > t; cat t > {file}; rm t"
         self.touched.add(file)
@@ -87,7 +89,7 @@ def test_an_update_comes_to_what_a_new_beginning_comes_to(shell, repo, tmp_path,
 
     def change():
         for name in rng.sample(SOURCES, rng.choice([1, 1, 2])):
-            sources[name] = f"{name} {rng.randrange(100)}\n" * rng.choice([1, 2])
+            sources[name] = "".join(f"{rng.randrange(3)}\n" for _ in range(rng.randint(1, 3)))
             (repo / name).write_text(sources[name])
 
     for name, text in sources.items():
