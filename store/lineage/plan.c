@@ -409,11 +409,14 @@ static int skip_for_followers(struct run_plan *p, struct step *s)
 	for (size_t i = 0; r == 0 && i < s->then_count; i++) {
 		const struct step *f = s->then[i];
 
-		if (f->skip && !f->is_over)
-			r = plan_skip(p, false,
-				      "what it has made was changed by run %s since, which cannot "
-				      "be run again (%s): --force writes over it",
-				      f->id.s, f->skip);
+		if (!f->skip || f->is_over || s->skip)
+			continue;
+		f = f->skipped_for ?: f;
+		s->skipped_for = f;
+		r = plan_skip(p, false,
+			      "what it has made was changed by run %s since, which cannot be run "
+			      "again (%s): --force writes over it",
+			      f->id.s, f->skip);
 	}
 	return r;
 }

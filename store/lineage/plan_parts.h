@@ -26,8 +26,9 @@ struct step {
 	size_t edge_count, edge_cap;
 	struct step **then; /* owned: those whose work is taken back with its own (plan.h) */
 	size_t then_count, then_cap;
-	size_t at, then_at; /* while the walk is in it: the next edge, and the next of those */
+	size_t at; /* while the walk is in it: the next edge */
 	struct step *read_by; /* the last one that got an edge to it */
+	const struct step *skipped_for; /* who is not run, so that it is not */
 	struct step *through; /* of one that is over and depends: a step to be run */
 	bool is_root, is_entered, is_stale, depends, is_over; /* is_over: made again since */
 	json_t *reasons; /* owned; of one that is stale, NULL: nobody may see them */
