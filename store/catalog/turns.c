@@ -229,6 +229,7 @@ int run_turns_of(const struct run_reading *rd, const struct run_place *place,
 		if (r == 0)
 			break;
 		turn.found = (struct run_file){ 0 };
+		turn.has_read = false;
 		if (r == 1)
 			r = find_found(rd, place, &turn.id, &turn.found, &turn.has_read);
 		if (r >= 0)

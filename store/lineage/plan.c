@@ -7,13 +7,9 @@
  * Steps are looked at as they are found, and told in the order of a walk in depth from those that
  * were asked for: of a cycle each comes once. Neither recurses.
  */
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "base/log.h"
 #include "base/text.h"
 #include "catalog/catalog.h"
-#include "catalog/maker.h"
 #include "lineage/plan_parts.h"
 #include "record/json_bytes.h"
 

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "catalog/catalog.h"
-#include "catalog/maker.h"
 #include "lineage/plan_parts.h"
 #include "lineage/stale.h"
 #include "record/archive.h"

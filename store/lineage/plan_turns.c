@@ -4,7 +4,6 @@
  * others, and whom these had before them.
  */
 #include "base/log.h"
-#include "base/text.h"
 #include "catalog/catalog.h"
 #include "catalog/maker.h"
 #include "lineage/plan_parts.h"
@@ -183,17 +182,12 @@ void plan_forget_turns(struct run_plan *p)
 
 /* ---- in place of whom ---- */
 
-static int step_back(struct run_plan *p, struct run_id *id)
-{
-	return run_step_back(p->p.rd.store, id);
-}
-
 int plan_is_in_place_of(struct run_plan *p, const struct run_id *id, const struct run_turns *of)
 {
 	struct run_id at = *id;
 	int r;
 
-	while ((r = step_back(p, &at)) == 1)
+	while ((r = run_step_back(p->p.rd.store, &at)) == 1)
 		if (run_turns_find(of, &at) != SIZE_MAX)
 			return 1;
 	return r;
@@ -221,7 +215,7 @@ int plan_first_of(struct run_plan *p, const struct run_id *id, struct run_id *re
 		struct known_run *before = NULL;
 
 		*ret = *id;
-		while ((r = step_back(p, ret)) == 1) {
+		while ((r = run_step_back(p->p.rd.store, ret)) == 1) {
 			r = know(p, ret, &before);
 			if (r < 0 || before->first.s[0])
 				break;
@@ -270,7 +264,7 @@ static int all_behind(struct run_plan *p, const struct run_place *place, const s
 		      struct run_turns *ret)
 {
 	struct run_id at = *made;
-	int r = step_back(p, &at);
+	int r = run_step_back(p->p.rd.store, &at);
 
 	/* An update has not run it. */
 	if (r <= 0)
@@ -279,7 +273,7 @@ static int all_behind(struct run_plan *p, const struct run_place *place, const s
 	do {
 		r = run_turns_behind(&p->p.rd, place, &at, ret);
 		if (r == 0)
-			r = step_back(p, &at);
+			r = run_step_back(p->p.rd.store, &at);
 	} while (r == 1);
 	return r;
 }

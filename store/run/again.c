@@ -329,10 +329,9 @@ static int keep_others(struct span path, const struct inode *ino, void *ctx)
 	struct run_file now;
 	int r;
 
-	if (ino->type == FT_DIR || !run_place_read(path, &place))
-		return 0;
-	if (!span_equal(place.repo, span_str(s->mix->repo_name)) ||
-	    !span_equal(place.rev, span_str(s->mix->branch)) || ino->type != FT_REG)
+	if (ino->type != FT_REG || !run_place_read(path, &place) ||
+	    !span_equal(place.repo, span_str(s->mix->repo_name)) ||
+	    !span_equal(place.rev, span_str(s->mix->branch)))
 		return 0;
 	r = run_file_in_commit(&rd, &s->now.commit, place.path, &now);
 	if (r < 0 || now.type != was.type || !oid_equal(&now.id, &was.id))

@@ -208,3 +208,15 @@ def open_to_others(shell):
     for top in (shell.home, *shell.home.parents):
         if str(top).startswith("/tmp/"):
             os.chmod(top, 0o755)
+
+
+@pytest.fixture
+def works(shell, mount, repo, tmp_path):
+    """A branch with two files, committed, of which others can be made."""
+    from works import Works
+
+    w = Works(shell, mount, repo, tmp_path)
+    w.put("raw", "b\na\n")
+    w.put("other", "x\n")
+    w.commit()
+    return w
